@@ -1,0 +1,44 @@
+"""Registers every family with the Auto classes of transformers, from the tables in the families' configs."""
+
+from contextlib import suppress
+
+import transformers
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
+from transformers.utils import is_torchvision_available
+
+from .modeling import modeling_acn_bert, modeling_acn_vit
+from .modeling.configuration_acn import AcnConfig
+from .modeling.configuration_acn_bert import AcnBertConfig
+from .modeling.configuration_acn_vit import AcnViTConfig
+
+
+def register() -> None:
+    """Make `AutoModelForX.from_pretrained`, `from_config` and `pipeline` work for every family.
+
+    A `model_type` that a later transformers defines by itself is served by acn_hf's class all the same.
+    """
+    _register_family(AcnBertConfig, modeling_acn_bert)
+    _register_family(AcnViTConfig, modeling_acn_vit)
+    AutoTokenizer.register(AcnBertConfig, TOKENIZER_MAPPING[transformers.BertConfig], exist_ok=True)
+    _register_image_processors(AcnViTConfig)
+
+
+def _register_image_processors(config_class: type[AcnConfig]) -> None:
+    processors = {"pil": transformers.ViTImageProcessorPil}
+    if is_torchvision_available():
+        processors["torchvision"] = transformers.ViTImageProcessor
+    # Where AutoImageProcessor itself needs a package that is missing, there is nothing to register with.
+    with suppress(ImportError):
+        AutoImageProcessor.register(config_class, image_processor_classes=processors, exist_ok=True)
+
+
+def _register_family(config_class: type[AcnConfig], module) -> None:
+    AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    config_class.register_for_auto_class()
+    for auto_name, reference in config_class.auto_classes.items():
+        if auto_name == "AutoConfig":
+            continue
+        model_class = getattr(module, reference.partition(".")[2])
+        getattr(transformers, auto_name).register(config_class, model_class, exist_ok=True)
+        model_class.register_for_auto_class(auto_name)

@@ -1,0 +1,1 @@
+"""What travels with a checkpoint: flat files that import torch, transformers and each other, nothing else."""

@@ -1,0 +1,79 @@
+"""The config fields that every ACN family adds to those of its upstream family."""
+
+import copy
+import math
+from typing import Any, ClassVar, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class AcnConfig(PreTrainedConfig):
+    r"""
+    Fields and rules shared by all ACN configs.
+
+    Args:
+        residual_scale (`float` or `list[float]`, *optional*, defaults to 0.0):
+            How much of a layer's input is added back to its output, in [0, 1]: 0 is the ACN, 1 the residual
+            network. One number, or one number a layer.
+        learn_residual_scale (`bool`, *optional*, defaults to `False`):
+            Whether each layer's scale is a trained parameter that starts at `residual_scale`.
+        attention_residual (`bool`, *optional*):
+            Whether to keep the short connection around attention inside a block (`skipattn` of the paper's authors).
+        readout (`"auto"` or `"sum"`, *optional*, defaults to `"auto"`):
+            What the long connections add up. `"auto"` tends to the residual network as the scale tends to 1;
+            `"sum"` adds every layer's whole output, whatever the scale is.
+        original_num_hidden_layers (`int`, *optional*):
+            Number of layers before the first truncation; `None` for a model that was never cut.
+    """
+
+    auto_classes: ClassVar[dict[str, str]] = {}
+
+    num_hidden_layers: int = 12
+    residual_scale: float | int | list[float | int] = 0.0
+    learn_residual_scale: bool = False
+    attention_residual: bool = False
+    readout: Literal["auto", "sum"] = "auto"
+    original_num_hidden_layers: int | None = None
+
+    def validate_num_hidden_layers(self) -> None:
+        if isinstance(self.num_hidden_layers, bool) or self.num_hidden_layers < 0:
+            raise ValueError(f"num_hidden_layers must be a whole number >= 0; got {self.num_hidden_layers!r}")
+
+    def validate_residual_scale(self) -> None:
+        scales = self.residual_scale
+        if isinstance(scales, list) and len(scales) != self.num_hidden_layers:
+            raise ValueError(
+                f"residual_scale must hold one number for each of the {self.num_hidden_layers} layers; "
+                f"got {len(scales)}: {scales!r}"
+            )
+        for scale in scales if isinstance(scales, list) else [scales]:
+            if isinstance(scale, bool) or not math.isfinite(scale) or not 0 <= scale <= 1:
+                raise ValueError(f"residual_scale must lie in [0, 1]; got {scale!r}")
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs):
+        """Like upstream; `num_hidden_layers` below the stored number describes that prefix of the stored model."""
+        wanted, stored = kwargs.get("num_hidden_layers"), config_dict.get("num_hidden_layers")
+        if isinstance(wanted, int) and isinstance(stored, int) and 0 <= wanted < stored:
+            config_dict = config_dict | prefix_fields(config_dict, wanted)
+        return super().from_dict(config_dict, **kwargs)
+
+    def prefix(self, depth: int) -> "AcnConfig":
+        """Return the config of the first `depth` layers, a copy."""
+        config = copy.deepcopy(self)
+        for name, value in prefix_fields(vars(self), depth).items():
+            setattr(config, name, value)
+        return config
+
+
+def prefix_fields(fields: dict[str, Any], depth: int) -> dict[str, Any]:
+    """Return the entries of a config dictionary that change when only the first `depth` layers stay."""
+    stored = fields["num_hidden_layers"]
+    changed: dict[str, Any] = {"num_hidden_layers": depth}
+    if depth != stored and fields.get("original_num_hidden_layers") is None:
+        changed["original_num_hidden_layers"] = stored
+    if isinstance(fields.get("residual_scale"), list):
+        changed["residual_scale"] = fields["residual_scale"][:depth]
+    return changed

@@ -1,0 +1,49 @@
+"""Configuration of AC-BERT."""
+
+from typing import ClassVar
+
+from huggingface_hub.dataclasses import strict
+from transformers import BertConfig
+
+from .configuration_acn import AcnConfig
+
+
+@strict
+class AcnBertConfig(AcnConfig, BertConfig):
+    r"""
+    Configuration of AC-BERT: the fields of [`~transformers.BertConfig`] and those of [`AcnConfig`].
+
+    Example:
+
+    ```python
+    >>> from acn_hf import AcnBertConfig, AcnBertModel
+
+    >>> model = AcnBertModel(AcnBertConfig(num_hidden_layers=4, hidden_size=64, num_attention_heads=4))
+    >>> model.config.residual_scale
+    0.0
+
+    ```
+    """
+
+    model_type: ClassVar[str] = "acn_bert"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["cache", "past_key_values", "hidden_states", "layer_outputs"]
+    auto_classes: ClassVar[dict[str, str]] = {
+        "AutoConfig": "configuration_acn_bert.AcnBertConfig",
+        "AutoModel": "modeling_acn_bert.AcnBertModel",
+        "AutoModelForPreTraining": "modeling_acn_bert.AcnBertForPreTraining",
+        "AutoModelForMaskedLM": "modeling_acn_bert.AcnBertForMaskedLM",
+        "AutoModelForNextSentencePrediction": "modeling_acn_bert.AcnBertForNextSentencePrediction",
+        "AutoModelForSequenceClassification": "modeling_acn_bert.AcnBertForSequenceClassification",
+        "AutoModelForTokenClassification": "modeling_acn_bert.AcnBertForTokenClassification",
+        "AutoModelForQuestionAnswering": "modeling_acn_bert.AcnBertForQuestionAnswering",
+        "AutoModelForMultipleChoice": "modeling_acn_bert.AcnBertForMultipleChoice",
+    }
+
+    use_cache: bool = False
+
+    def validate_encoder_only(self) -> None:
+        if self.is_decoder or self.add_cross_attention:
+            raise ValueError(
+                "AC-BERT is an encoder: is_decoder and add_cross_attention must be False; "
+                f"got is_decoder={self.is_decoder}, add_cross_attention={self.add_cross_attention}"
+            )

@@ -1,0 +1,202 @@
+"""What every ACN can do with its depth: read it at every depth from one pass, and be cut to a prefix."""
+
+import copy
+import operator
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+
+class DepthError(ValueError):
+    """A depth that a model does not have, or a model whose layers and config disagree."""
+
+
+def check_depth(depth: Any, num_hidden_layers: int) -> int:
+    """Return `depth` as an int if it is a whole number in `[0, num_hidden_layers]`.
+
+    Raises:
+        DepthError: It is not; the message names the range and the value.
+    """
+    try:
+        if isinstance(depth, bool):
+            raise TypeError
+        number = operator.index(depth)
+    except TypeError:
+        raise DepthError(f"depth must be a whole number in [0, {num_hidden_layers}]; got {depth!r}") from None
+    if not 0 <= number <= num_hidden_layers:
+        raise DepthError(f"depth must lie in [0, {num_hidden_layers}] for this model; got {number}")
+    return number
+
+
+def truncate(model: PreTrainedModel, depth: int) -> PreTrainedModel:
+    """Return the first `depth` layers of `model` as a new, independent model of the same class.
+
+    Its outputs equal those of `model` at that depth bit for bit. `model` is left as it is.
+
+    Args:
+        model (`PreTrainedModel`): A model of acn_hf, with any head or none.
+        depth (`int`): Number of layers to keep, in `[0, L]`. Depth 0 is the embeddings alone.
+
+    Returns:
+        `PreTrainedModel`: On the same device, in the same dtype and the same train or eval mode, without gradients.
+
+    Raises:
+        DepthError: `depth` is not a whole number in `[0, L]`.
+        TypeError: `model` is not an ACN.
+
+    Example:
+
+    ```python
+    >>> from acn_hf import AcnBertConfig, AcnBertModel, truncate
+
+    >>> model = AcnBertModel(AcnBertConfig(num_hidden_layers=4, hidden_size=64, num_attention_heads=4))
+    >>> truncate(model, 2).config.num_hidden_layers
+    2
+
+    ```
+    """
+    view = prefix_view(model, depth)
+    # Every submodule's reference to the long config becomes one to the short config, which is not copied again.
+    memo = {id(config): view.config for config in (model.config, model.base_model.config, view.config)}
+    short = copy.deepcopy(view, memo)
+    for parameter in short.parameters():
+        parameter.grad = None
+    return short
+
+
+def depth_logits(model: PreTrainedModel, **inputs: Any) -> torch.Tensor:
+    """Return the logits at every depth, from one pass through the layers.
+
+    Args:
+        model (`PreTrainedModel`): An ACN with a head.
+        inputs: What `model` takes.
+
+    Returns:
+        `torch.Tensor` of shape `(L + 1, batch_size, ...)`: entry `k` equals the logits of `truncate(model, k)`.
+        For question answering the last dimension holds the start and the end logit; for pretraining these are
+        the `prediction_logits`; for masked image modelling the `reconstruction`.
+
+    Raises:
+        TypeError: `model` is not an ACN, or has no head.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from acn_hf import AcnBertConfig, AcnBertForSequenceClassification, depth_logits
+
+    >>> config = AcnBertConfig(num_hidden_layers=4, hidden_size=64, num_attention_heads=4)
+    >>> model = AcnBertForSequenceClassification(config).eval()
+    >>> depth_logits(model, input_ids=torch.tensor([[1, 2, 3]])).shape
+    torch.Size([5, 1, 2])
+
+    ```
+    """
+    return torch.stack([output_logits(output) for _, output in depth_outputs(model, inputs)])
+
+
+def depth_outputs(
+    model: PreTrainedModel, inputs: dict[str, Any], depths: Iterable[int] | None = None
+) -> Iterator[tuple[int, ModelOutput]]:
+    """Yield `(depth, output)` for ascending depths, where `output` is what `truncate(model, depth)` would return.
+
+    The layers run once, up to the largest depth; the head runs once a depth, when its output is asked for.
+
+    Args:
+        model (`PreTrainedModel`): An ACN with a head.
+        inputs (`dict`): Keyword arguments of the model; with labels, every output holds its loss.
+        depths (iterable of `int`, *optional*): Defaults to all, `0..L`.
+
+    Raises:
+        DepthError: A depth is not a whole number in `[0, L]`.
+        TypeError: `model` is not an ACN, or has no head.
+    """
+    check_acn(model)
+    if model.base_model is model:
+        raise TypeError(
+            f"logits at a depth need a model with a head, and {type(model).__name__} has none; "
+            "its depth states are in output_hidden_states=True"
+        )
+    num_layers = len(encoder_layers(model))
+    chosen = sorted({check_depth(depth, num_layers) for depth in (range(num_layers + 1) if depths is None else depths)})
+    if not chosen:
+        raise DepthError(f"depths must name at least one depth in [0, {num_layers}]; got none")
+    inputs = {**inputs, "return_dict": True}
+    deepest = model if chosen[-1] == num_layers else prefix_view(model, chosen[-1])
+    last = deepest(**{**inputs, "output_hidden_states": True})
+    for depth in chosen[:-1]:
+        read = _Replay(model.base_model.readout(last.hidden_states[depth]))
+        yield depth, replace_submodule(model, model.base_model_prefix, read)(**inputs)
+    yield chosen[-1], last
+
+
+def output_logits(output: ModelOutput) -> torch.Tensor:
+    """Return the logits of a model output of any head; see [`depth_logits`] for heads that have several."""
+    if "start_logits" in output:
+        return torch.stack((output["start_logits"], output["end_logits"]), dim=-1)
+    for name in ("logits", "prediction_logits", "reconstruction"):
+        if name in output:
+            return output[name]
+    raise TypeError(f"the output of a model with a head must hold logits; got {', '.join(output)}")
+
+
+class _Replay(nn.Module):
+    """Stands in for the base model below a head and returns one output, whatever the inputs are."""
+
+    def __init__(self, output: ModelOutput):
+        super().__init__()
+        self.output = output
+
+    def forward(self, *args, **kwargs) -> ModelOutput:
+        return self.output
+
+
+def check_acn(model: Any) -> None:
+    """Raise `TypeError` unless `model` is an ACN."""
+    if not hasattr(model, "layers_name"):
+        raise TypeError(f"only the models of acn_hf work at every depth; got {type(model).__name__}")
+
+
+def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+    """Return the list of layers of an ACN."""
+    return model.get_submodule(layers_path(model))
+
+
+def layers_path(model: PreTrainedModel) -> str:
+    """Return the dotted name of the list of layers, seen from `model`."""
+    return model.layers_name if model.base_model is model else f"{model.base_model_prefix}.{model.layers_name}"
+
+
+def prefix_view(model: PreTrainedModel, depth: int) -> PreTrainedModel:
+    """Return a view of the first `depth` layers: another model object that shares every weight with `model`.
+
+    Raises:
+        DepthError: `depth` is not a whole number in `[0, L]`.
+        TypeError: `model` is not an ACN.
+    """
+    check_acn(model)
+    layers = encoder_layers(model)
+    depth = check_depth(depth, len(layers))
+    return replace_submodule(model, layers_path(model), layers[:depth], config=model.config.prefix(depth))
+
+
+def replace_submodule(module: nn.Module, path: str, replacement: nn.Module, config: Any = None) -> Any:
+    """Return a view of `module` with one submodule replaced; all others are shared, and `module` is not touched.
+
+    Args:
+        path (`str`): Dotted name of the submodule.
+        config (*optional*): What the modules on the way to it have as their config from now on.
+    """
+    name, _, rest = path.partition(".")
+    view = copy.copy(module)
+    # A `forward` bound to the instance (by accelerate, say) would run the module that it was bound to.
+    view.__dict__.pop("forward", None)
+    if config is not None and "config" in view.__dict__:
+        view.__dict__["config"] = config
+    child = replace_submodule(module.get_submodule(name), rest, replacement, config) if rest else replacement
+    view.__dict__["_modules"] = {**module._modules, name: child}
+    return view

@@ -1,0 +1,33 @@
+"""The one door through which semi-private names of transformers enter.
+
+Everything here may move between minor releases of transformers; the oldest and the newest supported
+release run the whole test suite, so a move shows here and nowhere else.
+"""
+
+from transformers.conversion_mapping import (
+    get_checkpoint_conversion_mapping,
+    register_checkpoint_conversion_mapping,
+)
+from transformers.initialization import no_init_weights
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.bert.modeling_bert import BertEncoder, BertLayer, BertSelfAttention
+from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer
+from transformers.pytorch_utils import apply_chunking_to_forward
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+__all__ = [
+    "BertEncoder",
+    "BertLayer",
+    "BertSelfAttention",
+    "OutputRecorder",
+    "ViTAttention",
+    "ViTLayer",
+    "apply_chunking_to_forward",
+    "capture_outputs",
+    "create_bidirectional_mask",
+    "get_checkpoint_conversion_mapping",
+    "merge_with_config_defaults",
+    "no_init_weights",
+    "register_checkpoint_conversion_mapping",
+]
