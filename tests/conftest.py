@@ -1,0 +1,46 @@
+"""Offline, quiet and seeded tests, and models that are built once and copied for every test."""
+
+import copy
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+import torch
+import transformers
+
+transformers.utils.logging.disable_progress_bar()
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def built_models():
+    """Models by table entry and options; nobody may change them."""
+    return {}
+
+
+@pytest.fixture
+def build(built_models):
+    """Return a function `(head, **options) -> model` that builds each model once a session and returns a copy."""
+
+    def build_copy(head, **options):
+        key = (head.name, repr(sorted(options.items())))
+        if key not in built_models:
+            built_models[key] = head.build(**options)
+        return copy.deepcopy(built_models[key])
+
+    return build_copy
+
+
+@pytest.fixture
+def files():
+    """Return a function that maps the files of a folder, at any level, to their bytes."""
+
+    def read(folder):
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    return read
