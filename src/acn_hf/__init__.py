@@ -5,6 +5,8 @@ Importing this package registers its models with the Auto classes of transformer
 
 from . import auto
 from ._version import __version__
+from .compress import CompressionResult, compress
+from .cost import Cost, measure_cost
 from .modeling.configuration_acn_bert import AcnBertConfig
 from .modeling.configuration_acn_vit import AcnViTConfig
 from .modeling.depth import DepthError, depth_logits, truncate
@@ -23,5 +25,34 @@ from .modeling.modeling_acn_vit import (
     AcnViTForMaskedImageModeling,
     AcnViTModel,
 )
+from .plots import plot_depth_profile
+from .profile import DepthProfile, measure_depth_profile
 
 auto.register()
+
+__all__ = [
+    "AcnBertConfig",
+    "AcnBertForMaskedLM",
+    "AcnBertForMultipleChoice",
+    "AcnBertForNextSentencePrediction",
+    "AcnBertForPreTraining",
+    "AcnBertForQuestionAnswering",
+    "AcnBertForSequenceClassification",
+    "AcnBertForTokenClassification",
+    "AcnBertModel",
+    "AcnViTConfig",
+    "AcnViTForImageClassification",
+    "AcnViTForMaskedImageModeling",
+    "AcnViTModel",
+    "CompressionResult",
+    "Cost",
+    "DepthError",
+    "DepthProfile",
+    "__version__",
+    "compress",
+    "depth_logits",
+    "measure_cost",
+    "measure_depth_profile",
+    "plot_depth_profile",
+    "truncate",
+]

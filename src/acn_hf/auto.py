@@ -1,6 +1,7 @@
 """Registers every family with the Auto classes of transformers, from the tables in the families' configs."""
 
 from contextlib import suppress
+from types import ModuleType
 
 import transformers
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
@@ -33,7 +34,7 @@ def _register_image_processors(config_class: type[AcnConfig]) -> None:
         AutoImageProcessor.register(config_class, image_processor_classes=processors, exist_ok=True)
 
 
-def _register_family(config_class: type[AcnConfig], module) -> None:
+def _register_family(config_class: type[AcnConfig], module: ModuleType) -> None:
     AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
     config_class.register_for_auto_class()
     for auto_name, reference in config_class.auto_classes.items():

@@ -63,7 +63,7 @@ class AcnConfig(PreTrainedConfig):
     def prefix(self, depth: int) -> "AcnConfig":
         """Return the config of the first `depth` layers, a copy."""
         config = copy.deepcopy(self)
-        for name, value in prefix_fields(vars(self), depth).items():
+        for name, value in prefix_fields(self.__dict__, depth).items():
             setattr(config, name, value)
         return config
 

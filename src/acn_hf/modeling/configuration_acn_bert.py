@@ -26,7 +26,12 @@ class AcnBertConfig(AcnConfig, BertConfig):
     """
 
     model_type: ClassVar[str] = "acn_bert"
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["cache", "past_key_values", "hidden_states", "layer_outputs"]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = [
+        "cache",
+        "past_key_values",
+        "hidden_states",
+        "layer_outputs",
+    ]
     auto_classes: ClassVar[dict[str, str]] = {
         "AutoConfig": "configuration_acn_bert.AcnBertConfig",
         "AutoModel": "modeling_acn_bert.AcnBertModel",

@@ -13,6 +13,7 @@ Differs from the paper: alpha, of which the paper has the two ends.
 """
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import nn
@@ -44,8 +45,7 @@ class ShortConnection(nn.Module):
         super().__init__()
         self.config = config
         self.layer_index = layer_index
-        parameter = nn.Parameter(torch.empty(1)) if config.learn_residual_scale else None
-        self.register_parameter("residual_scale", parameter)
+        self.residual_scale = nn.Parameter(torch.empty(1)) if config.learn_residual_scale else None
 
     @property
     def scale(self) -> Scale:
@@ -101,7 +101,7 @@ class LongConnection(nn.Module):
         depth_state, layer_output, total = self(embeddings, embeddings, dtype=embeddings.dtype)
         residual_so_far = self.config.readout == "auto"
         for layer in layers:
-            layer_input, short = layer_output, layer.short_connection
+            layer_input, short = layer_output, cast(ShortConnection, layer.short_connection)
             layer_output = layer(layer_input, *args, **kwargs)
             keep, carry = self.weights(short)
             scale = short.scale

@@ -18,7 +18,7 @@ from .depth import DepthError, encoder_layers, layers_path, prefix_view
 from .upstream import no_init_weights
 
 
-class AcnModelMixin:
+class AcnPreTrainedModel(PreTrainedModel):
     """Goes before the upstream class in the bases of every ACN; see `AcnBertPreTrainedModel` for how."""
 
     layers_name: ClassVar[str]
@@ -32,8 +32,7 @@ class AcnModelMixin:
         if (config.original_num_hidden_layers or 0) > config.num_hidden_layers:
             # A prefix of a longer checkpoint leaves the other layers unread, and that is what was asked for.
             pattern = rf"(^|\.){re.escape(self.layers_name)}\.\d+\."
-            ignored = self._keys_to_ignore_on_load_unexpected or set()
-            self._keys_to_ignore_on_load_unexpected = {*ignored, pattern}
+            self._keys_to_ignore_on_load_unexpected: set[str] | None = {*(self._keys_to_ignore_on_load_unexpected or ()), pattern}
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -51,9 +50,7 @@ class AcnModelMixin:
         Raises:
             DepthError: The checkpoint lacks weights of some layer that the config asks for.
         """
-        model, info = super().from_pretrained(
-            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-        )
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         if pretrained_model_name_or_path is not None:
             _check_layers_loaded(model, info["missing_keys"], pretrained_model_name_or_path)
         return (model, info) if output_loading_info else model
@@ -78,13 +75,12 @@ class AcnModelMixin:
         if depth is not None and kwargs.get("state_dict") is not None:
             kwargs["state_dict"] = _drop_layers(kwargs["state_dict"], layers_path(self), model.config.num_hidden_layers)
         model.config.auto_map = dict(model.config.auto_classes)
-        save = super(AcnModelMixin, model).save_pretrained
         if kwargs.get("distributed_checkpoint"):  # every process writes into the same folder at the same time
-            return save(save_directory, *args, **kwargs)
+            return PreTrainedModel.save_pretrained(model, save_directory, *args, **kwargs)
         if kwargs.get("push_to_hub"):
             kwargs.setdefault("repo_id", Path(save_directory).name)
         with written_beside(Path(save_directory), stale=_weight_files(kwargs.get("variant"))) as folder:
-            return save(folder, *args, **kwargs)
+            return PreTrainedModel.save_pretrained(model, folder, *args, **kwargs)
 
     def push_to_hub(self, *args, depth: int | None = None, **kwargs):
         """Like upstream; `depth=k` uploads the model cut to its first `k` layers.
@@ -94,10 +90,10 @@ class AcnModelMixin:
         """
         check_layers_match_config(self)
         model = self if depth is None else prefix_view(self, depth)
-        return super(AcnModelMixin, model).push_to_hub(*args, **kwargs)
+        return PreTrainedModel.push_to_hub(model, *args, **kwargs)
 
 
-class AcnHeadMixin:
+class AcnHead(PreTrainedModel):
     """A head of the upstream family on top of the ACN base model."""
 
     base_model_class: ClassVar[type[PreTrainedModel]]
@@ -129,7 +125,7 @@ def _check_layers_loaded(model: PreTrainedModel, missing_keys: Iterable[str], so
         return
     wanted = model.config.num_hidden_layers
     if lacking[0] == 0:
-        rule = "layers found in it do not have the names of this architecture"
+        rule = "its layers do not have the names of this architecture"
     else:
         rule = f"it holds {lacking[0]} complete layers"
     raise DepthError(
@@ -146,7 +142,9 @@ def _drop_layers(state_dict: dict[str, Any], path: str, depth: int) -> dict[str,
 def _weight_files(variant: str | None) -> Callable[[str], bool]:
     """Return whether a file name is that of weights which a later save of the same variant replaces."""
     stem = "model" if variant is None else f"model.{variant}"
-    pattern = re.compile(rf"{re.escape(stem)}(-\d{{5}}-of-\d{{5}})?\.safetensors|model\.safetensors\.index(\..+)?\.json")
+    pattern = re.compile(
+        rf"{re.escape(stem)}(-\d{{5}}-of-\d{{5}})?\.safetensors|model\.safetensors\.index(\..+)?\.json"
+    )
     return lambda name: pattern.fullmatch(name) is not None
 
 
@@ -170,7 +168,7 @@ def written_beside(target: Path, stale: Callable[[str], bool] = lambda name: Fal
         if target.is_dir():
             written = {path.name for path in beside.iterdir()}
             for path in sorted(beside.iterdir()):
-                os.replace(path, target / path.name)
+                path.replace(target / path.name)
             for path in target.iterdir():
                 if written and path.name not in written and stale(path.name):
                     path.unlink()

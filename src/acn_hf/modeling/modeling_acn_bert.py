@@ -26,8 +26,8 @@ from transformers.modeling_outputs import (
 
 from .configuration_acn_bert import AcnBertConfig
 from .connectivity import LongConnection, PostNormLongConnection, ShortConnection
-from .modeling_acn import AcnHeadMixin, AcnModelMixin
-from .upstream import BertEncoder, BertLayer, BertSelfAttention, OutputRecorder, apply_chunking_to_forward
+from .modeling_acn import AcnHead, AcnPreTrainedModel
+from .upstream import BertLayer, BertSelfAttention, OutputRecorder, apply_chunking_to_forward
 
 
 class AcnBertLayer(BertLayer):
@@ -67,7 +67,7 @@ class AcnBertEncoder(nn.Module):
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=depth_state)
 
 
-class AcnBertPreTrainedModel(AcnModelMixin, BertPreTrainedModel):
+class AcnBertPreTrainedModel(AcnPreTrainedModel, BertPreTrainedModel):
     """Base of all AC-BERT classes."""
 
     config: AcnBertConfig
@@ -103,7 +103,7 @@ class AcnBertModel(AcnBertPreTrainedModel, BertModel):
         return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=depth_state, pooler_output=pooled)
 
 
-class AcnBertHead(AcnHeadMixin, AcnBertPreTrainedModel):
+class AcnBertHead(AcnHead, AcnBertPreTrainedModel):
     """Base of AC-BERT with a head."""
 
     base_model_class = AcnBertModel

@@ -14,7 +14,7 @@ from transformers.utils import can_return_tuple
 
 from .configuration_acn_vit import AcnViTConfig
 from .connectivity import LongConnection, PreNormLongConnection, ShortConnection
-from .modeling_acn import AcnHeadMixin, AcnModelMixin
+from .modeling_acn import AcnHead, AcnPreTrainedModel
 from .upstream import (
     OutputRecorder,
     ViTAttention,
@@ -41,7 +41,7 @@ class AcnViTLayer(ViTLayer):
         return self.short_connection.around_mlp(self.dropout(mlp), hidden_states)
 
 
-class AcnViTPreTrainedModel(AcnModelMixin, ViTPreTrainedModel):
+class AcnViTPreTrainedModel(AcnPreTrainedModel, ViTPreTrainedModel):
     """Base of all AC-ViT classes."""
 
     config: AcnViTConfig
@@ -82,6 +82,8 @@ class AcnViTModel(AcnViTPreTrainedModel, ViTModel):
         **kwargs,
     ) -> BaseModelOutputWithPooling:
         """Like upstream; with the loop over the layers that keeps the long connections."""
+        if pixel_values is None:
+            raise ValueError("pixel_values must be given")
         embeddings = self.embeddings(
             pixel_values.to(self.embeddings.patch_embeddings.projection.weight.dtype),
             bool_masked_pos=bool_masked_pos,
@@ -100,7 +102,7 @@ class AcnViTModel(AcnViTPreTrainedModel, ViTModel):
         return BaseModelOutputWithPooling(last_hidden_state=normed, pooler_output=pooled)
 
 
-class AcnViTHead(AcnHeadMixin, AcnViTPreTrainedModel):
+class AcnViTHead(AcnHead, AcnViTPreTrainedModel):
     """Base of AC-ViT with a head."""
 
     base_model_class = AcnViTModel
@@ -138,6 +140,4 @@ class AcnViTForImageClassification(AcnViTHead, ViTForImageClassification):
 
 
 # Upstream ViT checkpoints are stored under old names; without this every layer would stay random after loading.
-register_checkpoint_conversion_mapping(
-    "AcnViTModel", get_checkpoint_conversion_mapping("ViTModel"), overwrite=True
-)
+register_checkpoint_conversion_mapping("AcnViTModel", get_checkpoint_conversion_mapping("ViTModel"), overwrite=True)

@@ -1,0 +1,112 @@
+"""Choose a depth, cut, and say what was gained."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+from transformers import PreTrainedModel
+
+from .cost import Cost, measure_cost
+from .modeling.depth import truncate
+from .profile import DepthProfile, measure_depth_profile
+from .records import Record, render
+
+
+@dataclass(frozen=True)
+class CompressionResult(Record):
+    """A short model and the evidence for it.
+
+    Args:
+        model (`PreTrainedModel`): The short model, independent of the long one.
+        depth (`int`): Its number of layers.
+        profile (`DepthProfile`): The metric of the long model at every depth.
+        cost_before (`Cost`): Of the long model.
+        cost_after (`Cost`): Of the short model.
+    """
+
+    model: PreTrainedModel
+    depth: int
+    profile: DepthProfile
+    cost_before: Cost
+    cost_after: Cost
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the model, which is saved with `model.save_pretrained`."""
+        return {
+            "depth": self.depth,
+            "profile": self.profile.to_dict(),
+            "cost_before": self.cost_before.to_dict(),
+            "cost_after": self.cost_after.to_dict(),
+        }
+
+    def table(self) -> Table:
+        """Return the comparison before / after as a rich table."""
+        table = Table("", "before", "after", title=f"Compressed to {self.depth} of {self.profile.depths[-1]} layers")
+        before, after = self.cost_before, self.cost_after
+        full, chosen = self.profile.values[-1], self.profile.value_at(self.depth)
+        table.add_row("depth", str(self.profile.depths[-1]), str(self.depth))
+        table.add_row("parameters", f"{before.num_parameters:,}", f"{after.num_parameters:,}")
+        table.add_row("MB", f"{before.size_bytes / 1e6:.2f}", f"{after.size_bytes / 1e6:.2f}")
+        table.add_row("GFLOPs", f"{before.flops / 1e9:.4g}", f"{after.flops / 1e9:.4g}")
+        table.add_row(
+            "latency in ms", *(f"{c.latency_ms:.2f} ± {c.latency_spread_ms / 2:.2f}" for c in (before, after))
+        )
+        table.add_row(self.profile.metric, f"{full:.4f}", f"{chosen:.4f}")
+        return table
+
+    def __str__(self) -> str:
+        return render(self.table())
+
+
+def compress(
+    model: PreTrainedModel,
+    data: Any,
+    *,
+    tolerance: float = 0.005,
+    relative: bool = False,
+    confidence: float | None = None,
+    **options: Any,
+) -> CompressionResult:
+    """Find the smallest depth that does the task, and return the model cut there.
+
+    Args:
+        model (`PreTrainedModel`): An ACN with a head; it is left as it is.
+        data: What the depth is chosen on; see [`measure_depth_profile`]. Report the result on other data.
+        tolerance (`float`, *optional*, defaults to 0.005): How much worse than full depth the metric may be.
+        relative (`bool`, *optional*, defaults to `False`): See [`DepthProfile.effective_depth`].
+        confidence (`float`, *optional*): See [`DepthProfile.effective_depth`].
+        options: Further arguments of [`measure_depth_profile`].
+
+    Returns:
+        `CompressionResult`
+
+    Raises:
+        DepthError: A depth is not a whole number in `[0, L]`.
+        ProfileError: No profile can be made of the data, or a tolerance is out of range.
+        TypeError: `model` is not an ACN, or has no head.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from acn_hf import AcnBertConfig, AcnBertForSequenceClassification, compress
+
+    >>> config = AcnBertConfig(num_hidden_layers=4, hidden_size=64, num_attention_heads=4)
+    >>> model = AcnBertForSequenceClassification(config)
+    >>> batch = {"input_ids": torch.tensor([[1, 2], [3, 4]]), "labels": torch.tensor([0, 1])}
+    >>> result = compress(model, [batch], tolerance=1.0)
+    >>> result.depth, result.model.config.num_hidden_layers
+    (0, 0)
+
+    ```
+    """
+    profile = measure_depth_profile(model, data, **options)
+    depth = profile.effective_depth(tolerance, relative=relative, confidence=confidence)
+    short = truncate(model, depth)
+    return CompressionResult(
+        model=short,
+        depth=depth,
+        profile=profile,
+        cost_before=measure_cost(model),
+        cost_after=measure_cost(short),
+    )

@@ -1,0 +1,77 @@
+"""Results to matplotlib axes. Needs the extra `plots`."""
+
+from typing import Any
+
+from .profile import DepthProfile
+
+
+def plot_depth_profile(profile: DepthProfile, *, depth: int | None = None, ax: Any = None) -> Any:
+    """Draw the metric, and the number of parameters, against depth.
+
+    Args:
+        profile (`DepthProfile`): What to draw.
+        depth (`int`, *optional*): A chosen depth to mark, one of those measured.
+        ax (`matplotlib.axes.Axes`, *optional*): Where to draw. Defaults to the axes of a new figure.
+
+    Returns:
+        `matplotlib.axes.Axes`: The axes of the metric.
+
+    Raises:
+        ImportError: matplotlib is missing.
+        ProfileError: `depth` was not measured.
+
+    Example:
+
+    ```python
+    >>> from acn_hf import DepthProfile, plot_depth_profile
+
+    >>> profile = DepthProfile((0, 1, 2), (0.1, 0.8, 0.9), "accuracy", True, 100, (10, 60, 110))
+    >>> plot_depth_profile(profile, depth=2).get_ylabel()
+    'accuracy'
+
+    ```
+    """
+    value = None if depth is None else profile.value_at(depth)
+    if ax is None:
+        ax = _new_axes()
+    parameters = ax.twinx()
+    parameters.bar(profile.depths, profile.num_parameters, color="0.88", width=0.7)
+    parameters.set_ylabel("parameters")
+    parameters.yaxis.set_major_formatter(_engineering())
+    parameters.set_ylim(0, 1.15 * max(profile.num_parameters))
+    ax.set_zorder(parameters.get_zorder() + 1)
+    ax.patch.set_visible(False)
+    ax.plot(profile.depths, profile.values, marker="o", color="C0", label=profile.metric)
+    ax.axhline(profile.values[-1], color="C0", linewidth=0.8, linestyle=":", label="full depth")
+    if depth is not None and value is not None:
+        label = f"chosen: depth {depth}, {profile.metric} {value:.3f}"
+        ax.plot(
+            [depth],
+            [value],
+            marker="o",
+            markersize=12,
+            fillstyle="none",
+            color="C3",
+            linestyle="",
+            label=label,
+        )
+    ax.set_xlabel("depth (layers kept)")
+    ax.set_ylabel(profile.metric)
+    ax.set_xticks(profile.depths)
+    ax.margins(y=0.1)
+    ax.legend(loc="best", framealpha=0.9)
+    return ax
+
+
+def _new_axes() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'acn-hf[plots]'") from error
+    return Figure(figsize=(7, 4), dpi=150, layout="constrained").add_subplot()
+
+
+def _engineering() -> Any:
+    from matplotlib.ticker import EngFormatter
+
+    return EngFormatter(sep="")

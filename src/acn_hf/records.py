@@ -1,0 +1,73 @@
+"""Frozen results that save to JSON and load from it."""
+
+import dataclasses
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console
+from rich.table import Table
+
+
+class Record:
+    """Mixin for frozen dataclasses whose fields are what JSON can hold, tuples, or records themselves."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that JSON can hold."""
+        return {
+            field.name: value.to_dict() if isinstance(value := getattr(self, field.name), Record) else value
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+            if field.init and field.metadata.get("save", True)
+        }
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """Return the record that `to_dict` described.
+
+        Raises:
+            ValueError: `fields` lacks a field, or holds one that the record does not have.
+        """
+        try:
+            return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        except TypeError as error:
+            raise ValueError(f"these are not the fields of a {cls.__name__}: {error}") from None
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the record to a JSON file, which is either complete or not there."""
+        write_text(path, json.dumps(self.to_dict(), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Self:
+        """Read a record from a JSON file.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: It does not hold this record.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text()))
+        except (AttributeError, ValueError) as error:
+            raise ValueError(f"{path} holds no {cls.__name__}: {error}") from None
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file beside its place and move it there, so that no half-written file is ever seen."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        try:
+            file.write(text)
+            file.close()
+            Path(file.name).replace(path)
+        finally:
+            Path(file.name).unlink(missing_ok=True)
+
+
+def render(table: Table) -> str:
+    """Return a table as plain text."""
+    console = Console(width=100, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().rstrip("\n")
