@@ -32,7 +32,10 @@ class AcnPreTrainedModel(PreTrainedModel):
         if (config.original_num_hidden_layers or 0) > config.num_hidden_layers:
             # A prefix of a longer checkpoint leaves the other layers unread, and that is what was asked for.
             pattern = rf"(^|\.){re.escape(self.layers_name)}\.\d+\."
-            self._keys_to_ignore_on_load_unexpected: set[str] | None = {*(self._keys_to_ignore_on_load_unexpected or ()), pattern}
+            self._keys_to_ignore_on_load_unexpected: set[str] | None = {
+                *(self._keys_to_ignore_on_load_unexpected or ()),
+                pattern,
+            }
 
     @torch.no_grad()
     def _init_weights(self, module):

@@ -1,0 +1,5 @@
+"""`python -m acn_hf` is `acn-hf`."""
+
+from .cli import main
+
+main()
