@@ -23,8 +23,9 @@ CLASSIFIERS = [by_name("bert-ForSequenceClassification"), by_name("vit-ForImageC
 MLM_HEADS = [by_name("bert-ForMaskedLM"), by_name("bert-ForPreTraining")]
 
 
-def trainer_of(model, folder, **options):
+def trainer_of(model, folder, arguments=None, **options):
     arguments = TrainingArguments(
+        **(arguments or {}),
         output_dir=str(folder),
         per_device_eval_batch_size=3,
         remove_unused_columns=False,
@@ -213,6 +214,52 @@ def test_the_step_of_one_of_two_batches_has_half_its_loss(build, head, tmp_path)
     expected = trainer.model(**inputs).loss.item() / 2
     counted = inputs["labels"].ne(-100).sum() * 2 if "labels" in inputs else None
     assert trainer.training_step(trainer.model, inputs, counted).item() == pytest.approx(expected, rel=1e-6)
+
+
+# "Training that resumes from a checkpoint starts with other weights", "the best model is not loaded at the end."
+
+
+def train_two_steps(model, examples, folder, resume_from=None, compute_metrics=None, **arguments):
+    """Train with a checkpoint and an evaluation after every step."""
+    trainer = trainer_of(
+        model,
+        folder,
+        train_dataset=examples,
+        eval_dataset=examples,
+        compute_metrics=compute_metrics,
+        arguments={
+            "per_device_train_batch_size": len(examples),
+            "max_steps": 2,
+            "save_steps": 1,
+            "eval_steps": 1,
+            "eval_strategy": "steps",
+            "learning_rate": 0.1,
+            **arguments,
+        },
+    )
+    trainer.train(resume_from_checkpoint=resume_from)
+    return trainer
+
+
+@each_head(HEADED)
+def test_resumed_training_ends_with_the_same_weights(build, head, tmp_path):
+    trained, resumed = build(head, learn_residual_scale=True), build(head, learn_residual_scale=True)
+    train_two_steps(trained, examples_of(head), tmp_path)
+    train_two_steps(resumed, examples_of(head), tmp_path, resume_from=str(tmp_path / "checkpoint-1"))
+    expected = trained.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in resumed.state_dict().items())
+
+
+@each_head(CLASSIFIERS)
+def test_the_best_model_is_loaded_at_the_end(build, head, tmp_path):
+    model, scores = build(head), iter([1.0, 0.0])
+    options = {"load_best_model_at_end": True, "metric_for_best_model": "score"}
+    trainer = train_two_steps(
+        model, examples_of(head), tmp_path, compute_metrics=lambda prediction: {"score": next(scores)}, **options
+    )
+    assert trainer.state.best_model_checkpoint == str(tmp_path / "checkpoint-1")
+    expected = head.acn.from_pretrained(tmp_path / "checkpoint-1").state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 
 
 # "AcnX does not support gradient checkpointing."
