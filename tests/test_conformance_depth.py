@@ -134,6 +134,34 @@ def test_training_the_long_model_leaves_the_short_one_alone(build, head):
 
 
 @each_head()
+@torch.no_grad()
+def test_the_short_model_has_one_config_and_follows_it(build, head):
+    """A callback that moves the scale of a model sets one config, which every layer reads."""
+    short, inputs = truncate(build(head), 2), head.inputs()
+    assert {id(module.config) for module in short.modules() if hasattr(module, "config")} == {id(short.config)}
+    before = short(**inputs)[0]
+    short.config.residual_scale = 0.5
+    assert torch.equal(short(**inputs)[0], truncate(build(head, residual_scale=0.5), 2)(**inputs)[0])
+    assert not torch.equal(short(**inputs)[0], before)
+
+
+@each_head(HEADED)
+@torch.no_grad()
+def test_depth_logits_where_tuples_are_asked_for(build, head):
+    model, inputs = build(head), head.inputs()
+    assert torch.equal(depth_logits(model, **inputs, return_dict=False), depth_logits(model, **inputs))
+
+
+# The heads of upstream's ViT fail with `config.return_dict=False`.
+@each_head([head for head in HEADED if head.name.startswith("bert")])
+@torch.no_grad()
+def test_depth_logits_of_a_model_that_returns_tuples(build, head):
+    inputs = head.inputs()
+    expected = depth_logits(build(head), **inputs)
+    assert torch.equal(depth_logits(build(head, return_dict=False), **inputs), expected)
+
+
+@each_head()
 def test_truncate_leaves_the_long_model_as_it_was(build, head):
     model = build(head)
     config, names = model.config.to_dict(), list(model.state_dict())
