@@ -59,7 +59,9 @@ def load_data(source: str, *, name: str | None = None, split: str | None = None)
     path = Path(source)
     try:
         loaded = _load_local(path) if path.exists() else datasets.load_dataset(source, name)
-    except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError) as error:
+    except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{source} cannot be read as a data set: {error.__cause__ or error}") from error
     if isinstance(loaded, datasets.DatasetDict):
         known = [wanted for wanted in ((split,) if split else PREFERRED_SPLITS) if wanted in loaded]
@@ -86,14 +88,23 @@ def load_processor(model: PreTrainedModel, source: str) -> Any:
     """Load the tokenizer or image processor that lies beside a model.
 
     Raises:
-        DataError: There is none.
+        DataError: There is none, or it is that of another model.
     """
-    auto_class = AutoImageProcessor if model.main_input_name == "pixel_values" else AutoTokenizer
+    is_image = model.main_input_name == "pixel_values"
+    kind = "image processor" if is_image else "tokenizer"
     try:
-        return auto_class.from_pretrained(source)
+        processor = (AutoImageProcessor if is_image else AutoTokenizer).from_pretrained(source)
     except (OSError, ValueError, ImportError) as error:
-        kind = "image processor" if auto_class is AutoImageProcessor else "tokenizer"
         raise DataError(f"{source} must hold the {kind} of the model: {error}") from error
+    if not is_image:
+        if not set(processor.get_vocab()) - set(processor.all_special_tokens):
+            raise DataError(f"{source} must hold the {kind} of the model: its vocabulary is empty")
+        if len(processor) > model.config.vocab_size:
+            raise DataError(
+                f"{source} must hold the {kind} of the model: it has {len(processor)} tokens "
+                f"and the model {model.config.vocab_size}"
+            )
+    return processor
 
 
 def prepare(

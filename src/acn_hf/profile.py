@@ -119,7 +119,7 @@ class DepthProfile(Record):
         interval = stats.bootstrap(
             (sample,),
             statistic,
-            n_resamples=2000,
+            n_resamples=1000,
             batch=100,
             vectorized=statistic is _mean,
             confidence_level=confidence,

@@ -37,6 +37,11 @@ class AcnConfig(PreTrainedConfig):
     readout: Literal["auto", "sum"] = "auto"
     original_num_hidden_layers: int | None = None
 
+    @property
+    def num_depth_states(self) -> int:
+        """Number of depth states, `y_0` to `y_L`."""
+        return self.num_hidden_layers + 1
+
     def validate_num_hidden_layers(self) -> None:
         if isinstance(self.num_hidden_layers, bool) or self.num_hidden_layers < 0:
             raise ValueError(f"num_hidden_layers must be a whole number >= 0; got {self.num_hidden_layers!r}")

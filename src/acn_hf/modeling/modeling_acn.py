@@ -26,9 +26,12 @@ class AcnPreTrainedModel(PreTrainedModel):
 
     def __init__(self, config, *args, **kwargs):
         config.validate()
+        checkpointing = getattr(config, "gradient_checkpointing", False)
         # Upstream builds its residual layers, which the subclass replaces: no time is spent on their weights.
         with no_init_weights():
             super().__init__(config, *args, **kwargs)
+        if checkpointing:  # upstream switched it on in the layers that are replaced, and dropped the wish
+            config.gradient_checkpointing = True
         if (config.original_num_hidden_layers or 0) > config.num_hidden_layers:
             # A prefix of a longer checkpoint leaves the other layers unread, and that is what was asked for.
             pattern = rf"(^|\.){re.escape(self.layers_name)}\.\d+\."

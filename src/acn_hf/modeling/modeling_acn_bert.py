@@ -27,7 +27,7 @@ from transformers.modeling_outputs import (
 from .configuration_acn_bert import AcnBertConfig
 from .connectivity import LongConnection, PostNormLongConnection, ShortConnection
 from .modeling_acn import AcnHead, AcnPreTrainedModel
-from .upstream import BertLayer, BertSelfAttention, OutputRecorder, apply_chunking_to_forward
+from .upstream import BertLayer, BertSelfAttention, OutputRecorder, apply_chunking_to_forward, depth_state_recorder
 
 
 class AcnBertLayer(BertLayer):
@@ -76,7 +76,7 @@ class AcnBertPreTrainedModel(AcnPreTrainedModel, BertPreTrainedModel):
     accepts_loss_kwargs = False  # BERT's heads take the mean over their own batch
     _no_split_modules: ClassVar[list[str]] = ["BertEmbeddings", "AcnBertLayer"]
     _can_record_outputs: ClassVar[dict] = {
-        "hidden_states": OutputRecorder(LongConnection, index=0, capture_initial_hidden_state=False),
+        "hidden_states": depth_state_recorder(LongConnection),
         "layer_outputs": OutputRecorder(LongConnection, index=1),
         "attentions": BertSelfAttention,
     }

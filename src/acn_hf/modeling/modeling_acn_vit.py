@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from transformers import ViTForImageClassification, ViTForMaskedImageModeling, ViTModel, ViTPreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
-from transformers.utils import can_return_tuple
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .configuration_acn_vit import AcnViTConfig
 from .connectivity import LongConnection, PreNormLongConnection, ShortConnection
@@ -21,6 +22,7 @@ from .upstream import (
     ViTLayer,
     capture_outputs,
     create_bidirectional_mask,
+    depth_state_recorder,
     get_checkpoint_conversion_mapping,
     merge_with_config_defaults,
     register_checkpoint_conversion_mapping,
@@ -49,7 +51,7 @@ class AcnViTPreTrainedModel(AcnPreTrainedModel, ViTPreTrainedModel):
     layers_name: ClassVar[str] = "layers"
     _no_split_modules: ClassVar[list[str]] = ["ViTEmbeddings", "AcnViTLayer"]
     _can_record_outputs: ClassVar[dict] = {
-        "hidden_states": OutputRecorder(LongConnection, index=0, capture_initial_hidden_state=False),
+        "hidden_states": depth_state_recorder(LongConnection),
         "layer_outputs": OutputRecorder(LongConnection, index=1),
         "attentions": ViTAttention,
     }
@@ -79,7 +81,7 @@ class AcnViTModel(AcnViTPreTrainedModel, ViTModel):
         bool_masked_pos: torch.BoolTensor | None = None,
         interpolate_pos_encoding: bool | None = None,
         attention_mask: torch.Tensor | None = None,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
         """Like upstream; with the loop over the layers that keeps the long connections."""
         if pixel_values is None:
@@ -122,7 +124,7 @@ class AcnViTForImageClassification(AcnViTHead, ViTForImageClassification):
         labels: torch.Tensor | None = None,
         interpolate_pos_encoding: bool | None = None,
         attention_mask: torch.Tensor | None = None,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> ImageClassifierOutput:
         """Like upstream, with `config.pooling`."""
         outputs = self.vit(
@@ -140,4 +142,6 @@ class AcnViTForImageClassification(AcnViTHead, ViTForImageClassification):
 
 
 # Upstream ViT checkpoints are stored under old names; without this every layer would stay random after loading.
-register_checkpoint_conversion_mapping("AcnViTModel", get_checkpoint_conversion_mapping("ViTModel"), overwrite=True)
+# The heads are named too, since the oldest release looks for the name of the outermost class alone.
+for _name in ("AcnViTModel", "AcnViTForImageClassification", "AcnViTForMaskedImageModeling"):
+    register_checkpoint_conversion_mapping(_name, get_checkpoint_conversion_mapping("ViTModel"), overwrite=True)

@@ -4,6 +4,7 @@ Everything here may move between minor releases of transformers; the oldest and 
 release run the whole test suite, so a move shows here and nowhere else.
 """
 
+from torch import nn
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
@@ -16,6 +17,14 @@ from transformers.pytorch_utils import apply_chunking_to_forward
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
+
+def depth_state_recorder(long_connection: type[nn.Module]) -> OutputRecorder:
+    """Return what records `hidden_states`: the first output of the long connection, `L + 1` times."""
+    recorder = OutputRecorder(long_connection, index=0, capture_initial_hidden_state=False)
+    recorder.num_hidden_layers_key = "num_depth_states"  # read by newer releases, to count from the end
+    return recorder
+
+
 __all__ = [
     "BertEncoder",
     "BertLayer",
@@ -26,6 +35,7 @@ __all__ = [
     "apply_chunking_to_forward",
     "capture_outputs",
     "create_bidirectional_mask",
+    "depth_state_recorder",
     "get_checkpoint_conversion_mapping",
     "merge_with_config_defaults",
     "no_init_weights",

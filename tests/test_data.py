@@ -1,0 +1,224 @@
+"""The command line's data: every kind is read, and what does not fit is named."""
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tokenizers import BertWordPieceTokenizer
+from torch.utils.data import DataLoader
+from transformers import BertTokenizerFast, ViTImageProcessorPil
+
+from acn_hf import measure_depth_profile
+from acn_hf.data import Columns, DataError, load_data, load_processor, prepare
+from acn_hf.loading import NotAnAcnError, load_model
+from tests.families import by_name
+
+SEQUENCES, TOKENS = by_name("bert-ForSequenceClassification"), by_name("bert-ForTokenClassification")
+MASKED, IMAGES = by_name("bert-ForMaskedLM"), by_name("vit-ForImageClassification")
+GREY = ViTImageProcessorPil(size={"height": 32, "width": 32}, image_mean=[0.5], image_std=[0.5])
+WORDS = ["good film", "bad film", "good good", "bad"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    trained = BertWordPieceTokenizer()
+    trained.train_from_iterator(WORDS * 5, vocab_size=40, show_progress=False)
+    return BertTokenizerFast(tokenizer_object=trained._tokenizer)
+
+
+def table(**columns):
+    return datasets.Dataset.from_dict(columns)
+
+
+TEXTS = {"text": WORDS, "label": [1, 0, 1, 0]}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".json", ".jsonl"])
+def test_files_are_read(tmp_path, suffix):
+    path = tmp_path / f"data{suffix}"
+    frame = table(**TEXTS).to_pandas()
+    write = {
+        ".csv": lambda: frame.to_csv(path, index=False),
+        ".tsv": lambda: frame.to_csv(path, index=False, sep="\t"),
+        ".parquet": lambda: frame.to_parquet(path),
+        ".json": lambda: frame.to_json(path, orient="records"),
+        ".jsonl": lambda: frame.to_json(path, orient="records", lines=True),
+    }
+    write[suffix]()
+    assert load_data(str(path)).to_dict() == TEXTS
+
+
+def test_saved_data_sets_are_read_and_splits_are_chosen(tmp_path):
+    table(**TEXTS).save_to_disk(tmp_path / "one")
+    assert load_data(str(tmp_path / "one")).to_dict() == TEXTS
+    splits = {"train": table(text=["train"]), "test": table(text=["test"]), "validation": table(text=["validation"])}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "all")
+    assert load_data(str(tmp_path / "all"))["text"] == ["validation"]
+    assert load_data(str(tmp_path / "all"), split="train")["text"] == ["train"]
+    with pytest.raises(DataError, match="split must be one of train, test, validation; got 'dev'"):
+        load_data(str(tmp_path / "all"), split="dev")
+
+
+def picture(path, shade, mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 8), shade, np.uint8)).convert(mode).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for index, label in enumerate(["a", "b", "c", "a"]):
+        picture(tmp_path / "images" / label / f"{index}.png", 60 * index)
+    return tmp_path / "images"
+
+
+def test_image_folders_are_measured(build, folder):
+    model = build(IMAGES, id2label={0: "c", 1: "b", 2: "a"}, label2id={"c": 0, "b": 1, "a": 2})
+    rows, collate = prepare(model, GREY, load_data(str(folder)), Columns())
+    assert rows["labels"][:].tolist() == [2, 2, 1, 0]  # by name: the model's ids are not the folders' order
+    batch = next(iter(DataLoader(rows, batch_size=4, collate_fn=collate)))
+    assert batch["pixel_values"].shape == (4, 1, 8, 8)  # grey and of the model's size, as the config says
+    assert measure_depth_profile(model, rows, collate_fn=collate).num_examples == 4
+
+
+def test_sequences_are_tokenised_and_padded(build, tokenizer):
+    rows, collate = prepare(build(SEQUENCES), tokenizer, table(**TEXTS), Columns())
+    batch = collate([rows[0], rows[3]])
+    assert tokenizer.batch_decode(batch["input_ids"], skip_special_tokens=True) == ["good film", "bad"]
+    assert batch["attention_mask"].sum(1).tolist() == [4, 3]
+    assert batch["labels"].tolist() == [1, 0]
+
+
+def test_pairs_are_tokenised_together(build, tokenizer):
+    data = table(text=["good"], other=["bad film"], label=[0])
+    rows, _ = prepare(build(SEQUENCES), tokenizer, data, Columns(text_pair="other"))
+    assert rows[0]["token_type_ids"] == [0, 0, 0, 1, 1, 1]
+
+
+def test_names_of_labels_become_the_models_ids(build, tokenizer):
+    model = build(SEQUENCES, id2label={0: "no", 1: "yes", 2: "maybe"}, label2id={"no": 0, "yes": 1, "maybe": 2})
+    rows, _ = prepare(model, tokenizer, table(text=WORDS[:2], label=["maybe", "no"]), Columns())
+    assert rows["labels"][:] == [2, 0]
+
+
+def test_regression_takes_numbers(build, tokenizer):
+    rows, _ = prepare(build(SEQUENCES, num_labels=1), tokenizer, table(text=WORDS[:2], label=[0.5, 3]), Columns())
+    assert rows["labels"][:] == [0.5, 3.0]
+
+
+def test_words_are_labelled_at_their_first_token(build, tokenizer):
+    data = table(text=[["good", "film"], ["bxd"]], label=[[2, 0], [1]])
+    rows, collate = prepare(build(TOKENS), tokenizer, data, Columns())
+    assert rows[0]["labels"] == [-100, 2, 0, -100]
+    assert rows[1]["labels"][:2] == [-100, 1]
+    assert set(rows[1]["labels"][2:]) <= {-100}
+    assert collate([rows[0], rows[1]])["labels"].shape[0] == 2
+
+
+def test_masked_language_models_get_the_same_masks_every_time(build, tokenizer):
+    model = build(MASKED)
+    values = set()
+    for _ in range(2):
+        rows, collate = prepare(model, tokenizer, table(text=WORDS * 10), Columns())
+        values.add(measure_depth_profile(model, rows, metric="loss", collate_fn=collate).values)
+    assert len(values) == 1
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize(
+    ("columns", "missing"),
+    [(Columns(text="review"), "review"), (Columns(label="stars"), "stars")],
+    ids=["text", "label"],
+)
+def test_a_column_that_does_not_exist_is_named(build, tokenizer, columns, missing):
+    with pytest.raises(DataError, match=f"must have a column '{missing}'; got text, label"):
+        prepare(build(SEQUENCES), tokenizer, table(**TEXTS), columns)
+
+
+@pytest.mark.parametrize("label", [3, -1, "other"])
+def test_a_label_that_the_model_does_not_know_is_named(build, tokenizer, label):
+    with pytest.raises(DataError, match=f"a label must be one of LABEL_0, LABEL_1, LABEL_2; got {label!r}"):
+        prepare(build(SEQUENCES), tokenizer, table(text=["good"], label=[label]), Columns())
+
+
+@pytest.mark.parametrize("length", [0, 17])
+def test_a_length_that_the_model_does_not_have_is_named(build, tokenizer, length):
+    with pytest.raises(DataError, match=rf"max_length must lie in \[1, 16\] for this model; got {length}"):
+        prepare(build(SEQUENCES), tokenizer, table(**TEXTS), Columns(), max_length=length)
+
+
+def test_an_image_that_cannot_be_decoded_is_refused(build, folder):
+    (folder / "a" / "broken.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"every image must be readable: .*cannot identify image"):
+        prepare(build(IMAGES), GREY, load_data(str(folder)), Columns())
+
+
+def test_files_of_another_format_are_refused(tmp_path):
+    (tmp_path / "data.xlsx").write_text("x")
+    with pytest.raises(DataError, match=r"must end in \.csv, .*; got data\.xlsx"):
+        load_data(str(tmp_path / "data.xlsx"))
+
+
+@pytest.mark.parametrize("text", ["", "text,label\n"], ids=["nothing", "header"])
+def test_empty_files_are_refused(tmp_path, text):
+    (tmp_path / "data.csv").write_text(text)
+    with pytest.raises(DataError, match=r"data\.csv cannot be read as a data set"):
+        load_data(str(tmp_path / "data.csv"))
+
+
+def test_a_data_set_that_does_not_exist_is_refused():
+    with pytest.raises((DataError, OSError), match="no-such-data-set"):
+        load_data("someone/no-such-data-set")
+
+
+def test_heads_that_need_more_are_referred_to_python(build, tokenizer):
+    with pytest.raises(DataError, match="for AcnBertForMultipleChoice use measure_depth_profile in Python"):
+        prepare(build(by_name("bert-ForMultipleChoice")), tokenizer, table(**TEXTS), Columns())
+
+
+def test_a_missing_tokenizer_is_named(build, tmp_path):
+    model = build(SEQUENCES)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="must hold the tokenizer of the model: its vocabulary is empty"):
+        load_processor(model, str(tmp_path))
+
+
+def test_a_missing_image_processor_is_named(build, tmp_path):
+    model = build(IMAGES)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="must hold the image processor of the model"):
+        load_processor(model, str(tmp_path))
+
+
+def test_a_tokenizer_of_another_vocabulary_is_named(build, tokenizer, tmp_path):
+    model = build(SEQUENCES, vocab_size=10)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(DataError, match=rf"{len(tokenizer)} tokens and the model 10"):
+        load_processor(model, str(tmp_path))
+
+
+def test_models_are_loaded_with_the_head_they_were_saved_with(build, tmp_path):
+    for head in (SEQUENCES, MASKED, IMAGES):
+        build(head).save_pretrained(tmp_path / head.name)
+        assert type(load_model(str(tmp_path / head.name))) is head.acn
+
+
+def test_a_residual_checkpoint_is_refused(tmp_path):
+    upstream = SEQUENCES.build_upstream(SEQUENCES.build())
+    upstream.save_pretrained(tmp_path)
+    with pytest.raises(NotAnAcnError, match="is of model_type 'bert'"):
+        load_model(str(tmp_path))
+
+
+def test_a_checkpoint_without_head_is_refused(build, tmp_path):
+    build(by_name("bert-Model")).save_pretrained(tmp_path)
+    with pytest.raises(NotAnAcnError, match="must hold a model with a head; it was saved as AcnBertModel"):
+        load_model(str(tmp_path))
+
+
+def test_pixels_reach_the_model_as_floats(build, folder):
+    rows, _ = prepare(build(IMAGES), GREY, load_data(str(folder)), Columns())
+    assert rows[0]["pixel_values"].dtype == torch.float32

@@ -1,0 +1,51 @@
+"""A picture shows the numbers of the record it is given."""
+
+import subprocess
+import sys
+
+import pytest
+from matplotlib.figure import Figure
+
+from acn_hf import DepthProfile, plot_depth_profile
+from acn_hf.metrics import ProfileError
+
+PROFILE = DepthProfile((0, 1, 2, 4), (0.1, 0.8, 0.9, 0.91), "accuracy", True, 100, (10, 60, 110, 210))
+
+
+def test_the_line_is_the_metric_and_the_bars_are_the_parameters():
+    axes = plot_depth_profile(PROFILE)
+    line = axes.get_lines()[0]
+    assert tuple(line.get_xdata()) == PROFILE.depths
+    assert tuple(line.get_ydata()) == PROFILE.values
+    bars = next(other for other in axes.figure.axes if other is not axes)
+    assert tuple(patch.get_height() for patch in bars.patches) == PROFILE.num_parameters
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("depth (layers kept)", "accuracy")
+
+
+def test_the_chosen_depth_is_marked():
+    axes = plot_depth_profile(PROFILE, depth=2)
+    marked = axes.get_lines()[-1]
+    assert (list(marked.get_xdata()), list(marked.get_ydata())) == ([2], [0.9])
+    assert any("depth 2" in text.get_text() for text in axes.get_legend().get_texts())
+
+
+def test_it_draws_where_it_is_told(tmp_path):
+    axes = Figure().add_subplot()
+    assert plot_depth_profile(PROFILE, ax=axes) is axes
+    axes.figure.savefig(tmp_path / "p.png")
+    assert (tmp_path / "p.png").stat().st_size > 1000
+
+
+def test_a_depth_that_was_not_measured_is_refused():
+    with pytest.raises(ProfileError, match=r"one of those measured, \(0, 1, 2, 4\); got 3"):
+        plot_depth_profile(PROFILE, depth=3)
+
+
+def test_a_missing_matplotlib_names_the_extra():
+    program = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "from acn_hf import DepthProfile, plot_depth_profile\n"
+        "plot_depth_profile(DepthProfile((0,), (1.0,), 'accuracy', True, 1, (1,)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "ImportError: plots need matplotlib: pip install 'acn-hf[plots]'" in done.stderr

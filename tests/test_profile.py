@@ -1,0 +1,420 @@
+"""A profile says of every depth what measuring the truncated model alone would say, from one pass."""
+
+import datasets
+import evaluate
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sk
+from torch.utils.data import DataLoader
+
+from acn_hf import DepthError, DepthProfile, depth_logits, measure_depth_profile, truncate
+from acn_hf.metrics import METRICS, Evidence, ProfileError
+from tests.families import HEADED, NUM_LAYERS, by_name, each_head
+
+CLASSIFIER = by_name("bert-ForSequenceClassification")
+
+
+def split(batch, size):
+    """Cut one batch into several."""
+    count = len(next(iter(batch.values())))
+    return [{name: value[i : i + size] for name, value in batch.items()} for i in range(0, count, size)]
+
+
+def profile(values, metric="accuracy", greater_is_better=True):
+    depths = tuple(range(len(values)))
+    return DepthProfile(depths, tuple(values), metric, greater_is_better, 100, tuple(100 * d for d in depths))
+
+
+@each_head([head for head in HEADED if "Pretraining" not in head.name])
+def test_loss_at_each_depth_is_that_of_the_truncated_model(head, build):
+    model, batch = build(head), head.inputs(batch_size=4, labels=True)
+    measured = measure_depth_profile(model, [batch], metric="loss")
+    with torch.no_grad():
+        expected = [float(truncate(model, depth)(**batch).loss) for depth in range(NUM_LAYERS + 1)]
+    assert measured.values == pytest.approx(expected, abs=1e-6)
+    assert measured.depths == tuple(range(NUM_LAYERS + 1))
+
+
+@each_head([head for head in HEADED if "labels" in head.inputs(labels=True) and "PreTraining" not in head.name])
+def test_accuracy_counts_labels_that_are_not_ignored(head, build):
+    model, batch = build(head), head.inputs(batch_size=6, labels=True)
+    measured = measure_depth_profile(model, split(batch, 4))
+    features = {name: value for name, value in batch.items() if name != "labels"}
+    valid = batch["labels"] != -100
+    with torch.no_grad():
+        right = depth_logits(model, **features).argmax(-1)[:, valid] == batch["labels"][valid]
+    assert measured.values == pytest.approx(right.double().mean(1).tolist())
+
+
+def test_accuracy_of_question_answering_wants_start_and_end(build):
+    head = by_name("bert-ForQuestionAnswering")
+    model, batch = build(head), head.inputs(batch_size=8, labels=True)
+    with torch.no_grad():
+        output = model(**batch)
+    batch["start_positions"] = output.start_logits.argmax(-1)
+    batch["end_positions"] = output.end_logits.argmax(-1)
+    batch["end_positions"][:2] = (batch["end_positions"][:2] + 1) % 7
+    assert measure_depth_profile(model, [batch]).values[-1] == 6 / 8
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 8])
+def test_batches_of_any_size_give_the_same_loss(build, size):
+    head = by_name("bert-ForMaskedLM")
+    model, batch = build(head), head.inputs(batch_size=8, labels=True)
+    batch["labels"][0] = -100  # the examples hold different numbers of targets, one holds none
+    whole = measure_depth_profile(model, [batch], metric="loss").values
+    assert measure_depth_profile(model, split(batch, size), metric="loss").values == pytest.approx(whole, abs=1e-6)
+
+
+def test_perplexity_is_the_exponential_of_the_loss(build):
+    head = by_name("bert-ForMaskedLM")
+    model, batch = build(head), head.inputs(labels=True)
+    loss = measure_depth_profile(model, [batch], metric="loss").values
+    perplexity = measure_depth_profile(model, [batch], metric="perplexity")
+    assert perplexity.values == pytest.approx(np.exp(loss))
+    assert not perplexity.greater_is_better
+
+
+def rows(head, count=10):
+    batch = head.inputs(batch_size=count, labels=True)
+    columns = {name: value.tolist() for name, value in batch.items()}
+    return datasets.Dataset.from_dict({**columns, "unused": ["x"] * count})
+
+
+class TorchRows(torch.utils.data.Dataset):
+    def __init__(self, data):
+        self.data = data.remove_columns("unused")
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        return self.data[index]
+
+
+def collate(batch):
+    return {name: torch.tensor([row[name] for row in batch]) for name in batch[0] if name != "unused"}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda data: data,
+        lambda data: data.rename_column("labels", "label"),
+        TorchRows,
+        lambda data: DataLoader(data, batch_size=4, collate_fn=collate),
+        lambda data: [collate([data[i] for i in range(5)]), collate([data[i] for i in range(5, 10)])],
+        lambda data: (collate([row]) for row in data),
+        lambda data: data.to_iterable_dataset(),
+    ],
+    ids=["Dataset", "label column", "torch Dataset", "DataLoader", "list", "generator", "IterableDataset"],
+)
+def test_every_kind_of_data_gives_the_same_profile(build, wrap):
+    model, data = build(CLASSIFIER), rows(CLASSIFIER)
+    expected = measure_depth_profile(model, [collate([data[i] for i in range(10)])])
+    measured = measure_depth_profile(model, wrap(data), batch_size=3)
+    assert measured == expected
+    assert measured.num_examples == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("f1_macro", lambda y, p: sk.f1_score(y, p, average="macro")),
+        ("mcc", sk.matthews_corrcoef),
+        ("balanced_accuracy", sk.balanced_accuracy_score),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+def test_named_metrics_are_those_of_scikit_learn(build, name, function):
+    model, batch = build(CLASSIFIER), CLASSIFIER.inputs(batch_size=20, labels=True)
+    with torch.no_grad():
+        logits = depth_logits(model, **{key: value for key, value in batch.items() if key != "labels"})
+    expected = [function(batch["labels"].numpy(), at.argmax(-1).numpy()) for at in logits]
+    assert measure_depth_profile(model, split(batch, 6), metric=name).values == pytest.approx(expected)
+
+
+class Agreement(evaluate.Metric):
+    """An evaluate module as `evaluate.load` returns one, without the download."""
+
+    def _info(self):
+        features = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions, references):
+        return {"agreement": float(np.mean(np.equal(predictions, references)))}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("combined", [False, True], ids=["module", "combine"])
+def test_an_evaluate_module_is_a_metric(build, combined, tmp_path):
+    model, batch = build(CLASSIFIER), CLASSIFIER.inputs(batch_size=8, labels=True)
+    module = Agreement(cache_dir=str(tmp_path))
+    measured = measure_depth_profile(model, split(batch, 3), metric=evaluate.combine([module]) if combined else module)
+    assert measured.values == measure_depth_profile(model, [batch]).values
+    assert measured.greater_is_better
+
+
+def test_a_callable_is_a_metric(build):
+    def errors(predictions, references):
+        return int((predictions != references).sum())
+
+    model, batch = build(CLASSIFIER), CLASSIFIER.inputs(batch_size=8, labels=True)
+    measured = measure_depth_profile(model, split(batch, 3), metric=errors, greater_is_better=False)
+    accuracy = measure_depth_profile(model, [batch]).values
+    assert measured.values == pytest.approx([8 * (1 - value) for value in accuracy])
+    assert (measured.metric, measured.greater_is_better) == ("errors", False)
+
+
+def test_regression_is_measured_on_numbers(build):
+    model = build(CLASSIFIER, num_labels=1)
+    batch = CLASSIFIER.inputs(batch_size=6)
+    batch["labels"] = torch.rand(6)
+    measured = measure_depth_profile(model, split(batch, 4), metric="mse")
+    with torch.no_grad():
+        expected = [float(truncate(model, depth)(**batch).loss) for depth in range(NUM_LAYERS + 1)]
+    assert measured.values == pytest.approx(expected, rel=1e-5)
+
+
+def test_multi_label_accuracy_wants_every_label(build):
+    model = build(CLASSIFIER, problem_type="multi_label_classification")
+    batch = CLASSIFIER.inputs(batch_size=6)
+    with torch.no_grad():
+        batch["labels"] = (model(**batch).logits > 0).float()
+    batch["labels"][0, 0] = 1 - batch["labels"][0, 0]
+    assert measure_depth_profile(model, [batch]).values[-1] == pytest.approx(5 / 6)
+
+
+def test_only_the_depths_asked_for_are_measured(build):
+    model, batch = build(CLASSIFIER), CLASSIFIER.inputs(batch_size=8, labels=True)
+    everything = measure_depth_profile(model, [batch])
+    some = measure_depth_profile(model, [batch], depths=[2, 0])
+    assert some.depths == (0, 2)
+    assert some.values == (everything.values[0], everything.values[2])
+    assert some.num_parameters == (everything.num_parameters[0], everything.num_parameters[2])
+
+
+def test_parameters_are_those_of_the_truncated_models(build):
+    for name in ("bert-ForMaskedLM", "vit-ForImageClassification"):
+        head = by_name(name)
+        model = build(head)
+        measured = measure_depth_profile(model, [head.inputs(labels=True)])
+        assert measured.num_parameters == tuple(truncate(model, d).num_parameters() for d in range(NUM_LAYERS + 1))
+
+
+def test_the_model_is_left_as_it_was_found(build):
+    model, batch = build(CLASSIFIER).train(), CLASSIFIER.inputs(labels=True)
+    model.bert.pooler.eval()
+    before = {name: module.training for name, module in model.named_modules()}
+    measure_depth_profile(model, [batch], device="cpu")
+    with pytest.raises(ProfileError):
+        measure_depth_profile(model, [CLASSIFIER.inputs()])
+    assert {name: module.training for name, module in model.named_modules()} == before
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_dropout_is_off_while_measuring(build):
+    model, batch = build(CLASSIFIER, hidden_dropout_prob=0.5), CLASSIFIER.inputs(batch_size=16, labels=True)
+    values = {measure_depth_profile(model.train(), [batch], metric="loss").values for _ in range(3)}
+    assert len(values) == 1
+
+
+def test_layers_run_once_a_batch(build):
+    model, batch = build(CLASSIFIER), CLASSIFIER.inputs(batch_size=4, labels=True)
+    calls = []
+    for layer in model.bert.encoder.layer:
+        layer.register_forward_hook(lambda *_: calls.append(1))
+    measure_depth_profile(model, split(batch, 2))
+    assert len(calls) == 2 * NUM_LAYERS
+
+
+def test_logits_of_earlier_batches_are_not_kept(build):
+    head = by_name("bert-ForMaskedLM")
+    batch = head.inputs(batch_size=4, labels=True)
+    measured = measure_depth_profile(build(head), [batch] * 5, metric="loss")
+    kept, weights = measured.evidence.arrays(0)
+    assert kept.shape == weights.shape == (5,)
+
+
+# --- effective depth
+
+
+@pytest.mark.parametrize(
+    ("values", "tolerance", "expected"),
+    [
+        ([0.1, 0.5, 0.9, 0.9], 0.005, 2),
+        ([0.1, 0.895, 0.9], 0.005, 1),  # a difference of exactly the tolerance is within it
+        ([0.1, 0.8949, 0.9], 0.005, 2),
+        ([0.9, 0.1, 0.9], 0.0, 0),
+        ([0.95, 0.1, 0.9], 0.0, 0),
+        ([0.1, 0.5, 0.9], 1.0, 0),
+    ],
+)
+def test_effective_depth_is_the_smallest_within_the_tolerance(values, tolerance, expected):
+    assert profile(values).effective_depth(tolerance) == expected
+
+
+def test_effective_depth_of_a_loss_looks_down():
+    assert profile([3.0, 1.004, 1.0], "loss", False).effective_depth(0.005) == 1
+    assert profile([0.5, 1.004, 1.0], "loss", False).effective_depth(0.005) == 0
+
+
+def test_relative_tolerance_is_a_fraction_of_the_full_value():
+    assert profile([10.0, 5.2, 5.0], "perplexity", False).effective_depth(0.05, relative=True) == 1
+    assert profile([10.0, 5.2, 5.0], "perplexity", False).effective_depth(0.03, relative=True) == 2
+
+
+def with_evidence(hits, metric="accuracy"):
+    """Return a profile whose examples are right or wrong as `hits` (depths x examples) says."""
+    references = np.ones(hits.shape[1], dtype=int)
+    kept = {depth: [row.astype(int)] for depth, row in enumerate(hits)}
+    evidence = Evidence(METRICS[metric], kept, [references])
+    depths = tuple(range(len(hits)))
+    values = tuple(evidence.value(depth) for depth in depths)
+    return DepthProfile(depths, values, metric, True, hits.shape[1], tuple(depths), evidence)
+
+
+def test_confidence_needs_more_evidence_than_the_mean():
+    few = np.ones((2, 20), bool)
+    few[0, 0] = False  # one of 20 lost: 0.05 is within 0.06, but nothing excludes that it is 0.1
+    assert with_evidence(few).effective_depth(0.06) == 0
+    assert with_evidence(few).effective_depth(0.06, confidence=0.95) == 1
+    many = np.ones((2, 20_000), bool)
+    many[0, :1000] = False
+    assert with_evidence(many).effective_depth(0.06, confidence=0.95) == 0
+
+
+def test_confidence_is_paired():
+    rng = np.random.default_rng(0)
+    full = rng.random(1000) < 0.7
+    same = np.stack([full, full])
+    assert with_evidence(same).effective_depth(0.0, confidence=0.99) == 0
+    independent = np.stack([rng.permutation(full), full])
+    assert with_evidence(independent).effective_depth(0.01, confidence=0.99) == 1
+
+
+def test_confidence_covers_as_often_as_it_says():
+    """A depth whose true loss is just above the tolerance passes in about 5% of the samples."""
+    rng = np.random.default_rng(0)
+    passed = 0
+    for _ in range(200):
+        hits = np.ones((2, 400), bool)
+        hits[0] = rng.random(400) > 0.1
+        passed += with_evidence(hits).effective_depth(0.1, confidence=0.95) == 0
+    assert 1 <= passed <= 24  # 10 expected; bounds are beyond 3 standard deviations of a binomial
+
+
+def test_confidence_of_a_metric_that_is_not_a_mean_resamples_examples():
+    hits = np.ones((2, 60), bool)
+    hits[0, :3] = False
+    assert with_evidence(hits, "f1").effective_depth(0.03) == 0
+    assert with_evidence(hits, "f1").effective_depth(0.03, confidence=0.95) == 1
+
+
+# --- records
+
+
+def test_a_profile_saves_and_loads(tmp_path):
+    saved = profile([0.1, 0.5, 0.9])
+    saved.save(tmp_path / "new" / "profile.json")
+    assert DepthProfile.load(tmp_path / "new" / "profile.json") == saved
+    assert DepthProfile.from_dict(saved.to_dict()) == saved
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["profile.json"]
+
+
+def test_a_profile_prints_as_a_table():
+    lines = str(profile([0.1, 0.5, 0.9])).splitlines()
+    assert "100 examples" in lines[0]
+    assert sum("0.9000" in line for line in lines) == 1
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize("depth", [-1, NUM_LAYERS + 1, 1.5, True])
+def test_a_depth_that_does_not_exist_is_refused(build, depth):
+    with pytest.raises(DepthError, match=rf"\[0, {NUM_LAYERS}\].*got {depth}"):
+        measure_depth_profile(build(CLASSIFIER), [CLASSIFIER.inputs(labels=True)], depths=[depth])
+
+
+def test_no_depths_are_refused(build):
+    with pytest.raises(DepthError, match="at least one depth"):
+        measure_depth_profile(build(CLASSIFIER), [CLASSIFIER.inputs(labels=True)], depths=[])
+
+
+@pytest.mark.parametrize("data", [[], rows(CLASSIFIER).select([])], ids=["list", "Dataset"])
+def test_empty_data_are_refused(build, data):
+    with pytest.raises(ProfileError, match="at least one example; got none"):
+        measure_depth_profile(build(CLASSIFIER), data)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+def test_data_without_labels_are_refused(build, metric):
+    with pytest.raises(ProfileError, match=r"must hold labels; got only .*input_ids"):
+        measure_depth_profile(build(CLASSIFIER), [CLASSIFIER.inputs()], metric=metric)
+
+
+def test_data_of_another_kind_are_refused(build):
+    with pytest.raises(ProfileError, match="must hold inputs of AcnBertForSequenceClassification; got only pixels"):
+        measure_depth_profile(build(CLASSIFIER), [{"pixels": torch.ones(2, 3)}])
+    with pytest.raises(ProfileError, match="a batch must be a dictionary of tensors; got Tensor"):
+        measure_depth_profile(build(CLASSIFIER), [torch.ones(2, 3)])
+
+
+def test_labels_of_another_shape_are_refused(build):
+    batch = {**CLASSIFIER.inputs(batch_size=2), "labels": torch.zeros(2, 5)}
+    with pytest.raises((ProfileError, ValueError), match=r"\(2, 5\)|\[2, 5\]|size"):
+        measure_depth_profile(build(CLASSIFIER), [batch])
+
+
+def test_rows_of_different_lengths_want_a_collator(build):
+    data = datasets.Dataset.from_dict({"input_ids": [[1, 2], [3]], "labels": [0, 1]})
+    with pytest.raises(ProfileError, match="different lengths need collate_fn"):
+        measure_depth_profile(build(CLASSIFIER), data)
+
+
+def test_a_metric_that_is_not_a_number_is_refused(build):
+    with pytest.raises(ProfileError, match="'nothing' must be a finite number; got nan at depth 0"):
+        measure_depth_profile(build(CLASSIFIER), [CLASSIFIER.inputs(labels=True)], metric=nothing)
+
+
+def nothing(predictions, references):
+    return float("nan")
+
+
+@pytest.mark.parametrize("metric", ["acuracy", 3], ids=str)
+def test_a_metric_that_does_not_exist_is_refused(build, metric):
+    with pytest.raises(ProfileError, match=f"metric must be .*got {metric!r}"):
+        measure_depth_profile(build(CLASSIFIER), [CLASSIFIER.inputs(labels=True)], metric=metric)
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, float("nan"), float("inf")])
+def test_a_tolerance_out_of_range_is_refused(tolerance):
+    with pytest.raises(ProfileError, match="tolerance must be a finite number >= 0"):
+        profile([0.1, 0.9]).effective_depth(tolerance)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95])
+def test_a_confidence_out_of_range_is_refused(confidence):
+    with pytest.raises(ProfileError, match=rf"confidence must lie in \(0, 1\); got {confidence}"):
+        profile([0.1, 0.9]).effective_depth(confidence=confidence)
+
+
+def test_confidence_of_a_loaded_profile_is_refused():
+    with pytest.raises(ProfileError, match="needs the examples"):
+        profile([0.9, 0.9]).effective_depth(confidence=0.95)
+
+
+def test_a_profile_of_different_lengths_is_refused():
+    with pytest.raises(ProfileError, match="one value and one number of parameters for each"):
+        DepthProfile((0, 1), (0.5,), "accuracy", True, 10, (1, 2))
+    with pytest.raises(ProfileError, match="must ascend"):
+        DepthProfile((1, 0), (0.5, 0.6), "accuracy", True, 10, (1, 2))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"depths": [0]}', "3"])
+def test_a_file_that_holds_no_profile_is_refused(tmp_path, text):
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(ValueError, match=r"p\.json holds no DepthProfile"):
+        DepthProfile.load(tmp_path / "p.json")
