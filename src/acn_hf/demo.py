@@ -7,6 +7,7 @@ choice has seen, by a model that a new process loaded with the Auto classes.
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,7 +50,7 @@ def processor() -> ViTImageProcessorPil:
     return ViTImageProcessorPil(size={"height": 8, "width": 8})
 
 
-def train(data: datasets.Dataset, folder: Path, *, num_epochs: float, seed: int) -> AcnViTForImageClassification:
+def train(data: datasets.Dataset, folder: str, *, num_epochs: float, seed: int) -> AcnViTForImageClassification:
     """Train the AC-ViT of the demo with the Trainer of transformers."""
     set_seed(seed)
     config = AcnViTConfig(
@@ -63,7 +64,7 @@ def train(data: datasets.Dataset, folder: Path, *, num_epochs: float, seed: int)
     )
     model = AcnViTForImageClassification(config)
     arguments = TrainingArguments(
-        output_dir=str(folder),
+        output_dir=folder,
         num_train_epochs=num_epochs,
         per_device_train_batch_size=64,
         learning_rate=1e-3,
@@ -72,6 +73,7 @@ def train(data: datasets.Dataset, folder: Path, *, num_epochs: float, seed: int)
         save_strategy="no",
         logging_strategy="no",
         report_to="none",
+        dataloader_pin_memory=torch.cuda.is_available(),
     )
     Trainer(model=model, args=arguments, train_dataset=data).train()
     return model
@@ -112,7 +114,8 @@ def run_demo(
     folder = Path(out)
     data = digits()
     progress(f"Training a {NUM_LAYERS}-layer AC-ViT on {len(data['train'])} digits for {num_epochs:g} epochs")
-    model = train(data["train"], folder / "trainer", num_epochs=num_epochs, seed=seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        model = train(data["train"], scratch, num_epochs=num_epochs, seed=seed)
     progress(f"Measuring every depth on {len(data['validation'])} validation digits")
     result = compress(model, data["validation"], tolerance=TOLERANCE)
     progress(str(result.profile))

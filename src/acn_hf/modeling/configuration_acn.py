@@ -46,6 +46,10 @@ class AcnConfig(PreTrainedConfig):
         if isinstance(self.num_hidden_layers, bool) or self.num_hidden_layers < 0:
             raise ValueError(f"num_hidden_layers must be a whole number >= 0; got {self.num_hidden_layers!r}")
 
+    def validate_original_num_hidden_layers(self) -> None:
+        if self.original_num_hidden_layers is not None and self.original_num_hidden_layers < 0:
+            raise ValueError(f"original_num_hidden_layers must be None or >= 0; got {self.original_num_hidden_layers}")
+
     def validate_residual_scale(self) -> None:
         scales = self.residual_scale
         if isinstance(scales, list) and len(scales) != self.num_hidden_layers:

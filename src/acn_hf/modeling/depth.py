@@ -62,10 +62,7 @@ def truncate(model: PreTrainedModel, depth: int) -> PreTrainedModel:
     view = prefix_view(model, depth)
     # Every submodule's reference to the long config becomes one to the short config, which is not copied again.
     memo = {id(config): view.config for config in (model.config, model.base_model.config, view.config)}
-    short = copy.deepcopy(view, memo)
-    for parameter in short.parameters():
-        parameter.grad = None
-    return short
+    return copy.deepcopy(view, memo)
 
 
 def depth_logits(model: PreTrainedModel, **inputs: Any) -> torch.Tensor:
@@ -181,7 +178,9 @@ def prefix_view(model: PreTrainedModel, depth: int) -> PreTrainedModel:
     check_acn(model)
     layers = encoder_layers(model)
     depth = check_depth(depth, len(layers))
-    return replace_submodule(model, layers_path(model), layers[:depth], config=model.config.prefix(depth))
+    kept = layers[:depth]
+    kept.training = layers.training
+    return replace_submodule(model, layers_path(model), kept, config=model.config.prefix(depth))
 
 
 def replace_submodule(module: nn.Module, path: str, replacement: nn.Module, config: Any = None) -> Any:

@@ -62,10 +62,12 @@ class AcnPreTrainedModel(PreTrainedModel):
         return (model, info) if output_loading_info else model
 
     def save_pretrained(self, save_directory, *args, depth: int | None = None, **kwargs):
-        """Like upstream, with three differences.
+        """Like upstream, with four differences.
 
         `depth=k` writes the model cut to its first `k` layers and leaves this model as it is. A model whose layers
         and config disagree is not saved. The files are written beside their place and moved when all are complete.
+        Weights are stored under the names that they have in the model, since `Trainer` looks for these when it
+        resumes; `save_original_format=True` stores ViT weights under the names of older releases.
 
         Args:
             save_directory (`str` or `os.PathLike`): The folder to write to.
@@ -81,6 +83,7 @@ class AcnPreTrainedModel(PreTrainedModel):
         if depth is not None and kwargs.get("state_dict") is not None:
             kwargs["state_dict"] = _drop_layers(kwargs["state_dict"], layers_path(self), model.config.num_hidden_layers)
         model.config.auto_map = dict(model.config.auto_classes)
+        kwargs.setdefault("save_original_format", False)
         if kwargs.get("distributed_checkpoint"):  # every process writes into the same folder at the same time
             return PreTrainedModel.save_pretrained(model, save_directory, *args, **kwargs)
         if kwargs.get("push_to_hub"):
@@ -147,10 +150,8 @@ def _drop_layers(state_dict: dict[str, Any], path: str, depth: int) -> dict[str,
 
 def _weight_files(variant: str | None) -> Callable[[str], bool]:
     """Return whether a file name is that of weights which a later save of the same variant replaces."""
-    stem = "model" if variant is None else f"model.{variant}"
-    pattern = re.compile(
-        rf"{re.escape(stem)}(-\d{{5}}-of-\d{{5}})?\.safetensors|model\.safetensors\.index(\..+)?\.json"
-    )
+    tag = "" if variant is None else f".{re.escape(variant)}"
+    pattern = re.compile(rf"model{tag}(-\d{{5}}-of-\d{{5}})?\.safetensors|model\.safetensors\.index{tag}\.json")
     return lambda name: pattern.fullmatch(name) is not None
 
 

@@ -1,0 +1,229 @@
+"""The command line: exit codes, files, and one clear line where something is wrong."""
+
+import json
+import subprocess
+import sys
+
+import datasets
+import pytest
+import torch
+from transformers import AutoModelForImageClassification, ViTImageProcessorPil, pipeline
+from typer.testing import CliRunner
+
+import acn_hf
+from acn_hf import DepthProfile, cli
+from acn_hf.demo import digits
+from tests.families import NUM_LAYERS, by_name
+
+CLASSIFIER, IMAGES = by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClassification")
+GREY = ViTImageProcessorPil(size={"height": 8, "width": 8}, image_mean=[0.5], image_std=[0.5])
+
+
+@pytest.fixture
+def run():
+    return lambda *arguments: CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def checkpoint(build, tmp_path):
+    build(IMAGES).save_pretrained(tmp_path / "model")
+    GREY.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    from PIL import Image
+
+    for index in range(6):
+        folder = tmp_path / "images" / str(index % 3)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 40 * index).save(folder / f"{index}.png")
+    return tmp_path / "images"
+
+
+def test_profile_prints_and_saves(run, checkpoint, pictures, tmp_path):
+    result = run("profile", checkpoint, pictures, "--out", tmp_path / "out" / "p.json", "--tolerance", 1)
+    assert result.exit_code == 0, result.output
+    assert "6 examples" in result.output
+    assert f"effective depth: 0 of {NUM_LAYERS} (tolerance 1)" in result.output
+    assert DepthProfile.load(tmp_path / "out" / "p.json").num_examples == 6
+    assert (tmp_path / "out" / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_profile_takes_options(run, checkpoint, pictures, tmp_path):
+    out = tmp_path / "p.json"
+    options = ("--metric", "loss", "--max-examples", 4, "--batch-size", 3, "--confidence", 0.9, "--relative")
+    result = run("profile", checkpoint, pictures, "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    profile = DepthProfile.load(out)
+    assert (profile.metric, profile.num_examples) == ("loss", 4)
+
+
+def test_compress_writes_an_ordinary_checkpoint(run, checkpoint, pictures, tmp_path):
+    out = tmp_path / "short"
+    result = run("compress", checkpoint, pictures, out, "--tolerance", 1)
+    assert result.exit_code == 0, result.output
+    assert f"Compressed to 0 of {NUM_LAYERS} layers" in result.output
+    for word in ("parameters", "MB", "GFLOPs", "latency in ms", "accuracy"):
+        assert word in result.output
+    files = {path.name for path in out.iterdir()}
+    assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= files
+    assert {"depth_profile.json", "depth_profile.png"} <= files
+    assert not [name for name in files if name.startswith(".")]
+    assert AutoModelForImageClassification.from_pretrained(out).config.num_hidden_layers == 0
+    assert DepthProfile.load(out / "depth_profile.json").depths == tuple(range(NUM_LAYERS + 1))
+
+
+def test_the_version_is_that_of_the_package(run):
+    assert run("--version").output.strip() == f"acn-hf {acn_hf.__version__}"
+
+
+def test_env_names_the_versions(run):
+    result = run("env")
+    assert result.exit_code == 0
+    for package in ("acn-hf", "torch", "transformers", "accelerator"):
+        assert package in result.output
+
+
+def test_python_m_acn_hf_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "acn_hf", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, f"acn-hf {acn_hf.__version__}")
+
+
+@pytest.mark.parametrize("command", ["demo", "profile", "compress", "env"])
+def test_every_command_and_option_has_help(run, command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    info = cli.app.registered_commands
+    assert command in {item.name for item in info}
+
+
+# --- wrong usage: exit code 2
+
+
+def test_no_arguments_show_help(run):
+    assert "Usage" in run().output
+    assert run("profile").exit_code == 2
+    assert run("nothing").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--metric", "acuracy"), "metric must be one of"),
+        (("--confidence", 2), "confidence must lie in (0, 1)"),
+        (("--tolerance", -1), "greater than or equal to 0"),
+        (("--batch-size", 0), "greater than or equal to 1"),
+        (("--max-examples", "x"), "integer"),
+    ],
+    ids=str,
+)
+def test_a_value_out_of_range_is_wrong_usage(run, checkpoint, pictures, options, message):
+    result = run("profile", checkpoint, pictures, *options)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.replace("│", "").split())
+
+
+def test_a_folder_that_is_not_empty_is_not_written_to(run, checkpoint, pictures, tmp_path):
+    out = tmp_path / "short"
+    out.mkdir()
+    (out / "precious.txt").write_text("mine")
+    result = run("compress", checkpoint, pictures, out)
+    assert result.exit_code == 2
+    assert [path.name for path in out.iterdir()] == ["precious.txt"]
+    assert run("compress", checkpoint, pictures, out, "--overwrite", "--tolerance", 1).exit_code == 0
+    assert (out / "precious.txt").read_text() == "mine"
+
+
+def test_a_target_that_is_a_file_is_wrong_usage(run, checkpoint, pictures, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert run("compress", checkpoint, pictures, tmp_path / "file").exit_code == 2
+
+
+# --- a failed run: exit code 1 and one line
+
+
+def one_line(result):
+    assert result.exit_code == 1, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_a_folder_that_is_no_checkpoint_is_one_line(run, pictures, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty" in one_line(run("profile", tmp_path / "empty", pictures))
+    assert "missing" in one_line(run("profile", tmp_path / "missing", pictures))
+
+
+def test_a_residual_checkpoint_is_one_line(run, pictures, tmp_path):
+    CLASSIFIER.build_upstream(CLASSIFIER.build()).save_pretrained(tmp_path / "bert")
+    line = one_line(run("compress", tmp_path / "bert", pictures, tmp_path / "out"))
+    assert "NotAnAcnError" in line
+    assert "is of model_type 'bert'" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_that_do_not_fit_are_one_line(run, checkpoint, pictures, tmp_path):
+    line = one_line(run("compress", checkpoint, pictures, tmp_path / "out", "--label-column", "stars"))
+    assert "must have a column 'stars'; got image, label" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_checkpoint_is_one_line(run, checkpoint, pictures):
+    weights = checkpoint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    one_line(run("profile", checkpoint, pictures))
+
+
+def test_a_full_disk_leaves_nothing_behind(run, checkpoint, pictures, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ViTImageProcessorPil, "save_pretrained", full)
+    line = one_line(run("compress", checkpoint, pictures, tmp_path / "out"))
+    assert "No space left on device" in line
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "images"}
+
+
+def test_debug_shows_the_traceback(run, pictures, tmp_path):
+    result = run("--debug", "profile", tmp_path / "missing", pictures)
+    assert isinstance(result.exception, OSError)
+
+
+# --- the demo, small
+
+
+def test_demo_is_the_main_job(run, tmp_path):
+    result = run("demo", "--out", tmp_path / "demo", "--epochs", 1)
+    assert result.exit_code == 0, result.output
+    out = tmp_path / "demo"
+    assert {"compressed", "depth_profile.json", "depth_profile.png", "result.json"} <= {p.name for p in out.iterdir()}
+    summary = json.loads((out / "result.json").read_text())
+    short = AutoModelForImageClassification.from_pretrained(out / "compressed")
+    assert short.config.num_hidden_layers == summary["chosen_depth"]
+    assert summary["num_parameters"]["after"] == short.num_parameters() <= summary["num_parameters"]["before"]
+    tested = summary["test_accuracy"]
+    assert tested["reloaded"] == tested["compressed"]
+    test = digits()["test"]
+    with torch.no_grad():
+        right = short(pixel_values=test["pixel_values"][:]).logits.argmax(-1) == test["labels"][:]
+    assert right.float().mean().item() == pytest.approx(tested["reloaded"])
+
+
+def test_the_compressed_demo_serves_a_pipeline(run, tmp_path):
+    from PIL import Image
+
+    run("demo", "--out", tmp_path / "demo", "--epochs", 0.1)
+    classify = pipeline("image-classification", str(tmp_path / "demo" / "compressed"))
+    assert len(classify(Image.new("L", (8, 8), 100), top_k=3)) == 3
+
+
+def test_demo_splits_do_not_overlap():
+    data = digits()
+    assert {name: len(rows) for name, rows in data.items()} == {"train": 1078, "validation": 359, "test": 360}
+    assert isinstance(data["train"], datasets.Dataset)
+    seen = {name: {row.numpy().tobytes() for row in rows["pixel_values"]} for name, rows in data.items()}
+    assert not seen["test"] & (seen["train"] | seen["validation"])
