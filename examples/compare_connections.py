@@ -1,20 +1,27 @@
 """Compare the connections of a network at equal steps: strict ACN, ACN with attention residual, residual network.
 
-What is unusual: one script for images and text, one JSON file per run. A run whose file exists is skipped, so
-the script can be stopped and started again at any time. `docs/experiments.md` holds the tables it printed.
+What is unusual: one script for images and text, one folder per run with the model, its training record and its depth
+profile. A run that is complete is skipped, so the script can be stopped and started again at any time; at the end it
+prints the table of all runs of the task. `docs/experiments.md` holds the tables that it printed.
 
-    python examples/compare_connections.py --task digits --output_dir runs
-    python examples/compare_connections.py --task images --data_dir FASHION_MNIST --output_dir runs
-    python examples/compare_connections.py --task text --train_file CORPUS.txt.gz --output_dir runs
+    python examples/compare_connections.py --task digits
+    python examples/compare_connections.py --task images --data_dir FASHION_MNIST
+    python examples/compare_connections.py --task text --train_file CORPUS.txt.gz OTHER.txt.gz
 
-Cost of one run on two CPU cores: digits 1 minute, images 3 minutes, text 12 minutes.
+and the honest baseline, a residual network trained from scratch at a small depth, with `--connections residual
+--num_hidden_layers 4`.
+
+Cost of one run on one CPU core: digits 1 minute, images 3 minutes, text 12 minutes.
 """
 
 import gzip
 import json
+import statistics
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -23,15 +30,24 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from tokenizers import BertWordPieceTokenizer
 from transformers import (
+    AutoConfig,
     BertTokenizerFast,
     DataCollatorForLanguageModeling,
     HfArgumentParser,
+    PreTrainedModel,
     Trainer,
     TrainingArguments,
     set_seed,
 )
 
-from acn_hf import AcnBertConfig, AcnBertForMaskedLM, AcnViTConfig, AcnViTForImageClassification
+from acn_hf import (
+    AcnBertConfig,
+    AcnBertForMaskedLM,
+    AcnViTConfig,
+    AcnViTForImageClassification,
+    DepthProfile,
+    measure_depth_profile,
+)
 
 CONNECTIONS = {
     "strict": {"residual_scale": 0.0, "attention_residual": False},
@@ -49,7 +65,7 @@ class Arguments:
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One run for each."})
     num_hidden_layers: int | None = field(default=None, metadata={"help": "Defaults to 12, for text to 8."})
     num_epochs: float | None = field(default=None, metadata={"help": "Defaults to 40 for digits, 5 for images."})
-    max_steps: int = field(default=3000, metadata={"help": "Training steps for text."})
+    max_steps: int = field(default=3000, metadata={"help": "Training steps for text, of 16 sequences."})
     learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate of AdamW, cosine schedule."})
     num_train_examples: int = field(default=20_000, metadata={"help": "Training images for the images task."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder with train-images-idx3-ubyte.gz."})
@@ -59,41 +75,53 @@ class Arguments:
 
 @dataclass
 class Task:
-    """What one run needs; `evaluation` is used for the profile only."""
+    """What the runs of a task share; `evaluation` is used for the profile only."""
 
     train: datasets.Dataset
     evaluation: datasets.Dataset
-    collate: object
     metric: str
-    training: dict
-    build: object
+    training: dict[str, Any]
+    build: Callable[[str], PreTrainedModel]
+    collate: Callable | None = None
 
 
 def digits(arguments: Arguments) -> Task:
-    images, labels = load_digits(return_X_y=True)
-    images = (images.reshape(-1, 1, 8, 8) / 16).astype(np.float32) * 2 - 1
+    """Return the task of scikit-learn's 1,797 digits; 40% are held out."""
+    pixels, labels = load_digits(return_X_y=True)
+    pixels = (pixels.reshape(-1, 1, 8, 8) / 16).astype(np.float32) * 2 - 1
     train, evaluation = train_test_split(np.arange(len(labels)), test_size=0.4, random_state=0, stratify=labels)
-    settings = dict(num_train_epochs=arguments.num_epochs or 40, per_device_train_batch_size=64)
-    return _images_task(images, labels, train, evaluation, 2, settings)
+    return images_task(pixels, labels, train, evaluation, patch_size=2, epochs=40, arguments=arguments)
 
 
 def images(arguments: Arguments) -> Task:
+    """Return the task of gzipped IDX files; the last 10,000 training images are held out, test images not touched."""
+    if arguments.data_dir is None:
+        raise ValueError("--data_dir must name the folder with train-images-idx3-ubyte.gz; got none")
     folder = Path(arguments.data_dir)
-    pixels = np.frombuffer(gzip.open(folder / "train-images-idx3-ubyte.gz").read(), np.uint8, offset=16)
-    labels = np.frombuffer(gzip.open(folder / "train-labels-idx1-ubyte.gz").read(), np.uint8, offset=8)
+    pixels = np.frombuffer(gzip.decompress((folder / "train-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16)
+    labels = np.frombuffer(gzip.decompress((folder / "train-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8)
     pixels = (pixels.reshape(-1, 1, 28, 28) / 255).astype(np.float32) * 2 - 1
-    # The last 10,000 training images are held out; the official test images are not touched here.
-    evaluation, train = np.arange(50_000, 60_000), np.arange(arguments.num_train_examples)
-    settings = dict(num_train_epochs=arguments.num_epochs or 5, per_device_train_batch_size=64)
-    return _images_task(pixels, labels, train, evaluation, 7, settings)
+    train, evaluation = np.arange(arguments.num_train_examples), np.arange(50_000, 60_000)
+    return images_task(pixels, labels, train, evaluation, patch_size=7, epochs=5, arguments=arguments)
 
 
-def _images_task(pixels, labels, train, evaluation, patch_size, settings) -> Task:
-    def rows(index):
-        data = {"pixel_values": pixels[index], "labels": labels[index].astype(np.int64)}
-        return datasets.Dataset.from_dict(data).with_format("torch")
+def images_task(
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    train: np.ndarray,
+    evaluation: np.ndarray,
+    *,
+    patch_size: int,
+    epochs: float,
+    arguments: Arguments,
+) -> Task:
+    """Return the task of grey images of ten classes."""
 
-    def build(connection, num_hidden_layers):
+    def rows(index: np.ndarray) -> datasets.Dataset:
+        columns = {"pixel_values": pixels[index], "labels": labels[index].astype(np.int64)}
+        return datasets.Dataset.from_dict(columns).with_format("torch")
+
+    def build(connection: str) -> PreTrainedModel:
         config = AcnViTConfig(
             image_size=pixels.shape[-1],
             patch_size=patch_size,
@@ -102,42 +130,41 @@ def _images_task(pixels, labels, train, evaluation, patch_size, settings) -> Tas
             hidden_size=64,
             intermediate_size=256,
             num_attention_heads=4,
-            num_hidden_layers=num_hidden_layers or 12,
+            num_hidden_layers=arguments.num_hidden_layers or 12,
             **CONNECTIONS[connection],
         )
         return AcnViTForImageClassification(config)
 
-    return Task(rows(train), rows(evaluation), None, "accuracy", settings, build)
+    training = {"num_train_epochs": arguments.num_epochs or epochs, "per_device_train_batch_size": 64}
+    return Task(rows(train), rows(evaluation), "accuracy", training, build)
 
 
 def text(arguments: Arguments, sequence_length: int = 64, vocab_size: int = 4096) -> Task:
-    lines = []
-    for name in arguments.train_file:
-        with gzip.open(name, "rt") if name.endswith(".gz") else open(name) as file:
-            lines += [line for line in file if line.strip()]
-    trainer = BertWordPieceTokenizer(lowercase=True)
-    trainer.train_from_iterator(lines, vocab_size=vocab_size, show_progress=False)
-    tokenizer = BertTokenizerFast(tokenizer_object=trainer._tokenizer)
-    ids = [i for encoding in trainer.encode_batch(lines, add_special_tokens=False) for i in encoding.ids]
+    """Return the task of masked language modelling; 1,000 sequences, masked once and for all, are held out."""
+    if not arguments.train_file:
+        raise ValueError("--train_file must name text files; got none")
+    lines = [line for name in arguments.train_file for line in read_lines(Path(name))]
+    trained = BertWordPieceTokenizer(lowercase=True)
+    trained.train_from_iterator(lines, vocab_size=vocab_size, show_progress=False)
+    tokenizer = BertTokenizerFast(tokenizer_object=trained._tokenizer)
+    ids = [i for encoding in trained.encode_batch(lines, add_special_tokens=False) for i in encoding.ids]
     width = sequence_length - 2
     blocks = np.array(ids[: len(ids) // width * width]).reshape(-1, width)
     edge = np.ones((len(blocks), 1), int)
     blocks = np.concatenate([edge * tokenizer.cls_token_id, blocks, edge * tokenizer.sep_token_id], axis=1)
     blocks = blocks[np.random.default_rng(0).permutation(len(blocks))]
     mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
-    held_out = [mask([{"input_ids": row.tolist()}]) for row in _seeded(blocks[:1000])]
-    evaluation = datasets.Dataset.from_dict(
-        {key: [row[key][0].tolist() for row in held_out] for key in ("input_ids", "labels")}
-    ).with_format("torch")
-    train = datasets.Dataset.from_dict({"input_ids": blocks[1000:]}).with_format("torch")
+    torch.manual_seed(0)
+    held_out = mask([{"input_ids": row.tolist()} for row in blocks[:1000]])
+    evaluation = {name: held_out[name].tolist() for name in ("input_ids", "labels")}
 
-    def build(connection, num_hidden_layers):
+    def build(connection: str) -> PreTrainedModel:
         config = AcnBertConfig(
             vocab_size=len(tokenizer),
             hidden_size=128,
             intermediate_size=512,
             num_attention_heads=4,
-            num_hidden_layers=num_hidden_layers or 8,
+            num_hidden_layers=arguments.num_hidden_layers or 8,
             max_position_embeddings=sequence_length,
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
@@ -145,22 +172,30 @@ def text(arguments: Arguments, sequence_length: int = 64, vocab_size: int = 4096
         )
         return AcnBertForMaskedLM(config)
 
-    settings = dict(max_steps=arguments.max_steps, per_device_train_batch_size=16)
-    return Task(train, evaluation, mask, "loss", settings, build)
+    return Task(
+        train=datasets.Dataset.from_dict({"input_ids": blocks[1000:]}).with_format("torch"),
+        evaluation=datasets.Dataset.from_dict(evaluation).with_format("torch"),
+        metric="loss",
+        training={"max_steps": arguments.max_steps, "per_device_train_batch_size": 16},
+        build=build,
+        collate=mask,
+    )
 
 
-def _seeded(rows):
-    torch.manual_seed(0)
-    return rows
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file, plain or gzipped, that are not empty."""
+    data = path.read_bytes()
+    whole = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+    return [line for line in whole.splitlines() if line.strip()]
 
 
 TASKS = {"digits": digits, "images": images, "text": text}
 
 
-def run(task: Task, arguments: Arguments, connection: str, seed: int, folder: Path) -> None:
-    """Train one model and save it."""
+def train(task: Task, arguments: Arguments, connection: str, seed: int, folder: Path) -> None:
+    """Train one model and save it with the record of its training."""
     set_seed(seed)
-    model = task.build(connection, arguments.num_hidden_layers)
+    model = task.build(connection)
     settings = TrainingArguments(
         output_dir=str(folder / "trainer"),
         learning_rate=arguments.learning_rate,
@@ -171,36 +206,65 @@ def run(task: Task, arguments: Arguments, connection: str, seed: int, folder: Pa
         save_strategy="no",
         logging_steps=100,
         report_to="none",
-        disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
         **task.training,
     )
     start = time.perf_counter()
     trainer = Trainer(model=model, args=settings, train_dataset=task.train, data_collator=task.collate)
     trainer.train()
-    history = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     model.save_pretrained(folder)
     record = {
         "arguments": asdict(arguments),
         "connection": connection,
         "seed": seed,
-        "seconds": time.perf_counter() - start,
         "steps": trainer.state.global_step,
-        "train_loss": history,
+        "seconds": time.perf_counter() - start,
+        "train_loss": [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry],
         "torch": torch.__version__,
     }
     (folder / "training.json").write_text(json.dumps(record, indent=2))
 
 
+def profile(task: Task, folder: Path) -> None:
+    """Measure every depth of a trained model on the held-out data."""
+    config = AutoConfig.from_pretrained(folder)
+    model_class = AcnBertForMaskedLM if config.model_type == "acn_bert" else AcnViTForImageClassification
+    model = model_class.from_pretrained(folder)
+    measure_depth_profile(model, task.evaluation, metric=task.metric, batch_size=100).save(folder / "profile.json")
+
+
+def table(folder: Path) -> str:
+    """Return all profiles below a folder as Markdown: mean ± standard deviation over the seeds, a row a network."""
+    networks: dict[str, list[DepthProfile]] = {}
+    for path in sorted(folder.glob("*/profile.json")):
+        networks.setdefault(path.parent.name.rpartition("-seed")[0], []).append(DepthProfile.load(path))
+    depths = max((profiles[0].depths for profiles in networks.values()), key=len)
+    rows = [["network", "seeds", *map(str, depths)], ["---"] * (len(depths) + 2)]
+    for name, profiles in networks.items():
+        columns = list(zip(*(one.values for one in profiles), strict=True))
+        cells = [f"{statistics.mean(column):.3f} ± {spread(column):.3f}" for column in columns]
+        rows.append([name, str(len(profiles)), *cells, *[""] * (len(depths) - len(cells))])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def spread(values: tuple[float, ...]) -> float:
+    """Return the standard deviation over seeds, 0 for one seed."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
 def main() -> None:
     (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses()
     task = TASKS[arguments.task](arguments)
+    root = Path(arguments.output_dir) / arguments.task
+    depth = f"-{arguments.num_hidden_layers}" if arguments.num_hidden_layers else ""
     for seed in arguments.seeds:
         for connection in arguments.connections:
-            depth = f"-{arguments.num_hidden_layers}" if arguments.num_hidden_layers else ""
-            folder = Path(arguments.output_dir) / arguments.task / f"{connection}{depth}-seed{seed}"
+            folder = root / f"{connection}{depth}-seed{seed}"
             if not (folder / "training.json").exists():
-                run(task, arguments, connection, seed, folder)
+                train(task, arguments, connection, seed, folder)
+            if not (folder / "profile.json").exists():
+                profile(task, folder)
+    print(table(root))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from .data import Columns, load_data, load_processor, prepare
 from .demo import run_demo
 from .loading import load_model
 from .metrics import METRICS
-from .modeling.modeling_acn import written_beside
+from .modeling.checkpoint import written_beside
 from .plots import plot_depth_profile
 from .profile import measure_depth_profile
 

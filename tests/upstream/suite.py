@@ -46,7 +46,7 @@ class AcnModelTests(common.ModelTesterMixin):
 
     def test_model_weights_reload_no_missing_tied_weights(self):
         # It counts the missing keys of a file without weights, which acn_hf refuses to load.
-        with mock.patch.object(modeling_acn, "_check_layers_loaded"):
+        with mock.patch.object(modeling_acn, "check_layers_loaded"):
             super().test_model_weights_reload_no_missing_tied_weights()
 
 

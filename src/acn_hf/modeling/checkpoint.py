@@ -1,0 +1,85 @@
+"""Checkpoints that are complete or not there: what is refused, and how files are written."""
+
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from .depth import DepthError, encoder_layers
+
+
+def check_layers_match_config(model: PreTrainedModel) -> None:
+    """Raise `DepthError` if the model holds more or fewer layers than its config says."""
+    held = len(encoder_layers(model))
+    if held != model.config.num_hidden_layers:
+        raise DepthError(
+            f"the model holds {held} layers and its config says num_hidden_layers={model.config.num_hidden_layers}; "
+            "cut a model with acn_hf.truncate(model, depth), which keeps them equal"
+        )
+
+
+def check_layers_loaded(model: PreTrainedModel, missing_keys: Iterable[str], source: Any) -> None:
+    """Raise `DepthError` if a checkpoint left weights of some layer random; learned scales may be new."""
+    pattern = re.compile(rf"(?:^|\.){re.escape(model.layers_name)}\.(\d+)\.(?!short_connection\.)")
+    lacking = sorted({int(match[1]) for key in missing_keys if (match := pattern.search(key))})
+    if not lacking:
+        return
+    wanted = model.config.num_hidden_layers
+    if lacking[0] == 0:
+        rule = "its layers do not have the names of this architecture"
+    else:
+        rule = f"it holds {lacking[0]} complete layers"
+    raise DepthError(
+        f"{source} cannot fill the {wanted} layers that the config asks for: {rule}, "
+        f"and weights of layers {lacking[0] + 1} to {lacking[-1] + 1} would stay random"
+    )
+
+
+def drop_layers(state_dict: dict[str, Any], path: str, depth: int) -> dict[str, Any]:
+    """Return a state dict without the layers above `depth` of the list named `path`."""
+    pattern = re.compile(rf"^{re.escape(path)}\.(\d+)\.")
+    return {key: value for key, value in state_dict.items() if not (m := pattern.match(key)) or int(m[1]) < depth}
+
+
+def weight_files(variant: str | None) -> Callable[[str], bool]:
+    """Return whether a file name is that of weights which a later save of the same variant replaces."""
+    tag = "" if variant is None else f".{re.escape(variant)}"
+    pattern = re.compile(rf"model{tag}(-\d{{5}}-of-\d{{5}})?\.safetensors|model\.safetensors\.index{tag}\.json")
+    return lambda name: pattern.fullmatch(name) is not None
+
+
+@contextmanager
+def written_beside(target: Path, stale: Callable[[str], bool] = lambda name: False) -> Iterator[Path]:
+    """Yield an empty folder beside `target` whose files move there when the block ends without an error.
+
+    Args:
+        target (`Path`): Created when the first file is there. After an error it is as it was.
+        stale (*optional*): Tells which names in `target` a new set of files makes obsolete.
+
+    Raises:
+        NotADirectoryError: `target` is a file.
+    """
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(f"the place to save to must be a folder; {target} is a file")
+    # Inside a folder that exists, since the one above it need not be writable.
+    beside = (target if target.is_dir() else target.parent) / f".{target.name}-{uuid.uuid4().hex}"
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        written = sorted(beside.iterdir())
+        if written and not target.exists():
+            beside.rename(target)
+        elif written:
+            for path in written:
+                path.replace(target / path.name)
+            names = {path.name for path in written}
+            for path in target.iterdir():
+                if path.name not in names and stale(path.name):
+                    path.unlink()
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

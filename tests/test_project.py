@@ -1,0 +1,130 @@
+"""The project keeps its word: public names, versions, imports, documented arguments, and the README's code."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import acn_hf
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "acn_hf"
+LAYERS = ["modeling", "auto", "records", "evaluating", "metrics", "profile", "cost", "compress", "plots"]
+LAYERS += ["loading", "data", "demo", "cli", "__main__"]
+MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(PACKAGE)], "acn_hf.") if name != "acn_hf.__main__")
+PUBLIC = [getattr(acn_hf, name) for name in acn_hf.__all__ if name != "__version__"]
+FUNCTIONS = [item for item in PUBLIC if inspect.isfunction(item)]
+
+
+def test_all_names_what_is_public():
+    defined = {name for name, item in vars(acn_hf).items() if not name.startswith("_") and not inspect.ismodule(item)}
+    assert set(acn_hf.__all__) - {"__version__"} == defined
+    assert acn_hf.__all__ == sorted(acn_hf.__all__)
+
+
+def test_versions_agree():
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    cited = re.search(r"^version: (\S+)", (ROOT / "CITATION.cff").read_text(), re.M)
+    assert newest
+    assert cited
+    assert newest[1] == cited[1] == acn_hf.__version__
+
+
+def relative_imports(path):
+    """Yield the first part of every module that a file imports from this package, at its top level or deeper."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from (name.split(".")[0] for name in names)
+
+
+@pytest.mark.parametrize("layer", LAYERS[1:])
+def test_imports_point_one_way(layer):
+    for imported in relative_imports(PACKAGE / f"{layer}.py"):
+        if imported != "_version":
+            assert LAYERS.index(imported) < LAYERS.index(layer), f"{layer} imports {imported}"
+
+
+def test_every_module_has_its_layer():
+    assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "_version"} == set(LAYERS[1:])
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "modeling").glob("*.py")), ids=lambda path: path.stem)
+def test_what_travels_with_a_checkpoint_imports_nothing_else(path):
+    standard = {*sys.stdlib_module_names, "torch", "transformers", "huggingface_hub"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert all(alias.name.split(".")[0] in standard for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 1 or (node.level == 0 and node.module.split(".")[0] in standard)
+            assert node.module, "`from . import x` fails where files are flattened into one folder"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_in_docstrings_run(module):
+    failed, _ = doctest.testmod(importlib.import_module(module))
+    assert failed == 0
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_documented_arguments_are_the_real_ones(function):
+    documented = re.search(r"Args:\n(.*?)\n\s*\n", inspect.getdoc(function), re.S)
+    assert documented
+    names = re.findall(r"^    (\w+)(?: \(|:)", documented[1], re.M)
+    assert names == list(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_docstrings_say_what_comes_back_and_what_is_raised(function):
+    text = inspect.getdoc(function)
+    for section in ("Args:", "Returns:", "Raises:", "Example:"):
+        assert section in text, f"{function.__name__} lacks {section}"
+
+
+@pytest.mark.parametrize("item", PUBLIC, ids=lambda item: item.__name__)
+def test_everything_public_is_documented(item):
+    assert inspect.getdoc(item)
+
+
+def python_blocks(path):
+    return re.findall(r"```python\n(.*?)```", path.read_text(), re.S)
+
+
+def test_the_readme_runs(tmp_path):
+    program = "\n".join(python_blocks(ROOT / "README.md"))
+    assert "num_train_epochs=40" in program
+    program = program.replace("num_train_epochs=40", "num_train_epochs=1, use_cpu=True")
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Compressed to" in done.stdout
+    assert {"short", "short-2", "profile.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("document", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+        assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_makefile_has_the_commands_that_are_promised():
+    makefile = (ROOT / "Makefile").read_text()
+    promised = set(re.findall(r"^make ([\w-]+)", (ROOT / "README.md").read_text(), re.M))
+    promised |= set(re.findall(r"^make ([\w-]+)", (ROOT / "CONTRIBUTING.md").read_text(), re.M))
+    assert {"demo", "test"} <= promised
+    for target in promised:
+        assert re.search(rf"^{target}:", makefile, re.M)
+
+
+def test_oldest_constraints_are_the_lower_bounds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lowest = next(item for item in project["dependencies"] if item.startswith("transformers"))
+    assert lowest == "transformers>=5.12,<6"
+    assert "transformers==5.12.0" in (ROOT / "constraints-oldest.txt").read_text()
