@@ -169,3 +169,21 @@ def test_image_pipeline_from_a_folder(build, tmp_path):
     from_folder = pipeline("image-classification", model=str(tmp_path), device="cpu")
     in_memory = pipeline("image-classification", model=model, image_processor=image_processor(), device="cpu")
     assert from_folder(image) == in_memory(image)
+
+
+DECODERS_ONLY = {"AutoModelForCausalLM"}
+
+
+@pytest.mark.parametrize(
+    ("upstream", "ours"),
+    [(transformers.BertConfig, acn_hf.AcnBertConfig), (transformers.ViTConfig, acn_hf.AcnViTConfig)],
+    ids=["bert", "vit"],
+)
+def test_every_auto_class_that_serves_upstream_serves_us(upstream, ours):
+    autos = [getattr(transformers, name) for name in dir(transformers) if name.startswith("AutoModel")]
+    mappings = {
+        auto.__name__: auto._model_mapping for auto in autos if getattr(auto, "_model_mapping", None) is not None
+    }
+    serving = {name for name, mapping in mappings.items() if upstream in mapping}
+    assert {name for name in serving if ours not in mappings[name]} <= DECODERS_ONLY
+    assert serving - DECODERS_ONLY == {name for name, mapping in mappings.items() if ours in mapping}

@@ -42,4 +42,5 @@ def _register_family(config_class: type[AcnConfig], module: ModuleType) -> None:
             continue
         model_class = getattr(module, reference.partition(".")[2])
         getattr(transformers, auto_name).register(config_class, model_class, exist_ok=True)
-        model_class.register_for_auto_class(auto_name)
+        if not model_class.is_remote_code():  # a class without head serves several, and is saved under the first
+            model_class.register_for_auto_class(auto_name)

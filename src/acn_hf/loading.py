@@ -27,6 +27,6 @@ def load_model(source: str) -> PreTrainedModel:
         )
     saved_as = (config.architectures or [""])[0]
     for auto_name, reference in config.auto_classes.items():
-        if reference.endswith(f".{saved_as}") and auto_name != "AutoModel":
+        if reference.endswith(f".{saved_as}") and reference != config.auto_classes["AutoModel"]:
             return getattr(transformers, auto_name).from_pretrained(source)
     raise NotAnAcnError(f"{source} must hold a model with a head; it was saved as {saved_as or 'an unnamed class'}")

@@ -35,6 +35,7 @@ class AcnBertConfig(AcnConfig, BertConfig):
     auto_classes: ClassVar[dict[str, str]] = {
         "AutoConfig": "configuration_acn_bert.AcnBertConfig",
         "AutoModel": "modeling_acn_bert.AcnBertModel",
+        "AutoModelForTextEncoding": "modeling_acn_bert.AcnBertModel",
         "AutoModelForPreTraining": "modeling_acn_bert.AcnBertForPreTraining",
         "AutoModelForMaskedLM": "modeling_acn_bert.AcnBertForMaskedLM",
         "AutoModelForNextSentencePrediction": "modeling_acn_bert.AcnBertForNextSentencePrediction",
