@@ -7,6 +7,7 @@ import torch
 import transformers
 
 from acn_hf import depth_logits, truncate
+from acn_hf.modeling.depth import depth_outputs
 from tests.families import (
     BASES,
     CONNECTIONS,
@@ -225,3 +226,14 @@ def test_a_smaller_runtime_depth_runs_the_first_layers_only(build, head):
     expected = truncate(model, 1)(**inputs)
     model.config.num_hidden_layers = 1
     assert same_outputs(model(**inputs), expected)
+
+
+@each_head(HEADED)
+def test_reading_some_depths_does_not_record_twice(head, build):
+    model, inputs = build(head), head.inputs()
+    with torch.no_grad():
+        for depth in range(NUM_LAYERS):
+            list(depth_outputs(model, inputs, [depth]))
+        assert len(model(**inputs, output_hidden_states=True).hidden_states) == NUM_LAYERS + 1
+        short = truncate(model, 1)
+        assert len(short(**inputs, output_hidden_states=True).hidden_states) == 2

@@ -10,6 +10,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from .upstream import maybe_install_capturing_hooks
+
 
 class DepthError(ValueError):
     """A depth that a model does not have, or a model whose layers and config disagree."""
@@ -122,6 +124,8 @@ def depth_outputs(
     chosen = sorted({check_depth(depth, num_layers) for depth in (range(num_layers + 1) if depths is None else depths)})
     if not chosen:
         raise DepthError(f"depths must name at least one depth in [0, {num_layers}]; got none")
+    # Views share their modules with the model: a view that installed the recording hooks would install them twice.
+    maybe_install_capturing_hooks(model.base_model)
     inputs = {**inputs, "return_dict": True}
     deepest = model if chosen[-1] == num_layers else prefix_view(model, chosen[-1])
     last = deepest(**{**inputs, "output_hidden_states": True})

@@ -15,7 +15,7 @@ from transformers.models.bert.modeling_bert import BertEncoder, BertLayer, BertS
 from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer
 from transformers.pytorch_utils import apply_chunking_to_forward
 from transformers.utils.generic import merge_with_config_defaults
-from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs, maybe_install_capturing_hooks
 
 
 def depth_state_recorder(long_connection: type[nn.Module]) -> OutputRecorder:
@@ -37,6 +37,7 @@ __all__ = [
     "create_bidirectional_mask",
     "depth_state_recorder",
     "get_checkpoint_conversion_mapping",
+    "maybe_install_capturing_hooks",
     "merge_with_config_defaults",
     "no_init_weights",
     "register_checkpoint_conversion_mapping",
