@@ -7,7 +7,7 @@ import sys
 import datasets
 import pytest
 import torch
-from transformers import AutoModelForImageClassification, ViTImageProcessorPil, pipeline
+from transformers import AutoModelForImageClassification, BertTokenizerFast, ViTImageProcessorPil, pipeline
 from typer.testing import CliRunner
 
 import acn_hf
@@ -73,6 +73,19 @@ def test_compress_writes_an_ordinary_checkpoint(run, checkpoint, pictures, tmp_p
     assert not [name for name in files if name.startswith(".")]
     assert AutoModelForImageClassification.from_pretrained(out).config.num_hidden_layers == 0
     assert DepthProfile.load(out / "depth_profile.json").depths == tuple(range(NUM_LAYERS + 1))
+
+
+def test_text_is_compressed_too(run, build, tmp_path):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
+    BertTokenizerFast(vocab={word: index for index, word in enumerate(words)}).save_pretrained(tmp_path / "model")
+    build(CLASSIFIER).save_pretrained(tmp_path / "model")
+    (tmp_path / "reviews.csv").write_text("review,stars\ngood film,2\nbad,0\ngood good good film,1\n")
+    columns = ("--text-column", "review", "--label-column", "stars", "--max-length", 5)
+    result = run("compress", tmp_path / "model", tmp_path / "reviews.csv", tmp_path / "out", *columns, "--tolerance", 1)
+    assert result.exit_code == 0, result.output
+    assert "3 examples" in result.output
+    classify = pipeline("text-classification", str(tmp_path / "out"))
+    assert classify("good film")[0]["label"] in {"LABEL_0", "LABEL_1", "LABEL_2"}
 
 
 def test_the_version_is_that_of_the_package(run):

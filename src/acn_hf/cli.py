@@ -33,8 +33,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
-errors = Console(stderr=True, soft_wrap=True)
+console = Console(markup=False, highlight=False, soft_wrap=True)
+errors = Console(markup=False, highlight=False, soft_wrap=True, stderr=True)
 
 Model = Annotated[str, typer.Argument(help="Checkpoint folder or Hub id of an ACN with a head.")]
 Data = Annotated[str, typer.Argument(help="Hub name, CSV, TSV, Parquet or JSON file, image folder, or saved data set.")]
@@ -66,7 +66,7 @@ def _clear_errors(command: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:
             if _settings["debug"]:
                 raise
-            errors.print(f"error: {type(error).__name__}: {' '.join(str(error).split())}", style="red", markup=False)
+            errors.print(f"error: {type(error).__name__}: {' '.join(str(error).split())}", style="red")
             raise typer.Exit(1) from None
 
     return run
@@ -190,6 +190,7 @@ def demo_command(
         f"Test accuracy: {tested['full']:.3f} with {summary['full_depth']} layers, "
         f"{tested['reloaded']:.3f} with {summary['chosen_depth']}, reloaded from {out / 'compressed'}"
     )
+    console.print(f"Picture: {out / 'depth_profile.png'}")
 
 
 @app.command("env")

@@ -1,11 +1,13 @@
 """From a data set on disk or on the Hub to what a model takes, for the command line."""
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
+import torch
 from PIL import UnidentifiedImageError
 from transformers import (
     AutoImageProcessor,
@@ -14,6 +16,7 @@ from transformers import (
     DataCollatorForTokenClassification,
     DataCollatorWithPadding,
     PreTrainedModel,
+    ViTImageProcessorPil,
     default_data_collator,
 )
 
@@ -93,7 +96,7 @@ def load_processor(model: PreTrainedModel, source: str) -> Any:
     is_image = model.main_input_name == "pixel_values"
     kind = "image processor" if is_image else "tokenizer"
     try:
-        processor = (AutoImageProcessor if is_image else AutoTokenizer).from_pretrained(source)
+        processor = _image_processor(source) if is_image else AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, ImportError) as error:
         raise DataError(f"{source} must hold the {kind} of the model: {error}") from error
     if not is_image:
@@ -105,6 +108,13 @@ def load_processor(model: PreTrainedModel, source: str) -> Any:
                 f"and the model {model.config.vocab_size}"
             )
     return processor
+
+
+def _image_processor(source: str) -> Any:
+    try:
+        return AutoImageProcessor.from_pretrained(source)
+    except ImportError:  # the oldest release wants torchvision for its Auto class, though not for this processor
+        return ViTImageProcessorPil.from_pretrained(source)
 
 
 def prepare(
@@ -174,7 +184,14 @@ def _masked(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns
         batched=True,
         remove_columns=data.column_names,
     )
-    return rows, DataCollatorForLanguageModeling(tokenizer, seed=0)
+    mask = DataCollatorForLanguageModeling(tokenizer)
+
+    def collate(batch: list[dict[str, Any]]) -> dict[str, Any]:
+        with torch.random.fork_rng(devices=[]):  # the same text gets the same masks at every measurement
+            torch.manual_seed(zlib.crc32(bytes(str([row["input_ids"] for row in batch]), "ascii")))
+            return mask(batch)
+
+    return rows, collate
 
 
 def _images(model: Any, processor: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
