@@ -145,3 +145,8 @@ def test_a_config_is_not_changed_by_the_model_it_makes():
     assert {name: config.to_dict()[name] for name in ("residual_scale", "num_hidden_layers")} == {
         name: before[name] for name in ("residual_scale", "num_hidden_layers")
     }
+
+
+def test_the_attention_residual_is_on_where_it_was_measured_to_help():
+    assert acn_hf.AcnBertConfig().attention_residual
+    assert not acn_hf.AcnViTConfig().attention_residual

@@ -19,7 +19,7 @@ class AcnConfig(PreTrainedConfig):
             network. One number, or one number a layer.
         learn_residual_scale (`bool`, *optional*, defaults to `False`):
             Whether each layer's scale is a trained parameter that starts at `residual_scale`.
-        attention_residual (`bool`, *optional*):
+        attention_residual (`bool`, *optional*, defaults to `True` for BERT and `False` for ViT):
             Whether to keep the short connection around attention inside a block (`skipattn` of the paper's authors).
         readout (`"auto"` or `"sum"`, *optional*, defaults to `"auto"`):
             What the long connections add up. `"auto"` tends to the residual network as the scale tends to 1;

@@ -13,6 +13,8 @@ class AcnBertConfig(AcnConfig, BertConfig):
     r"""
     Configuration of AC-BERT: the fields of [`~transformers.BertConfig`] and those of [`AcnConfig`].
 
+    `attention_residual` defaults to `True`: masked-language-model losses were lower with it at every depth.
+
     Example:
 
     ```python
@@ -45,6 +47,7 @@ class AcnBertConfig(AcnConfig, BertConfig):
         "AutoModelForMultipleChoice": "modeling_acn_bert.AcnBertForMultipleChoice",
     }
 
+    attention_residual: bool = True
     use_cache: bool = False
 
     def validate_encoder_only(self) -> None:

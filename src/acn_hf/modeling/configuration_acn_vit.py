@@ -13,6 +13,8 @@ class AcnViTConfig(AcnConfig, ViTConfig):
     r"""
     Configuration of AC-ViT: the fields of [`~transformers.ViTConfig`], those of [`AcnConfig`], and one more.
 
+    `attention_residual` defaults to `False`: fewer layers reached full accuracy without it.
+
     Args:
         pooling (`"cls"` or `"mean"`, *optional*, defaults to `"cls"`):
             What the image classifier reads: the CLS token, as upstream, or the mean of all tokens (CLS included),
