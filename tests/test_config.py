@@ -148,5 +148,5 @@ def test_a_config_is_not_changed_by_the_model_it_makes():
 
 
 def test_the_attention_residual_is_on_where_it_was_measured_to_help():
-    assert acn_hf.AcnBertConfig().attention_residual
-    assert not acn_hf.AcnViTConfig().attention_residual
+    assert AcnBertConfig().attention_residual
+    assert not AcnViTConfig().attention_residual
