@@ -149,24 +149,21 @@ def measure_depth_profile(
 ) -> DepthProfile:
     """Measure a metric at every depth with one pass over the data.
 
-    The layers run once for each batch; of every depth only predictions, or losses, are kept, never logits.
-    The model is left in the mode, and on the device, that it was found in.
+    Of every depth only predictions, or losses, are kept, never logits. The model is left as it was found.
 
     Args:
         model (`PreTrainedModel`): An ACN with a head.
         data (`datasets.Dataset`, `torch.utils.data.DataLoader`, or iterable of batches):
-            Rows, or batches, of what the model takes, labels included. Columns it does not take are dropped.
+            What the model takes, labels included; other columns are dropped.
         metric (`str`, `evaluate.EvaluationModule` or `Callable`, *optional*, defaults to `"accuracy"`):
-            A name out of `acn_hf.metrics.METRICS`, an `evaluate` module, or a function of
-            `(predictions, references)`. Labels of -100 do not count.
+            A name out of `METRICS`, or a function of `(predictions, references)`. Labels of -100 do not count.
         depths (iterable of `int`, *optional*): Defaults to all, `0..L`.
         batch_size (`int`, *optional*, defaults to 32): Rows in a batch, for a data set.
         collate_fn (`Callable`, *optional*): Makes a batch of rows; defaults to [`~transformers.default_data_collator`].
         device (`str` or `torch.device`, *optional*): Where to measure. Defaults to where the model is.
         greater_is_better (`bool`, *optional*): For a metric of your own that is not better when greater.
 
-    Returns:
-        `DepthProfile`
+    Returns: `DepthProfile`
 
     Raises:
         DepthError: A depth is not a whole number in `[0, L]`.
@@ -179,8 +176,7 @@ def measure_depth_profile(
     >>> import torch
     >>> from acn_hf import AcnBertConfig, AcnBertForSequenceClassification, measure_depth_profile
 
-    >>> config = AcnBertConfig(num_hidden_layers=4, hidden_size=64, num_attention_heads=4)
-    >>> model = AcnBertForSequenceClassification(config)
+    >>> model = AcnBertForSequenceClassification(AcnBertConfig(num_hidden_layers=4, hidden_size=48))
     >>> batch = {"input_ids": torch.tensor([[1, 2], [3, 4]]), "labels": torch.tensor([0, 1])}
     >>> measure_depth_profile(model, [batch]).depths
     (0, 1, 2, 3, 4)
@@ -188,8 +184,7 @@ def measure_depth_profile(
     ```
     """
     check_acn(model)
-    num_layers = len(encoder_layers(model))
-    chosen = None if depths is None else sorted({check_depth(depth, num_layers) for depth in depths})
+    chosen = None if depths is None else [check_depth(depth, len(encoder_layers(model))) for depth in depths]
     evidence = Evidence(resolve_metric(metric, greater_is_better))
     num_examples = 0
     with evaluating(model, device):
@@ -198,6 +193,10 @@ def measure_depth_profile(
             num_examples += len(next(iter(batch.values())))
     if num_examples == 0:
         raise ProfileError("the data must hold at least one example; got none")
+    return _profile(model, evidence, num_examples)
+
+
+def _profile(model: PreTrainedModel, evidence: Evidence, num_examples: int) -> DepthProfile:
     return DepthProfile(
         depths=evidence.depths,
         values=tuple(evidence.value(depth) for depth in evidence.depths),

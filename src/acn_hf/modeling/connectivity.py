@@ -8,8 +8,7 @@ removes those short connections and adds one long connection from every layer to
 Every depth state y_k goes through the same head, so one trained network contains L + 1 networks.
 The residual scale alpha moves between the two: 0 is the ACN, 1 is the residual network.
 
-Source: Auto-Compressing Networks, arXiv 2506.09714.
-Differs from the paper: alpha, of which the paper has the two ends.
+Source: Auto-Compressing Networks, arXiv 2506.09714, which has the two ends of alpha only.
 """
 
 from collections.abc import Iterable
@@ -21,24 +20,27 @@ from torch import nn
 from .configuration_acn import AcnConfig
 
 Scale = float | torch.Tensor
+FLOAT16_MAX = torch.finfo(torch.float16).max
+
+
+def is_number(scale: Scale, number: float) -> bool:
+    """Return whether a scale that is not learned has this value."""
+    return not isinstance(scale, torch.Tensor) and scale == number
 
 
 def add_scaled(branch: torch.Tensor, skip: torch.Tensor, scale: Scale) -> torch.Tensor:
     """Return `branch + scale * skip`; the ends 0 and 1 cost nothing extra and are exact to the bit."""
-    if isinstance(scale, torch.Tensor):
-        return branch + scale * skip
-    if scale == 0:
+    if is_number(scale, 0):
         return branch
-    if scale == 1:
+    if is_number(scale, 1):
         return branch + skip
-    return torch.add(branch, skip, alpha=scale)
+    return branch + scale * skip if isinstance(scale, torch.Tensor) else torch.add(branch, skip, alpha=scale)
 
 
 class ShortConnection(nn.Module):
     """What is left of one layer's residual connections: its input, scaled, added to its output.
 
-    With `config.learn_residual_scale` the scale is a parameter of shape `(1,)`. Otherwise it is read from the
-    config at every call, so that a callback can move it during training.
+    The scale is read from the config at every call, or with `learn_residual_scale` a parameter of shape `(1,)`.
     """
 
     def __init__(self, config: AcnConfig, layer_index: int):
@@ -76,10 +78,8 @@ class LongConnection(nn.Module):
     """The running sum of the layer outputs: `y' = keep * y + h' - carry * h`.
 
     `h` is what a layer reads, `h'` what it returns, and `y` the sum so far; only one sum is held, whatever the
-    depth. Subclasses say what `keep` and `carry` are. The sum of half-precision outputs is held in float32 and
-    handed out in the dtype of the embeddings, within its range.
-
-    Its outputs are what `output_hidden_states` (`y_k`) and `output_layer_outputs` (`x_i`) record.
+    depth. The sum of half-precision outputs is held in float32 and handed out in the dtype of the embeddings.
+    The outputs are what `output_hidden_states` (`y_k`) and `output_layer_outputs` (`x_i`) record.
     """
 
     def __init__(self, config: AcnConfig):
@@ -87,30 +87,30 @@ class LongConnection(nn.Module):
         self.config = config
 
     def weights(self, short: ShortConnection) -> tuple[Scale, Scale]:
-        """Return `(keep, carry)` for the layer that `short` belongs to."""
-        raise TypeError(f"{type(self).__name__} must define weights()")
+        """Return `(keep, carry)` for one layer."""
+        return (1.0, 0.0) if self.config.readout == "sum" else self.auto_weights(short)
+
+    def auto_weights(self, short: ShortConnection) -> tuple[Scale, Scale]:
+        """Return `(keep, carry)` of `readout="auto"`."""
+        raise TypeError(f"{type(self).__name__} must say what readout='auto' is")
 
     def run(self, layers: Iterable[nn.Module], embeddings: torch.Tensor, *args, **kwargs) -> torch.Tensor:
-        """Run the layers one after the other and return the last depth state.
+        """Run the layers, which have a `short_connection` each, and return the last depth state.
 
         Args:
-            layers (iterable of `nn.Module`): Each maps a layer input to a layer output and has a `short_connection`.
+            layers (iterable of `nn.Module`): Each maps `h` to `h'`, both of the shape of the embeddings.
             embeddings (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`): `x_0 = y_0`.
-            args, kwargs: Handed to every layer as they are.
         """
-        depth_state, layer_output, total = self(embeddings, embeddings, dtype=embeddings.dtype)
+        dtype = embeddings.dtype
+        depth_state, layer_output, total = self(embeddings, embeddings, dtype=dtype)
         residual_so_far = self.config.readout == "auto"
         for layer in layers:
             layer_input, short = layer_output, cast(ShortConnection, layer.short_connection)
             layer_output = layer(layer_input, *args, **kwargs)
-            keep, carry = self.weights(short)
-            scale = short.scale
-            residual_so_far = residual_so_far and not isinstance(scale, torch.Tensor) and scale == 1
-            if residual_so_far:  # then y is h, and y' = h' holds to the bit
-                keep, carry = 0.0, 0.0
-            depth_state, layer_output, total = self(
-                total, layer_output, layer_input, keep=keep, carry=carry, dtype=embeddings.dtype
-            )
+            residual_so_far = residual_so_far and is_number(short.scale, 1)
+            # While all scales are 1, y is h, and y' = h' holds to the bit.
+            weights = (0.0, 0.0) if residual_so_far else self.weights(short)
+            depth_state, layer_output, total = self(total, layer_output, layer_input, *weights, dtype=dtype)
         return depth_state
 
     def forward(
@@ -124,13 +124,15 @@ class LongConnection(nn.Module):
         dtype: torch.dtype,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return `(y', h', the sum in the precision it is held in)`."""
-        if not isinstance(keep, torch.Tensor) and keep == 0:
+        if is_number(keep, 0):
             return layer_output, layer_output, layer_output
         wide = torch.promote_types(layer_output.dtype, torch.float32)
         total = add_scaled(layer_output.to(wide), total.to(layer_output.device, wide), keep)
-        if layer_input is not None and (isinstance(carry, torch.Tensor) or carry != 0):
+        if layer_input is not None and not is_number(carry, 0):
             total = total - carry * layer_input
-        return _narrow(total, dtype), layer_output, total
+        # What float16 cannot hold becomes its largest number instead of infinity.
+        inside = total.clamp(-FLOAT16_MAX, FLOAT16_MAX) if dtype == torch.float16 else total
+        return inside.to(dtype), layer_output, total
 
 
 class PreNormLongConnection(LongConnection):
@@ -139,24 +141,12 @@ class PreNormLongConnection(LongConnection):
     `readout="auto"`: `y' = y + m + alpha * a`, that is `y + h' - alpha * c * h`.
     """
 
-    def weights(self, short: ShortConnection) -> tuple[Scale, Scale]:
-        if self.config.readout == "sum":
-            return 1.0, 0.0
+    def auto_weights(self, short: ShortConnection) -> tuple[Scale, Scale]:
         return 1.0, short.scale * short.attention_scale
 
 
 class PostNormLongConnection(LongConnection):
     """Blocks whose norms stand after each addition (BERT). `readout="auto"`: `y' = (1 - alpha) * y + h'`."""
 
-    def weights(self, short: ShortConnection) -> tuple[Scale, Scale]:
-        if self.config.readout == "sum":
-            return 1.0, 0.0
+    def auto_weights(self, short: ShortConnection) -> tuple[Scale, Scale]:
         return 1.0 - short.scale, 0.0
-
-
-def _narrow(total: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Cast to `dtype`; what float16 cannot hold becomes its largest number instead of infinity."""
-    if dtype == torch.float16 and total.dtype != dtype:
-        limit = torch.finfo(dtype).max
-        total = total.clamp(-limit, limit)
-    return total.to(dtype)
