@@ -7,7 +7,6 @@ removes those short connections and adds one long connection from every layer to
 
 Every depth state y_k goes through the same head, so one trained network contains L + 1 networks.
 The residual scale alpha moves between the two: 0 is the ACN, 1 is the residual network.
-
 Source: Auto-Compressing Networks, arXiv 2506.09714, which has the two ends of alpha only.
 """
 
@@ -101,8 +100,7 @@ class LongConnection(nn.Module):
             layers (iterable of `nn.Module`): Each maps `h` to `h'`, both of the shape of the embeddings.
             embeddings (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`): `x_0 = y_0`.
         """
-        dtype = embeddings.dtype
-        depth_state, layer_output, total = self(embeddings, embeddings, dtype=dtype)
+        depth_state, layer_output, total = self(embeddings, embeddings, dtype=embeddings.dtype)
         residual_so_far = self.config.readout == "auto"
         for layer in layers:
             layer_input, short = layer_output, cast(ShortConnection, layer.short_connection)
@@ -110,7 +108,7 @@ class LongConnection(nn.Module):
             residual_so_far = residual_so_far and is_number(short.scale, 1)
             # While all scales are 1, y is h, and y' = h' holds to the bit.
             weights = (0.0, 0.0) if residual_so_far else self.weights(short)
-            depth_state, layer_output, total = self(total, layer_output, layer_input, *weights, dtype=dtype)
+            depth_state, layer_output, total = self(total, layer_output, layer_input, *weights, dtype=embeddings.dtype)
         return depth_state
 
     def forward(
