@@ -149,9 +149,29 @@ def test_a_folder_that_is_not_empty_is_not_written_to(run, checkpoint, pictures,
     assert (out / "precious.txt").read_text() == "mine"
 
 
-def test_a_target_that_is_a_file_is_wrong_usage(run, checkpoint, pictures, tmp_path):
+def test_a_target_that_cannot_be_written_is_wrong_usage(run, checkpoint, pictures, tmp_path):
     (tmp_path / "file").write_text("mine")
-    assert run("compress", checkpoint, pictures, tmp_path / "file").exit_code == 2
+    for target in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert run("compress", checkpoint, pictures, target).exit_code == 2
+    for target in (tmp_path, tmp_path / "file" / "below.json"):
+        assert run("profile", checkpoint, pictures, "--out", target).exit_code == 2
+
+
+def test_numbers_are_not_measured_by_accuracy(run, build, tmp_path):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film"]
+    BertTokenizerFast(vocab={word: index for index, word in enumerate(words)}).save_pretrained(tmp_path / "model")
+    build(CLASSIFIER, num_labels=1).save_pretrained(tmp_path / "model")
+    (tmp_path / "rated.csv").write_text("text,label\ngood film,2.5\nbad,-1\n")
+    result = run("profile", tmp_path / "model", tmp_path / "rated.csv")
+    assert result.exit_code == 0, result.output
+    assert "mse" in result.output
+    assert "accuracy" not in result.output
+
+
+def test_a_sample_is_random_and_the_same_every_time(run, checkpoint, pictures, tmp_path):
+    outputs = {run("profile", checkpoint, pictures, "--max-examples", 3, "--metric", "loss").output for _ in range(2)}
+    assert len(outputs) == 1
+    assert "3 examples" in outputs.pop()
 
 
 # --- a failed run: exit code 1 and one line

@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, BertConfig, ViTConfig
 
-from acn_hf import AcnBertConfig, AcnBertModel, AcnViTConfig, truncate
+from acn_hf import AcnBertConfig, AcnBertModel, AcnViTConfig, AcnViTModel, truncate
 from tests.families import BASES, by_name, each_head
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -150,3 +150,13 @@ def test_a_config_is_not_changed_by_the_model_it_makes():
 def test_the_attention_residual_is_on_where_it_was_measured_to_help():
     assert AcnBertConfig().attention_residual
     assert not AcnViTConfig().attention_residual
+
+
+@pytest.mark.parametrize(
+    ("model_class", "config"), [(AcnBertModel, BertConfig()), (AcnViTModel, ViTConfig())], ids=["bert", "vit"]
+)
+def test_an_upstream_config_is_refused(model_class, config):
+    with pytest.raises(
+        TypeError, match=f"config must be an {model_class.config_class.__name__}; got {type(config).__name__}"
+    ):
+        model_class(config)

@@ -2,11 +2,13 @@
 
 import copy
 
+import accelerate
+import peft
 import pytest
 import torch
 import transformers
 
-from acn_hf import depth_logits, truncate
+from acn_hf import DepthError, depth_logits, truncate
 from acn_hf.modeling.depth import depth_outputs
 from tests.families import (
     BASES,
@@ -237,3 +239,39 @@ def test_reading_some_depths_does_not_record_twice(head, build):
         assert len(model(**inputs, output_hidden_states=True).hidden_states) == NUM_LAYERS + 1
         short = truncate(model, 1)
         assert len(short(**inputs, output_hidden_states=True).hidden_states) == 2
+
+
+@each_head(HEADED)
+def test_a_forward_that_accelerate_bound_changes_no_depth(head, build):
+    """`Trainer(bf16=True)` leaves a model whose own `forward` runs in autocast; a truncated model has none."""
+    model, inputs = build(head), head.inputs()
+    expected = depth_logits(model, **inputs)
+    prepared = accelerate.Accelerator(mixed_precision="bf16", cpu=True).prepare(model)
+    assert "forward" in vars(prepared)
+    assert torch.equal(depth_logits(prepared, **inputs), expected)
+    for depth in range(NUM_LAYERS + 1):
+        assert torch.equal(depth_logits(truncate(prepared, depth), **inputs)[-1], expected[depth])
+
+
+WRAPPERS = {
+    "compiled": torch.compile,
+    "peft": lambda model: peft.get_peft_model(model, peft.LoraConfig(target_modules=["query", "value"])),
+    "data parallel": torch.nn.DataParallel,
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_a_wrapper_is_not_taken_for_the_model_inside(build, wrap):
+    wrapped = wrap(build(by_name("bert-ForSequenceClassification")))
+    for function in (lambda: truncate(wrapped, 1), lambda: depth_logits(wrapped, input_ids=torch.ones(1, 2).long())):
+        with pytest.raises(TypeError, match="of a wrapper give the model inside"):
+            function()
+
+
+def test_layers_sliced_by_hand_are_named_before_anything_runs(build):
+    head = by_name("bert-ForSequenceClassification")
+    model = build(head)
+    model.config.num_hidden_layers = 2
+    for function in (lambda: truncate(model, 1), lambda: depth_logits(model, **head.inputs())):
+        with pytest.raises(DepthError, match=f"holds {NUM_LAYERS} layers and its config says num_hidden_layers=2"):
+            function()

@@ -143,9 +143,9 @@ def test_a_label_that_the_model_does_not_know_is_named(build, tokenizer, label):
         prepare(build(SEQUENCES), tokenizer, table(text=["good"], label=[label]), Columns())
 
 
-@pytest.mark.parametrize("length", [0, 17])
+@pytest.mark.parametrize("length", [2, 17])
 def test_a_length_that_the_model_does_not_have_is_named(build, tokenizer, length):
-    with pytest.raises(DataError, match=rf"max_length must lie in \[1, 16\] for this model; got {length}"):
+    with pytest.raises(DataError, match=rf"max_length must lie in \[3, 16\] for this model; got {length}"):
         prepare(build(SEQUENCES), tokenizer, table(**TEXTS), Columns(), max_length=length)
 
 
@@ -222,3 +222,33 @@ def test_a_checkpoint_without_head_is_refused(build, tmp_path):
 def test_pixels_reach_the_model_as_floats(build, folder):
     rows, _ = prepare(build(IMAGES), GREY, load_data(str(folder)), Columns())
     assert rows[0]["pixel_values"].dtype == torch.float32
+
+
+def test_a_class_that_the_model_does_not_know_is_named_even_if_the_number_would_fit(build, folder):
+    model = build(IMAGES, id2label={0: "a", 1: "b", 2: "d"}, label2id={"a": 0, "b": 1, "d": 2})
+    with pytest.raises(DataError, match="a label must be one of a, b, d; got 'c'"):
+        prepare(model, GREY, load_data(str(folder)), Columns())
+
+
+@pytest.mark.parametrize("value", [None, 3], ids=str)
+def test_a_text_that_is_none_is_named_with_its_row(build, tokenizer, value):
+    data = datasets.Dataset.from_dict({"text": [value, value], "label": [0, 1]})
+    with pytest.raises(DataError, match=f"column 'text' must hold text; got {value} in row 0"):
+        prepare(build(SEQUENCES), tokenizer, data, Columns())
+
+
+def test_labels_may_be_truth_values_or_whole_floats(build, tokenizer):
+    for labels in ([True, False], [1.0, 0.0]):
+        rows, _ = prepare(build(SEQUENCES), tokenizer, table(text=WORDS[:2], label=labels), Columns())
+        assert rows["labels"][:] == [1, 0]
+
+
+def test_a_missing_label_is_named_with_its_row(build, tokenizer):
+    data = table(text=WORDS[:2], label=[1, None])
+    with pytest.raises(DataError, match=r"row 1 of column 'label' does not fit: .*got None"):
+        prepare(build(SEQUENCES), tokenizer, data, Columns())
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(DataError, match=r"there must be a file no\.csv; there is none"):
+        load_data("no.csv")

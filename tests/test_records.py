@@ -24,3 +24,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         write_text(tmp_path / "b.txt", "two")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_a_file_is_as_readable_as_any_other(tmp_path):
+    write_text(tmp_path / "b.txt", "one")
+    (tmp_path / "other.txt").write_text("two")
+    assert (tmp_path / "b.txt").stat().st_mode == (tmp_path / "other.txt").stat().st_mode

@@ -1,6 +1,7 @@
 """The command `acn-hf`: parses, calls one public function, prints."""
 
 import functools
+import os
 import platform
 from collections.abc import Callable, Iterable
 from importlib import metadata
@@ -18,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from ._version import __version__
 from .compress import CompressionResult, compress
-from .data import Columns, load_data, load_processor, prepare
+from .data import Columns, is_regression, load_data, load_processor, prepare
 from .demo import run_demo
 from .loading import load_model
 from .metrics import METRICS
@@ -44,13 +45,13 @@ TextColumn = Annotated[str, typer.Option(help="Column of texts (or of word lists
 TextPairColumn = Annotated[str | None, typer.Option(help="Column of the second texts of pairs.")]
 ImageColumn = Annotated[str, typer.Option(help="Column of images.")]
 LabelColumn = Annotated[str, typer.Option(help="Column of labels.")]
-MetricName = Annotated[str | None, typer.Option(help=f"One of {', '.join(METRICS)}. Defaults to accuracy (MLM: loss).")]
+MetricName = Annotated[str | None, typer.Option(help=f"One of {', '.join(METRICS)}. Defaults by the head.")]
 Tolerance = Annotated[float, typer.Option(min=0.0, help="How much worse than full depth the metric may be.")]
 Relative = Annotated[bool, typer.Option("--relative", help="The tolerance is a fraction of the full metric.")]
 Confidence = Annotated[float | None, typer.Option(help="In (0, 1): a paired bootstrap must exclude a larger loss.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Examples in a batch.")]
 MaxLength = Annotated[int | None, typer.Option(min=1, help="Longest text in tokens.")]
-MaxExamples = Annotated[int | None, typer.Option(min=1, help="Read only the first examples.")]
+MaxExamples = Annotated[int | None, typer.Option(min=1, help="Measure a fixed random sample of so many examples.")]
 Device = Annotated[str | None, typer.Option(help="Where to run, e.g. cuda. Defaults to the CPU.")]
 
 
@@ -118,6 +119,10 @@ def profile_command(
 ) -> None:
     """Measure a metric at every depth with one pass over the data."""
     _check_options(metric, confidence)
+    if out is not None:
+        _check_writable(out)
+        if out.is_dir():
+            raise typer.BadParameter(f"--out must be a file; {out} is a folder")
     columns = Columns(text_column, text_pair_column, image_column, label_column)
     network, _, batches = _load(model, data, name, split, columns, batch_size, max_length, max_examples, device)
     profile = measure_depth_profile(network, batches, metric=metric or _usual_metric(network))
@@ -158,6 +163,7 @@ def compress_command(
         raise typer.BadParameter(f"the target must be a folder; {out} is a file")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
         raise typer.BadParameter(f"the target folder must be empty; {out} is not (--overwrite writes into it)")
+    _check_writable(out)
     columns = Columns(text_column, text_pair_column, image_column, label_column)
     network, processor, batches = _load(model, data, name, split, columns, batch_size, max_length, max_examples, device)
     result = compress(
@@ -213,6 +219,15 @@ def _check_options(metric: str | None, confidence: float | None) -> None:
         raise typer.BadParameter(f"confidence must lie in (0, 1); got {confidence}")
 
 
+def _check_writable(target: Path) -> None:
+    """Refuse a place that cannot be written to before anything is measured."""
+    folder = next(parent for parent in (target, *target.absolute().parents) if parent.exists())
+    if folder != target and not folder.is_dir():
+        raise typer.BadParameter(f"{target} cannot be made; {folder} is a file")
+    if not os.access(folder, os.W_OK):
+        raise typer.BadParameter(f"{target} cannot be written; {folder} is read-only")
+
+
 def _load(
     source: str,
     data: str,
@@ -229,14 +244,16 @@ def _load(
     processor = load_processor(network, source)
     rows = load_data(data, name=name, split=split)
     if max_examples is not None:
-        rows = rows.select(range(min(max_examples, len(rows))))
+        rows = rows.shuffle(seed=0).select(range(min(max_examples, len(rows))))
     rows, collate = prepare(network, processor, rows, columns, max_length=max_length)
     loader: Any = DataLoader(rows, batch_size=batch_size, collate_fn=collate)
     return network, processor, track(loader, description="Measuring every depth", console=console, transient=True)
 
 
 def _usual_metric(network: Any) -> str:
-    return "loss" if type(network).__name__.endswith("ForMaskedLM") else "accuracy"
+    if type(network).__name__.endswith("ForMaskedLM"):
+        return "loss"
+    return "mse" if is_regression(network.config) else "accuracy"
 
 
 def _write(result: CompressionResult, processor: Any, out: Path) -> None:

@@ -1,5 +1,7 @@
 """Choose a depth, cut, and say what was gained."""
 
+import json
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,17 +9,17 @@ from rich.table import Table
 from transformers import PreTrainedModel
 
 from .cost import Cost, measure_cost
-from .modeling.depth import truncate
+from .modeling.depth import prefix_view, truncate
 from .profile import DepthProfile, measure_depth_profile
-from .records import Record, render
+from .records import render, write_text
 
 
 @dataclass(frozen=True)
-class CompressionResult(Record):
+class CompressionResult:
     """A short model and the evidence for it.
 
     Args:
-        model (`PreTrainedModel`): The short model, independent of the long one.
+        model (`PreTrainedModel`): The short model, independent of the long one, in eval mode.
         depth (`int`): Its number of layers.
         profile (`DepthProfile`): The metric of the long model at every depth.
         cost_before (`Cost`): Of the long model.
@@ -38,6 +40,10 @@ class CompressionResult(Record):
             "cost_before": self.cost_before.to_dict(),
             "cost_after": self.cost_after.to_dict(),
         }
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write everything but the model to a JSON file."""
+        write_text(path, json.dumps(self.to_dict(), indent=2) + "\n")
 
     def table(self) -> Table:
         """Return the comparison before / after as a rich table."""
@@ -102,11 +108,7 @@ def compress(
     """
     profile = measure_depth_profile(model, data, **options)
     depth = profile.effective_depth(tolerance, relative=relative, confidence=confidence)
-    short = truncate(model, depth)
-    return CompressionResult(
-        model=short,
-        depth=depth,
-        profile=profile,
-        cost_before=measure_cost(model),
-        cost_after=measure_cost(short),
-    )
+    short = truncate(model, depth).eval()
+    # The whole model as a view, so that a `forward` bound to it, with autocast, is not timed against one without.
+    before = measure_cost(prefix_view(model, profile.depths[-1]))
+    return CompressionResult(short, depth, profile, cost_before=before, cost_after=measure_cost(short))

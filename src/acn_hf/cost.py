@@ -50,7 +50,7 @@ def measure_cost(
     """Measure what one forward pass costs, in eval mode and without gradients.
 
     Args:
-        model (`PreTrainedModel`): Any model, of acn_hf or not.
+        model (`PreTrainedModel`): A model of acn_hf, or an upstream one.
         inputs (`dict`, *optional*): What the model takes. Defaults to an image of the config's size, or to a text of
             128 tokens (fewer if the model takes fewer).
         batch_size (`int`, *optional*, defaults to 1): Examples in the default inputs.
@@ -74,9 +74,12 @@ def measure_cost(
 
     ```
     """
-    if repeats < 2 or batch_size < 1:
-        raise ValueError(f"repeats must be >= 2 and batch_size >= 1; got {repeats} and {batch_size}")
+    if repeats < 2 or warmup < 0 or batch_size < 1:
+        raise ValueError(
+            f"repeats must be >= 2, warmup >= 0 and batch_size >= 1; got {repeats}, {warmup} and {batch_size}"
+        )
     inputs = example_inputs(model, batch_size) if inputs is None else inputs
+    inputs = {name: value.to(model.device) for name, value in inputs.items()}
     with evaluating(model):
         flops = _count_flops(model, inputs)
         times = [_timed(model, inputs) for _ in range(warmup + repeats)][warmup:]

@@ -60,6 +60,8 @@ def load_data(source: str, *, name: str | None = None, split: str | None = None)
         OSError: The data cannot be read.
     """
     path = Path(source)
+    if path.suffix in FILE_FORMATS and not path.exists():
+        raise DataError(f"there must be a file {source}; there is none")
     try:
         loaded = _load_local(path) if path.exists() else datasets.load_dataset(source, name)
     except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError, ValueError) as error:
@@ -149,11 +151,10 @@ def prepare(
 def _sequences(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
     names = [columns.text, *([columns.text_pair] if columns.text_pair else [])]
     labels = _labels(model.config, data, columns.label)
-    _require(data, *names)
+    _require_text(data, *names)
+    longest = _longest(model, tokenizer, max_length, pair=len(names) > 1)
     rows = data.map(
-        lambda batch: tokenizer(
-            *(batch[name] for name in names), truncation=True, max_length=_longest(model, max_length)
-        ),
+        lambda batch: tokenizer(*(batch[name] for name in names), truncation=True, max_length=longest),
         batched=True,
         remove_columns=data.column_names,
     )
@@ -162,13 +163,12 @@ def _sequences(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Colu
 
 def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
     _require(data, columns.text, columns.label)
+    longest, config = _longest(model, tokenizer, max_length), model.config
     known = _label_names(data.features[columns.label])
 
     def encode(row: dict[str, Any]) -> dict[str, Any]:
-        encoded = tokenizer(
-            row[columns.text], is_split_into_words=True, truncation=True, max_length=_longest(model, max_length)
-        )
-        ids = [_label_id(label, known, model.config) for label in row[columns.label]]
+        encoded = tokenizer(row[columns.text], is_split_into_words=True, truncation=True, max_length=longest)
+        ids = [_label_id(label, known, config) for label in row[columns.label]]
         words = encoded.word_ids()
         first = [word is not None and word not in words[:position] for position, word in enumerate(words)]
         encoded["labels"] = [ids[word] if new else IGNORED_LABEL for word, new in zip(words, first, strict=True)]
@@ -178,9 +178,10 @@ def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns
 
 
 def _masked(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
-    _require(data, columns.text)
+    _require_text(data, columns.text)
+    longest = _longest(model, tokenizer, max_length)
     rows = data.map(
-        lambda batch: tokenizer(batch[columns.text], truncation=True, max_length=_longest(model, max_length)),
+        lambda batch: tokenizer(batch[columns.text], truncation=True, max_length=longest),
         batched=True,
         remove_columns=data.column_names,
     )
@@ -231,19 +232,36 @@ def _require(data: datasets.Dataset, *names: str) -> None:
             raise DataError(f"the data must have a column {name!r}; got {', '.join(data.column_names)}")
 
 
-def _longest(model: PreTrainedModel, max_length: int | None) -> int:
-    longest = model.config.max_position_embeddings
-    if max_length is not None and not 1 <= max_length <= longest:
-        raise DataError(f"max_length must lie in [1, {longest}] for this model; got {max_length}")
+def _require_text(data: datasets.Dataset, *names: str) -> None:
+    _require(data, *names)
+    for name in names:
+        for row, value in enumerate(data[name]):
+            if not isinstance(value, str):
+                raise DataError(f"column {name!r} must hold text; got {value!r} in row {row}")
+
+
+def _longest(model: PreTrainedModel, tokenizer: Any, max_length: int | None, pair: bool = False) -> int:
+    shortest, longest = tokenizer.num_special_tokens_to_add(pair) + 1, model.config.max_position_embeddings
+    if max_length is not None and not shortest <= max_length <= longest:
+        raise DataError(f"max_length must lie in [{shortest}, {longest}] for this model; got {max_length}")
     return max_length or longest
 
 
 def _labels(config: Any, data: datasets.Dataset, column: str) -> list:
     _require(data, column)
-    if config.num_labels == 1 or config.problem_type == "regression":
-        return [float(value) for value in data[column]]
     known = _label_names(data.features[column])
-    return [_label_id(value, known, config) for value in data[column]]
+    labels = []
+    for row, value in enumerate(data[column]):
+        try:
+            labels.append(float(value) if is_regression(config) else _label_id(value, known, config))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"row {row} of column {column!r} does not fit: {error}") from None
+    return labels
+
+
+def is_regression(config: Any) -> bool:
+    """Return whether a config describes a head that predicts numbers."""
+    return config.num_labels == 1 or config.problem_type == "regression"
 
 
 def _label_names(feature: Any) -> list[str] | None:
@@ -252,10 +270,12 @@ def _label_names(feature: Any) -> list[str] | None:
     return feature.names if isinstance(feature, datasets.ClassLabel) else None
 
 
-def _label_id(value: Any, known: list[str] | None, config: Any) -> int:
-    """Return the model's id of a label: by name where the model knows the names of the data, else by number."""
-    if known is not None and isinstance(value, int) and set(known) <= set(config.label2id):
-        value = known[value]
+def _label_id(value: Any, names: list[str] | None, config: Any) -> int:
+    """Return the model's id of a label: by name where the model knows a name of the data, else by number."""
+    if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
+        value = int(value)
+    if names is not None and isinstance(value, int) and set(names) & set(config.label2id):
+        value = names[value]
     if isinstance(value, str) and value in config.label2id:
         return config.label2id[value]
     if isinstance(value, int) and 0 <= value < config.num_labels:

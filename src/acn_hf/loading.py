@@ -20,7 +20,10 @@ def load_model(source: str) -> PreTrainedModel:
         NotAnAcnError: It is a checkpoint of another architecture.
         OSError: There is no checkpoint.
     """
-    config = AutoConfig.from_pretrained(source)
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except OSError as error:
+        raise OSError(f"{source} must be a checkpoint: {error}") from error
     if not isinstance(config, AcnConfig):
         raise NotAnAcnError(
             f"only checkpoints of acn_hf can be cut without retraining; {source} is of model_type {config.model_type!r}"

@@ -31,14 +31,14 @@ class Metric:
         name (`str`): What the profile calls it.
         greater_is_better (`bool`): Which direction is good.
         score (`Callable`): From `(predictions, references)`, or for `needs == "loss"` from `(losses, weights)`.
-        needs (`"predictions"` or `"loss"`): What is kept of every batch.
+        needs (`"classes"`, `"numbers"`, `"predictions"` or `"loss"`): What is kept of every batch.
         per_example (`Callable`, *optional*): The same arguments to one score per example whose mean is the metric.
     """
 
     name: str
     greater_is_better: bool
     score: Callable[[np.ndarray, np.ndarray], float]
-    needs: str = "predictions"
+    needs: str = "classes"
     per_example: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
@@ -60,8 +60,13 @@ def _mean_loss(losses: np.ndarray, weights: np.ndarray) -> float:
     return float(np.average(losses, weights=weights))
 
 
-def _statistic(function: Callable) -> Callable[[np.ndarray, np.ndarray], float]:
-    return lambda predictions, references: function(predictions, references).statistic
+def _correlation(function: Callable) -> Callable[[np.ndarray, np.ndarray], float]:
+    def correlation(predictions: np.ndarray, references: np.ndarray) -> float:
+        if np.allclose(predictions, predictions[0]):  # at depth 0 many a head sees the same for every example
+            return 0.0
+        return function(predictions, references).statistic
+
+    return correlation
 
 
 _better = partial(Metric, greater_is_better=True)
@@ -78,11 +83,11 @@ METRICS = {
         _better(name="precision", score=_swap(sk.precision_score, zero_division=0)),
         _better(name="recall", score=_swap(sk.recall_score, zero_division=0)),
         _better(name="mcc", score=_swap(sk.matthews_corrcoef)),
-        _better(name="r2", score=_swap(sk.r2_score)),
-        _better(name="pearson", score=_statistic(stats.pearsonr)),
-        _better(name="spearman", score=_statistic(stats.spearmanr)),
-        _worse(name="mse", score=_swap(sk.mean_squared_error)),
-        _worse(name="mae", score=_swap(sk.mean_absolute_error)),
+        _better(name="r2", score=_swap(sk.r2_score), needs="numbers"),
+        _better(name="pearson", score=_correlation(stats.pearsonr), needs="numbers"),
+        _better(name="spearman", score=_correlation(stats.spearmanr), needs="numbers"),
+        _worse(name="mse", score=_swap(sk.mean_squared_error), needs="numbers"),
+        _worse(name="mae", score=_swap(sk.mean_absolute_error), needs="numbers"),
         _worse(name="loss", score=_mean_loss, needs="loss"),
         _worse(name="perplexity", score=lambda *args: float(np.exp(_mean_loss(*args))), needs="loss"),
     )
@@ -103,6 +108,8 @@ def resolve_metric(metric: Any, greater_is_better: bool | None = None) -> Metric
     if isinstance(metric, str):
         if metric not in METRICS:
             raise ProfileError(f"metric must be one of {', '.join(sorted(METRICS))}; got {metric!r}")
+        if greater_is_better not in (None, METRICS[metric].greater_is_better):
+            raise ProfileError(f"greater_is_better is for a metric of your own; {metric!r} is known")
         return METRICS[metric]
     if not callable(metric) and not hasattr(metric, "compute"):
         raise ProfileError(f"metric must be a name, an evaluate module or a callable; got {metric!r}")
@@ -110,7 +117,7 @@ def resolve_metric(metric: Any, greater_is_better: bool | None = None) -> Metric
     if greater_is_better is None:
         greater_is_better = METRICS[name].greater_is_better if name in METRICS else True
     score = partial(_evaluate_score, metric) if hasattr(metric, "compute") else metric
-    return Metric(name=name, greater_is_better=greater_is_better, score=score)
+    return Metric(name=name, greater_is_better=greater_is_better, score=score, needs="predictions")
 
 
 def _evaluate_score(module: Any, predictions: np.ndarray, references: np.ndarray) -> float:
@@ -137,9 +144,19 @@ class Evidence:
                 kept, references = _loss(output, inputs)
             else:
                 kept, references = _predictions(output, inputs, config)
+                self._check_kind(references)
             self._kept.setdefault(depth, []).append(kept)
         if references is not None:
             self._references.append(references)
+
+    def _check_kind(self, references: np.ndarray) -> None:
+        are_numbers = np.issubdtype(references.dtype, np.floating)
+        kind = "numbers" if are_numbers else "classes"
+        if self.metric.needs in ("numbers", "classes") and self.metric.needs != kind:
+            fitting = [metric.name for metric in METRICS.values() if metric.needs == kind]
+            raise ProfileError(
+                f"metric must be one of {', '.join(fitting)} where labels are {kind}; got {self.metric.name!r}"
+            )
 
     @property
     def depths(self) -> tuple[int, ...]:
@@ -154,9 +171,16 @@ class Evidence:
         """Return the metric at one depth.
 
         Raises:
-            ProfileError: It is not a finite number.
+            ProfileError: It is not a finite number, or no label counts.
         """
-        value = float(self.metric.score(*self.arrays(depth)))
+        kept, references = self.arrays(depth)
+        if len(references) == 0 or (self.metric.needs == "loss" and references.sum() == 0):
+            raise ProfileError(f"at least one label must count; all are {IGNORED_LABEL}")
+        try:
+            value = float(self.metric.score(kept, references))
+        except (TypeError, ValueError) as error:
+            hint = " (f1_macro is for more than two classes)" if "average" in str(error) else ""
+            raise ProfileError(f"metric {self.metric.name!r} does not fit the data{hint}: {error}") from error
         if not np.isfinite(value):
             raise ProfileError(f"metric {self.metric.name!r} must be a finite number; got {value} at depth {depth}")
         return value
@@ -179,19 +203,25 @@ def _predictions(output: ModelOutput, inputs: dict[str, Any], config: Any) -> tu
     logits = output_logits(output)
     if "start_positions" in inputs and "end_positions" in inputs:
         references = torch.stack((inputs["start_positions"], inputs["end_positions"]), dim=-1)
-        return _numpy(logits.argmax(dim=1)), _numpy(references)
+        return _numpy(_finite(logits).argmax(dim=1)), _numpy(references)
     labels = inputs.get("labels", inputs.get("next_sentence_label"))
     if labels is None:
         raise ProfileError(f"the data must hold labels; got only {', '.join(inputs) or 'nothing'}")
     if labels.shape == logits.shape[:-1] and not labels.is_floating_point() and logits.shape[-1] > 1:
         valid = labels != IGNORED_LABEL
-        return _numpy(logits[valid].argmax(dim=-1)), _numpy(labels[valid])
+        return _numpy(_finite(logits[valid]).argmax(dim=-1)), _numpy(labels[valid])
     if labels.numel() != logits.numel():
         raise ProfileError(f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(logits.shape)}")
-    logits = logits.reshape(labels.shape)
+    logits = _finite(logits.reshape(labels.shape))
     if config.problem_type == "multi_label_classification":
         return _numpy(logits > 0).astype(int), _numpy(labels).astype(int)
     return _numpy(logits.float()), _numpy(labels.float())
+
+
+def _finite(logits: torch.Tensor) -> torch.Tensor:
+    if not torch.isfinite(logits).all():
+        raise ProfileError("the logits must be finite numbers; got nan or infinity")
+    return logits
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:

@@ -53,6 +53,8 @@ class DepthProfile(Record):
                 "a profile must hold one value and one number of parameters for each of its depths; got "
                 f"{len(self.depths)} depths, {len(self.values)} values, {len(self.num_parameters)} numbers"
             )
+        if not np.isfinite(self.values).all():
+            raise ProfileError(f"the values of a profile must be finite numbers; got {self.values}")
         if list(self.depths) != sorted(set(self.depths)):
             raise ProfileError(f"the depths of a profile must ascend; got {self.depths}")
 
@@ -77,8 +79,9 @@ class DepthProfile(Record):
             relative (`bool`, *optional*, defaults to `False`):
                 Whether the tolerance is a fraction of the metric's value at full depth instead.
             confidence (`float`, *optional*):
-                In (0, 1). If given, a paired bootstrap over the examples must also exclude, with this one-sided
-                confidence, that the depth loses more than the tolerance. (For a loss, over the batches.)
+                In (0, 1). If given, a paired bootstrap must also exclude, with this one-sided confidence, that the
+                depth loses more than the tolerance. It resamples examples; for labels of tokens it resamples tokens,
+                and for a loss batches.
 
         Raises:
             ProfileError: `tolerance` or `confidence` is out of range, or `confidence` is asked of a profile that was
@@ -115,7 +118,8 @@ class DepthProfile(Record):
                 return sign * (at_full - metric.score(kept[rows], references[rows]))
 
         if len(sample) < 2:
-            raise ProfileError(f"confidence needs at least two examples; got {len(sample)}")
+            unit = "batches (lower batch_size)" if metric.needs == "loss" else "examples"
+            raise ProfileError(f"confidence needs at least two {unit}; got {len(sample)}")
         interval = stats.bootstrap(
             (sample,),
             statistic,
@@ -157,7 +161,7 @@ def measure_depth_profile(
             What the model takes, labels included; other columns are dropped.
         metric (`str`, `evaluate.EvaluationModule` or `Callable`, *optional*, defaults to `"accuracy"`):
             A name out of `METRICS`, or a function of `(predictions, references)`. Labels of -100 do not count.
-        depths (iterable of `int`, *optional*): Defaults to all, `0..L`.
+        depths (iterable of `int`, *optional*): Defaults to all, `0..L`. Full depth is always measured too.
         batch_size (`int`, *optional*, defaults to 32): Rows in a batch, for a data set.
         collate_fn (`Callable`, *optional*): Makes a batch of rows; defaults to [`~transformers.default_data_collator`].
         device (`str` or `torch.device`, *optional*): Where to measure. Defaults to where the model is.
@@ -184,13 +188,14 @@ def measure_depth_profile(
     ```
     """
     check_acn(model)
-    chosen = None if depths is None else [check_depth(depth, len(encoder_layers(model))) for depth in depths]
+    num_layers = len(encoder_layers(model))
+    chosen = None if depths is None else {num_layers, *(check_depth(depth, num_layers) for depth in depths)}
     evidence = Evidence(resolve_metric(metric, greater_is_better))
     num_examples = 0
     with evaluating(model, device):
         for batch in batches(model, data, batch_size=batch_size, collate_fn=collate_fn):
             evidence.add(depth_outputs(model, batch, chosen), batch, model.config)
-            num_examples += len(next(iter(batch.values())))
+            num_examples += len(next(value for value in batch.values() if isinstance(value, torch.Tensor)))
     if num_examples == 0:
         raise ProfileError("the data must hold at least one example; got none")
     return _profile(model, evidence, num_examples)
@@ -223,9 +228,12 @@ def batches(
         ProfileError: `data` holds neither rows nor batches that the model takes.
     """
     taken = set(inspect.signature(type(model).forward).parameters) | {"label", "label_ids"}
-    if isinstance(data, datasets.Dataset):
+    if isinstance(data, dict):
+        raise ProfileError(f"data must be a data set or an iterable of batches; got {type(data).__name__}")
+    is_rows = isinstance(data, (datasets.Dataset, datasets.IterableDataset))
+    if is_rows and data.column_names and _format(data) != "custom":  # a transform may read what the model does not
         data = data.remove_columns([name for name in data.column_names if name not in taken])
-    if isinstance(data, (datasets.Dataset, datasets.IterableDataset, Dataset)):
+    if is_rows or isinstance(data, Dataset):
         data = DataLoader(data, batch_size=batch_size, collate_fn=collate_fn or _collate)
     for batch in data:
         if not isinstance(batch, dict) and not hasattr(batch, "items"):
@@ -235,7 +243,15 @@ def batches(
             raise ProfileError(
                 f"the data must hold inputs of {type(model).__name__}; got only {', '.join(batch) or 'nothing'}"
             )
-        yield {name: value.to(model.device) if hasattr(value, "to") else value for name, value in inputs.items()}
+        yield {name: _on_device(value, model.device) for name, value in inputs.items()}
+
+
+def _format(data: Any) -> str | None:
+    return data.format["type"] if isinstance(data, datasets.Dataset) else None
+
+
+def _on_device(value: Any, device: torch.device) -> Any:
+    return torch.as_tensor(value, device=device) if isinstance(value, (torch.Tensor, np.ndarray, list)) else value
 
 
 def _collate(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,13 +56,12 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """Write a text file beside its place and move it there, so that no half-written file is ever seen."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        try:
-            file.write(text)
-            file.close()
-            Path(file.name).replace(path)
-        finally:
-            Path(file.name).unlink(missing_ok=True)
+    beside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        beside.write_text(text)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def render(table: Table) -> str:

@@ -10,17 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from .depth import DepthError, encoder_layers
-
-
-def check_layers_match_config(model: PreTrainedModel) -> None:
-    """Raise `DepthError` if the model holds more or fewer layers than its config says."""
-    held = len(encoder_layers(model))
-    if held != model.config.num_hidden_layers:
-        raise DepthError(
-            f"the model holds {held} layers and its config says num_hidden_layers={model.config.num_hidden_layers}; "
-            "cut a model with acn_hf.truncate(model, depth), which keeps them equal"
-        )
+from .depth import DepthError
 
 
 def check_layers_loaded(model: PreTrainedModel, missing_keys: Iterable[str], source: Any) -> None:

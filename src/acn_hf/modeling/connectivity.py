@@ -127,7 +127,7 @@ class LongConnection(nn.Module):
         wide = torch.promote_types(layer_output.dtype, torch.float32)
         total = add_scaled(layer_output.to(wide), total.to(layer_output.device, wide), keep)
         if layer_input is not None and not is_number(carry, 0):
-            total = total - carry * layer_input
+            total = total - carry * layer_input.to(total.device, wide)
         # What float16 cannot hold becomes its largest number instead of infinity.
         inside = total.clamp(-FLOAT16_MAX, FLOAT16_MAX) if dtype == torch.float16 else total
         return inside.to(dtype), layer_output, total

@@ -127,8 +127,8 @@ def depth_outputs(
     # Views share their modules with the model: a view that installed the recording hooks would install them twice.
     maybe_install_capturing_hooks(model.base_model)
     inputs = {**inputs, "return_dict": True}
-    deepest = model if chosen[-1] == num_layers else prefix_view(model, chosen[-1])
-    last = deepest(**{**inputs, "output_hidden_states": True})
+    # A view even at full depth: a `forward` that accelerate bound to the model, with autocast, would run there alone.
+    last = prefix_view(model, chosen[-1])(**{**inputs, "output_hidden_states": True})
     for depth in chosen[:-1]:
         read = _Replay(model.base_model.readout(last.hidden_states[depth]))
         yield depth, replace_submodule(model, model.base_model_prefix, read)(**inputs)
@@ -157,9 +157,22 @@ class _Replay(nn.Module):
 
 
 def check_acn(model: Any) -> None:
-    """Raise `TypeError` unless `model` is an ACN."""
-    if not hasattr(model, "layers_name"):
-        raise TypeError(f"only the models of acn_hf work at every depth; got {type(model).__name__}")
+    """Raise `TypeError` unless `model` is an ACN, and not a wrapper around one."""
+    if not isinstance(model, PreTrainedModel) or not hasattr(model, "layers_name"):
+        raise TypeError(
+            f"only the models of acn_hf work at every depth; got {type(model).__name__} (of a wrapper give the model "
+            "inside: model._orig_mod if compiled, model.module if distributed, model.merge_and_unload() of peft)"
+        )
+
+
+def check_layers_match_config(model: PreTrainedModel) -> None:
+    """Raise `DepthError` if the model holds more or fewer layers than its config says."""
+    held = len(encoder_layers(model))
+    if held != model.config.num_hidden_layers:
+        raise DepthError(
+            f"the model holds {held} layers and its config says num_hidden_layers={model.config.num_hidden_layers}; "
+            "cut a model with acn_hf.truncate(model, depth), which keeps them equal"
+        )
 
 
 def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
@@ -176,10 +189,11 @@ def prefix_view(model: PreTrainedModel, depth: int) -> PreTrainedModel:
     """Return a view of the first `depth` layers: another model object that shares every weight with `model`.
 
     Raises:
-        DepthError: `depth` is not a whole number in `[0, L]`.
+        DepthError: `depth` is not a whole number in `[0, L]`, or layers and config disagree.
         TypeError: `model` is not an ACN.
     """
     check_acn(model)
+    check_layers_match_config(model)
     layers = encoder_layers(model)
     depth = check_depth(depth, len(layers))
     kept = layers[:depth]

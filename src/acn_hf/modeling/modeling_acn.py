@@ -8,9 +8,9 @@ import torch
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
-from .checkpoint import check_layers_loaded, check_layers_match_config, drop_layers, weight_files, written_beside
+from .checkpoint import check_layers_loaded, drop_layers, weight_files, written_beside
 from .connectivity import ShortConnection
-from .depth import layers_path, prefix_view
+from .depth import check_layers_match_config, layers_path, prefix_view
 from .upstream import no_init_weights
 
 
@@ -21,6 +21,8 @@ class AcnPreTrainedModel(PreTrainedModel):
     """Dotted name of the list of layers, seen from the base model."""
 
     def __init__(self, config, *args, **kwargs):
+        if not hasattr(config, "residual_scale"):
+            raise TypeError(f"config must be an {self.config_class.__name__}; got {type(config).__name__}")
         config.validate()
         checkpointing = getattr(config, "gradient_checkpointing", False)
         # Upstream builds its residual layers, which the subclass replaces: no time is spent on their weights.
