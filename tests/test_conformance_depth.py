@@ -254,17 +254,18 @@ def test_a_forward_that_accelerate_bound_changes_no_depth(head, build):
 
 
 WRAPPERS = {
-    "compiled": torch.compile,
+    "compiled": lambda model: torch.compile(model, backend="eager"),
     "peft": lambda model: peft.get_peft_model(model, peft.LoraConfig(target_modules=["query", "value"])),
     "data parallel": torch.nn.DataParallel,
 }
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks for it
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
 def test_a_wrapper_is_not_taken_for_the_model_inside(build, wrap):
     wrapped = wrap(build(by_name("bert-ForSequenceClassification")))
     for function in (lambda: truncate(wrapped, 1), lambda: depth_logits(wrapped, input_ids=torch.ones(1, 2).long())):
-        with pytest.raises(TypeError, match="of a wrapper give the model inside"):
+        with pytest.raises(TypeError, match=r"only the models of acn_hf .*: give the model inside"):
             function()
 
 

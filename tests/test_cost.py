@@ -85,7 +85,7 @@ def test_a_cost_saves_and_loads(build, tmp_path):
     assert Cost.load(tmp_path / "cost.json") == cost
 
 
-@pytest.mark.parametrize("options", [{"repeats": 1}, {"batch_size": 0}], ids=str)
+@pytest.mark.parametrize("options", [{"repeats": 1}, {"batch_size": 0}, {"warmup": -1}], ids=str)
 def test_numbers_out_of_range_are_refused(build, options):
-    with pytest.raises(ValueError, match="repeats must be >= 2 and batch_size >= 1"):
+    with pytest.raises(ValueError, match=r"repeats must be >= 2, warmup >= 0 and batch_size >= 1; got"):
         measure_cost(build(CLASSIFIER), **options)

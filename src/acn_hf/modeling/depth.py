@@ -158,11 +158,12 @@ class _Replay(nn.Module):
 
 def check_acn(model: Any) -> None:
     """Raise `TypeError` unless `model` is an ACN, and not a wrapper around one."""
-    if not isinstance(model, PreTrainedModel) or not hasattr(model, "layers_name"):
-        raise TypeError(
-            f"only the models of acn_hf work at every depth; got {type(model).__name__} (of a wrapper give the model "
-            "inside: model._orig_mod if compiled, model.module if distributed, model.merge_and_unload() of peft)"
-        )
+    if isinstance(model, PreTrainedModel) and hasattr(model, "layers_name"):
+        return
+    message = f"only the models of acn_hf work at every depth; got {type(model).__name__}"
+    if isinstance(model, nn.Module) and any(hasattr(module, "layers_name") for module in model.children()):
+        message += ": give the model inside (_orig_mod if compiled, module if distributed, merge_and_unload() of peft)"
+    raise TypeError(message)
 
 
 def check_layers_match_config(model: PreTrainedModel) -> None:
