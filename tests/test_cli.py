@@ -7,6 +7,7 @@ import sys
 import datasets
 import pytest
 import torch
+import transformers
 from transformers import AutoModelForImageClassification, BertTokenizerFast, ViTImageProcessorPil, pipeline
 from typer.testing import CliRunner
 
@@ -21,7 +22,12 @@ GREY = ViTImageProcessorPil(size={"height": 8, "width": 8}, image_mean=[0.5], im
 
 @pytest.fixture
 def run():
-    return lambda *arguments: CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    """Return a function that runs the command, which is the only one to be quiet: what it silences is put back."""
+    loggers = (transformers.utils.logging, datasets.utils.logging)
+    levels = [logger.get_verbosity() for logger in loggers]
+    yield lambda *arguments: CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.set_verbosity(level)
 
 
 @pytest.fixture
