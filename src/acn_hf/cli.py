@@ -189,7 +189,7 @@ def demo_command(
     epochs: Annotated[float, typer.Option(min=0.1, help="Training epochs.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of the weights and of the order of the images.")] = 0,
 ) -> None:
-    """Train an AC-ViT on scikit-learn's digits, measure every depth, cut, save, reload and check (two minutes)."""
+    """Train an AC-ViT on scikit-learn's digits, measure every depth, cut, save, reload and check (a minute)."""
     summary = run_demo(out, num_epochs=epochs, seed=seed, progress=console.print)
     tested = summary["test_accuracy"]
     console.print(
