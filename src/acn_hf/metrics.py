@@ -186,6 +186,11 @@ class Evidence:
         return value
 
 
+def num_rows(inputs: dict[str, Any]) -> int:
+    """Return the number of examples in a batch, which may hold options beside tensors."""
+    return len(next(value for value in inputs.values() if isinstance(value, torch.Tensor)))
+
+
 def _loss(output: ModelOutput, inputs: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     if output.get("loss") is None:
         raise ProfileError(f"the data must hold labels; got only {', '.join(inputs) or 'nothing'}")
@@ -195,7 +200,7 @@ def _loss(output: ModelOutput, inputs: dict[str, Any]) -> tuple[np.ndarray, np.n
     elif inputs.get("bool_masked_pos") is not None:
         weight = int(inputs["bool_masked_pos"].sum())
     else:
-        weight = len(next(iter(inputs.values())))
+        weight = num_rows(inputs)
     return np.array([float(output["loss"]) if weight else 0.0]), np.array([weight])
 
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, default_data_collator
 
 from .evaluating import evaluating
-from .metrics import Evidence, ProfileError, resolve_metric
+from .metrics import Evidence, ProfileError, num_rows, resolve_metric
 from .modeling.depth import check_acn, check_depth, depth_outputs, encoder_layers
 from .records import Record, render
 
@@ -195,7 +195,7 @@ def measure_depth_profile(
     with evaluating(model, device):
         for batch in batches(model, data, batch_size=batch_size, collate_fn=collate_fn):
             evidence.add(depth_outputs(model, batch, chosen), batch, model.config)
-            num_examples += len(next(value for value in batch.values() if isinstance(value, torch.Tensor)))
+            num_examples += num_rows(batch)
     if num_examples == 0:
         raise ProfileError("the data must hold at least one example; got none")
     return _profile(model, evidence, num_examples)
