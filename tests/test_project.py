@@ -17,8 +17,9 @@ import acn_hf
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "acn_hf"
-LAYERS = ["modeling", "auto", "records", "evaluating", "metrics", "profile", "cost", "compress", "plots"]
-LAYERS += ["loading", "data", "demo", "cli", "__main__"]
+LAYERS = ["modeling", "auto", "records", "evaluating", "unwrapping", "adapters", "metrics", "profile", "together"]
+LAYERS += ["cost", "compress", "plots", "cards", "supervision", "measuring", "shedding", "callbacks", "loading"]
+LAYERS += ["idx", "data", "training", "demo", "cli", "__main__"]
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(PACKAGE)], "acn_hf.") if name != "acn_hf.__main__")
 PUBLIC = [getattr(acn_hf, name) for name in acn_hf.__all__ if name != "__version__"]
 FUNCTIONS = [item for item in PUBLIC if inspect.isfunction(item)]

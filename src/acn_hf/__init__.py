@@ -5,6 +5,8 @@ Importing this package registers its models with the Auto classes of transformer
 
 from . import auto
 from ._version import __version__
+from .callbacks import DepthProfileCallback, IntermediateSupervisionCallback
+from .cards import CardFacts, CardTrainer, write_model_card
 from .compress import CompressionResult, compress
 from .cost import Cost, measure_cost
 from .modeling.configuration_acn_bert import AcnBertConfig
@@ -27,6 +29,8 @@ from .modeling.modeling_acn_vit import (
 )
 from .plots import plot_depth_profile
 from .profile import DepthProfile, measure_depth_profile
+from .shedding import LayerSheddingCallback
+from .supervision import intermediate_supervision
 
 auto.register()
 
@@ -44,15 +48,22 @@ __all__ = [
     "AcnViTForImageClassification",
     "AcnViTForMaskedImageModeling",
     "AcnViTModel",
+    "CardFacts",
+    "CardTrainer",
     "CompressionResult",
     "Cost",
     "DepthError",
     "DepthProfile",
+    "DepthProfileCallback",
+    "IntermediateSupervisionCallback",
+    "LayerSheddingCallback",
     "__version__",
     "compress",
     "depth_logits",
+    "intermediate_supervision",
     "measure_cost",
     "measure_depth_profile",
     "plot_depth_profile",
     "truncate",
+    "write_model_card",
 ]

@@ -1,8 +1,10 @@
-"""Evaluate a model and leave it as it was found."""
+"""Evaluate a model and leave it, and the random numbers of its training, as they were found."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -23,3 +25,18 @@ def evaluating(model: PreTrainedModel, device: str | torch.device | None = None)
             module.training = training
         if device is not None:
             model.to(home)
+
+
+@contextmanager
+def fixed_randomness(seed: int = 0) -> Iterator[None]:
+    """Draw the same random numbers at every entry, and leave those of Python, NumPy and torch as they were."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)

@@ -3,7 +3,7 @@
 Metrics themselves are scikit-learn's, SciPy's, evaluate's or the caller's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -157,6 +157,20 @@ class Evidence:
             raise ProfileError(
                 f"metric must be one of {', '.join(fitting)} where labels are {kind}; got {self.metric.name!r}"
             )
+
+    def batches(self) -> list[tuple[dict[int, np.ndarray], np.ndarray]]:
+        """Return what is kept of each batch: an array for each depth, and the references."""
+        return [
+            ({depth: kept[number] for depth, kept in self._kept.items()}, references)
+            for number, references in enumerate(self._references)
+        ]
+
+    def extend(self, batches: Iterable[tuple[dict[int, np.ndarray], np.ndarray]]) -> None:
+        """Take what another object kept of its batches."""
+        for kept, references in batches:
+            for depth, array in kept.items():
+                self._kept.setdefault(depth, []).append(array)
+            self._references.append(references)
 
     @property
     def depths(self) -> tuple[int, ...]:

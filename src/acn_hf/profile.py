@@ -196,12 +196,17 @@ def measure_depth_profile(
         for batch in batches(model, data, batch_size=batch_size, collate_fn=collate_fn):
             evidence.add(depth_outputs(model, batch, chosen), batch, model.config)
             num_examples += num_rows(batch)
+    return profile_of(model, evidence, num_examples)
+
+
+def profile_of(model: PreTrainedModel, evidence: Evidence, num_examples: int) -> DepthProfile:
+    """Return the profile that the evidence of so many examples gives.
+
+    Raises:
+        ProfileError: There was no example, or the metric is not a finite number at some depth.
+    """
     if num_examples == 0:
         raise ProfileError("the data must hold at least one example; got none")
-    return _profile(model, evidence, num_examples)
-
-
-def _profile(model: PreTrainedModel, evidence: Evidence, num_examples: int) -> DepthProfile:
     return DepthProfile(
         depths=evidence.depths,
         values=tuple(evidence.value(depth) for depth in evidence.depths),

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from .depth import DepthError
+from .depth import DepthError, encoder_layers, layers_path
 
 
 def check_layers_loaded(model: PreTrainedModel, missing_keys: Iterable[str], source: Any) -> None:
@@ -28,6 +28,38 @@ def check_layers_loaded(model: PreTrainedModel, missing_keys: Iterable[str], sou
         f"{source} cannot fill the {wanted} layers that the config asks for: {rule}, "
         f"and weights of layers {lacking[0] + 1} to {lacking[-1] + 1} would stay random"
     )
+
+
+def check_layers_of_state_dict(model: PreTrainedModel, state_dict: dict[str, Any], prefix: str) -> None:
+    """Raise `DepthError` if a state dict holds layers that a base model lacks, or lacks some that it holds.
+
+    Adapters of layers count too, but only where the model has them: one made for the lower layers alone is complete.
+    """
+    held = layers_held(model, state_dict, prefix)
+    if held != model.config.num_hidden_layers:
+        raise DepthError(
+            f"the weights are those of {held} layers and this model has {model.config.num_hidden_layers}; "
+            "build the model at their depth, with from_pretrained(checkpoint) or acn_hf.truncate(model, depth)"
+        )
+
+
+def layers_held(model: PreTrainedModel, state_dict: dict[str, Any], prefix: str) -> int:
+    """Return for how many layers of an ACN a state dict, whose keys begin with `prefix`, is complete."""
+    layers = encoder_layers(model)
+    pattern = re.compile(rf"^{re.escape(prefix + layers_path(model))}\.(\d+)\.(.+)$")
+    stored: dict[str, set[int]] = {}
+    for key in state_dict:
+        if match := pattern.match(key):
+            stored.setdefault(match[2], set()).add(int(match[1]))
+    expected: dict[str, set[int]] = {}
+    for index, layer in enumerate(layers):
+        for name in layer.state_dict():
+            expected.setdefault(name, set()).add(index)
+    held = max((max(indices) + 1 for indices in stored.values()), default=len(layers))
+    if held > len(layers):
+        return held
+    lacking = [index for name, indices in stored.items() for index in expected.get(name, set()) - indices]
+    return min(lacking, default=len(layers))
 
 
 def drop_layers(state_dict: dict[str, Any], path: str, depth: int) -> dict[str, Any]:

@@ -72,9 +72,13 @@ class AcnConfig(PreTrainedConfig):
     def prefix(self, depth: int) -> "AcnConfig":
         """Return the config of the first `depth` layers, a copy."""
         config = copy.deepcopy(self)
-        for name, value in prefix_fields(self.__dict__, depth).items():
-            setattr(config, name, value)
+        config.cut_to(depth)
         return config
+
+    def cut_to(self, depth: int) -> None:
+        """Make this the config of its first `depth` layers."""
+        for name, value in prefix_fields(self.__dict__, depth).items():
+            setattr(self, name, value)
 
 
 def prefix_fields(fields: dict[str, Any], depth: int) -> dict[str, Any]:

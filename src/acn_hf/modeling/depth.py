@@ -2,6 +2,7 @@
 
 import copy
 import operator
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -130,9 +131,20 @@ def depth_outputs(
     # A view even at full depth: a `forward` that accelerate bound to the model, with autocast, would run there alone.
     last = prefix_view(model, chosen[-1])(**{**inputs, "output_hidden_states": True})
     for depth in chosen[:-1]:
-        read = _Replay(model.base_model.readout(last.hidden_states[depth]))
-        yield depth, replace_submodule(model, model.base_model_prefix, read)(**inputs)
+        yield depth, head_output(model, last.hidden_states[depth], inputs)
     yield chosen[-1], last
+
+
+def head_output(model: PreTrainedModel, depth_state: torch.Tensor, inputs: dict[str, Any]) -> ModelOutput:
+    """Return the output of the model whose last depth state is `depth_state`; no layer runs.
+
+    Args:
+        model (`PreTrainedModel`): An ACN with a head.
+        depth_state (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`): Any `y_k`.
+        inputs (`dict`): Keyword arguments of the model; with labels, the output holds the loss.
+    """
+    read = _Replay(model.base_model.readout(depth_state))
+    return replace_submodule(model, model.base_model_prefix, read)(**{**inputs, "return_dict": True})
 
 
 def output_logits(output: ModelOutput) -> torch.Tensor:
@@ -202,8 +214,31 @@ def prefix_view(model: PreTrainedModel, depth: int) -> PreTrainedModel:
     return replace_submodule(model, layers_path(model), kept, config=model.config.prefix(depth))
 
 
+def shed_layers(model: PreTrainedModel, depth: int) -> list[nn.Module]:
+    """Remove the layers above `depth` from the model itself, and return them.
+
+    Unlike [`truncate`] this changes `model`: it is for the middle of a training run, whose optimiser, wrappers and
+    callbacks hold on to this very object.
+
+    Raises:
+        DepthError: `depth` is not a whole number in `[0, L]`, or layers and config disagree.
+        TypeError: `model` is not an ACN.
+    """
+    check_acn(model)
+    check_layers_match_config(model)
+    layers = encoder_layers(model)
+    depth = check_depth(depth, len(layers))
+    removed = list(layers[depth:])
+    del layers[depth:]
+    for config in {id(config): config for config in (model.config, model.base_model.config)}.values():
+        config.cut_to(depth)
+    return removed
+
+
 def replace_submodule(module: nn.Module, path: str, replacement: nn.Module, config: Any = None) -> Any:
     """Return a view of `module` with one submodule replaced; all others are shared, and `module` is not touched.
+
+    The modules on the way have no hooks of a forward pass in the view: these belong to the passes of `module`.
 
     Args:
         path (`str`): Dotted name of the submodule.
@@ -211,8 +246,10 @@ def replace_submodule(module: nn.Module, path: str, replacement: nn.Module, conf
     """
     name, _, rest = path.partition(".")
     view = copy.copy(module)
-    # A `forward` bound to the instance (by accelerate, say) would run the module that it was bound to.
-    view.__dict__.pop("forward", None)
+    # A `forward` bound to the instance (by accelerate, say), or compiled, would run the module that it was bound to.
+    for name_of_bound in ("forward", "_compiled_call_impl"):
+        view.__dict__.pop(name_of_bound, None)
+    view.__dict__.update(_forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict())
     if config is not None and "config" in view.__dict__:
         view.__dict__["config"] = config
     child = replace_submodule(module.get_submodule(name), rest, replacement, config) if rest else replacement
