@@ -18,7 +18,7 @@ import acn_hf
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "acn_hf"
 LAYERS = ["modeling", "auto", "records", "evaluating", "unwrapping", "adapters", "metrics", "profile", "together"]
-LAYERS += ["cost", "compress", "plots", "cards", "supervision", "measuring", "shedding", "callbacks", "loading"]
+LAYERS += ["cost", "plots", "cards", "compress", "supervision", "measuring", "shedding", "callbacks", "loading"]
 LAYERS += ["idx", "data", "training", "demo", "cli", "__main__"]
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(PACKAGE)], "acn_hf.") if name != "acn_hf.__main__")
 PUBLIC = [getattr(acn_hf, name) for name in acn_hf.__all__ if name != "__version__"]
@@ -39,23 +39,30 @@ def test_versions_agree():
     assert newest[1] == cited[1] == acn_hf.__version__
 
 
+def files_of(layer):
+    """Return the files of a layer, which is a module or a folder."""
+    return sorted((PACKAGE / layer).glob("*.py")) or [PACKAGE / f"{layer}.py"]
+
+
 def relative_imports(path):
     """Yield the first part of every module that a file imports from this package, at its top level or deeper."""
+    level = len(path.relative_to(PACKAGE).parts)
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level:
+        if isinstance(node, ast.ImportFrom) and node.level >= level:
             names = [node.module] if node.module else [alias.name for alias in node.names]
             yield from (name.split(".")[0] for name in names)
 
 
 @pytest.mark.parametrize("layer", LAYERS[1:])
 def test_imports_point_one_way(layer):
-    for imported in relative_imports(PACKAGE / f"{layer}.py"):
+    for imported in (name for path in files_of(layer) for name in relative_imports(path)):
         if imported != "_version":
             assert LAYERS.index(imported) < LAYERS.index(layer), f"{layer} imports {imported}"
 
 
 def test_every_module_has_its_layer():
-    assert {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "_version"} == set(LAYERS[1:])
+    modules = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/*.py")}
+    assert modules - {"__init__", "_version"} == set(LAYERS)
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "modeling").glob("*.py")), ids=lambda path: path.stem)

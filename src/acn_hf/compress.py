@@ -2,13 +2,18 @@
 
 import json
 import os
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from huggingface_hub import CommitInfo
 from rich.table import Table
 from transformers import PreTrainedModel
 
+from .cards import collect, prepare_repo, upload, write_into
 from .cost import Cost, measure_cost
+from .modeling.checkpoint import weight_files, written_beside
 from .modeling.depth import prefix_view, truncate
 from .profile import DepthProfile, measure_depth_profile
 from .records import render, write_text
@@ -44,6 +49,76 @@ class CompressionResult:
     def save(self, path: str | os.PathLike) -> None:
         """Write everything but the model to a JSON file."""
         write_text(path, json.dumps(self.to_dict(), indent=2) + "\n")
+
+    def save_pretrained(self, folder: str | os.PathLike, *, processor: Any = None, **facts: Any) -> None:
+        """Write the short model with its processor, its model card, and the evidence for it.
+
+        The files appear when all are complete: those of the model and the processor, `README.md`, `depth_profile.png`
+        (with matplotlib), `model_card.json`, `depth_profile.json` and `compression.json`. The model alone is written
+        by `result.model.save_pretrained`.
+
+        Args:
+            folder (`str` or `os.PathLike`): The folder to write to.
+            processor (*optional*): Tokenizer or image processor.
+            facts: What the card says besides; see [`write_model_card`].
+
+        Raises:
+            NotADirectoryError: `folder` is a file.
+            TypeError: A fact has a name that a card does not know.
+        """
+        target = Path(folder)
+        facts.setdefault("name", facts.get("repo_id", target.absolute().name).split("/")[-1])
+        with written_beside(target, stale=weight_files(None)) as beside:
+            self._write(beside, target, processor, facts)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        processor: Any = None,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload compressed model",
+        create_pr: bool = False,
+        **facts: Any,
+    ) -> CommitInfo:
+        """Upload what `save_pretrained` writes, in one commit: a revision is complete or not there.
+
+        A card that the repository has is kept; see [`write_model_card`].
+
+        Args:
+            repo_id (`str`): The repository; it is made if it does not exist.
+            processor (*optional*): Tokenizer or image processor.
+            private (`bool`, *optional*): Whether a new repository is private.
+            token (`str` or `bool`, *optional*): Defaults to the one of `hf auth login`.
+            revision (`str`, *optional*): Branch to commit to; it is made if it does not exist.
+            commit_message (`str`, *optional*, defaults to `"Upload compressed model"`): First line of the commit.
+            create_pr (`bool`, *optional*, defaults to `False`): Whether to open a pull request instead.
+            facts: What the card says besides; see [`write_model_card`].
+
+        Raises:
+            HfHubHTTPError: The Hub refuses; the repository is as it was.
+            TypeError: A fact has a name that a card does not know.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            there, folder = Path(scratch, "there"), Path(scratch, "new")
+            collect(folder, result=self, **facts)  # a wrong name shows before a repository is made
+            repo_id = prepare_repo(repo_id, there, private=private, token=token, revision=revision)
+            folder.mkdir()
+            self._write(folder, there, processor, {"name": repo_id.split("/")[-1], **facts, "repo_id": repo_id})
+            return upload(
+                folder, repo_id, commit_message=commit_message, token=token, revision=revision, create_pr=create_pr
+            )
+
+    def _write(self, folder: Path, target: Path, processor: Any, facts: dict[str, Any]) -> None:
+        """Write everything into `folder`, with the card that `target` has as a part of the new one."""
+        self.model.save_pretrained(folder)
+        if processor is not None:
+            processor.save_pretrained(folder)
+        self.profile.save(folder / "depth_profile.json")
+        self.save(folder / "compression.json")
+        write_into(folder, collect(folder, result=self, **facts), target)
 
     def table(self) -> Table:
         """Return the comparison before / after as a rich table."""

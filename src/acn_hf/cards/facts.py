@@ -1,0 +1,210 @@
+"""The facts a model card is made of, and where each of them comes from."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedModel, TrainingArguments
+
+from ..cost import Cost
+from ..modeling.configuration_acn import AcnConfig
+from ..profile import DepthProfile
+from ..records import Record
+
+RECORD_FILE = "model_card.json"
+
+TRAINING_FIELDS = (
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "optim",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "max_grad_norm",
+    "label_smoothing_factor",
+    "bf16",
+    "fp16",
+    "seed",
+)
+"""What of `TrainingArguments` decides how a model turns out; folders, tokens and logging stay out of a card."""
+
+_PROCESSOR_FILES = {
+    "processor_config.json": "AutoProcessor",
+    "preprocessor_config.json": "AutoImageProcessor",
+    "tokenizer_config.json": "AutoTokenizer",
+}
+
+
+class Compressed(Protocol):
+    """What a card reads of a `CompressionResult`."""
+
+    @property
+    def model(self) -> PreTrainedModel: ...
+    @property
+    def profile(self) -> DepthProfile: ...
+    @property
+    def cost_before(self) -> Cost: ...
+    @property
+    def cost_after(self) -> Cost: ...
+
+
+@dataclass(frozen=True)
+class CardFacts(Record):
+    """What a model card says. What is not here is not in the card.
+
+    Args:
+        name (`str`): The title.
+        config (`dict`): Of the model, with its class in `architectures`.
+        repo_id (`str`, *optional*): Where the model lies on the Hub.
+        processor (`str`, *optional*): Auto class of the tokenizer or image processor that lies beside the model.
+        profile (`DepthProfile`, *optional*): The metric at every depth of the model before it was cut.
+        cost_before (`Cost`, *optional*): Of the model before it was cut.
+        cost_after (`Cost`, *optional*): Of this model.
+        training (`dict`, *optional*): Training arguments.
+        description (`str`, *optional*): Free text, Markdown.
+        dataset (`str`, *optional*): Name of the data set.
+        dataset_id (`str`, *optional*): Its id on the Hub.
+        split (`str`, *optional*): What the profile was measured on, for example `"validation"`.
+        results (`dict` of `float`, *optional*): Metrics of this model on data that no choice was made on.
+        results_split (`str`, *optional*): What these were measured on, for example `"test"`.
+        base_model (`str`, *optional*): Id of the model that training started from.
+        license (`str`, *optional*): As the Hub spells it, for example `"apache-2.0"`.
+        language (`str`, *optional*): Code of the language of the texts, for example `"en"`.
+
+    Raises:
+        ValueError: The config names no class of an ACN, or its depth is not one of those that the profile measured.
+    """
+
+    name: str
+    config: dict[str, Any]
+    repo_id: str | None = None
+    processor: str | None = None
+    profile: DepthProfile | None = None
+    cost_before: Cost | None = None
+    cost_after: Cost | None = None
+    training: dict[str, Any] | None = None
+    description: str | None = None
+    dataset: str | None = None
+    dataset_id: str | None = None
+    split: str | None = None
+    results: dict[str, float] | None = None
+    results_split: str | None = None
+    base_model: str | None = None
+    license: str | None = None
+    language: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.auto_class is None:
+            raise ValueError(
+                "the config of a card must name the class of an ACN in `architectures`; "
+                f"got {self.config.get('architectures')} of model_type {self.config.get('model_type')!r}"
+            )
+        if self.profile is not None and self.depth not in self.profile.depths:
+            raise ValueError(
+                f"the profile of a card must hold the depth of its model, {self.depth}; it holds {self.profile.depths}"
+            )
+
+    @property
+    def architecture(self) -> str:
+        """Name of the model's class."""
+        return (self.config.get("architectures") or [""])[0]
+
+    @property
+    def auto_class(self) -> str | None:
+        """Name of the Auto class that loads the model with its head."""
+        known = self.config.get("model_type") in CONFIG_MAPPING
+        classes = getattr(CONFIG_MAPPING[self.config["model_type"]], "auto_classes", {}) if known else {}
+        return next((auto for auto, name in classes.items() if name.endswith(f".{self.architecture}")), None)
+
+    @property
+    def depth(self) -> int:
+        """Number of layers of the model."""
+        return self.config["num_hidden_layers"]
+
+    @property
+    def full_depth(self) -> int:
+        """Number of layers before the model was cut."""
+        return self.config.get("original_num_hidden_layers") or self.depth
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """Return the record that `to_dict` described.
+
+        Raises:
+            ValueError: `fields` lacks a field, or holds one that the record does not have.
+        """
+        records: dict[str, type[Record]] = {"profile": DepthProfile, "cost_before": Cost, "cost_after": Cost}
+        inner = {name: kind.from_dict(fields[name]) for name, kind in records.items() if fields.get(name) is not None}
+        return super().from_dict({**fields, **inner})
+
+
+def config_fields(source: PreTrainedModel | AcnConfig) -> dict[str, Any]:
+    """Return what a card keeps of a config: what JSON can hold, without versions and places."""
+    config = source.config if isinstance(source, PreTrainedModel) else source
+    if not hasattr(config, "original_num_hidden_layers"):
+        raise TypeError(f"only the models of acn_hf have such a card; got {type(source).__name__}")
+    fields = json.loads(config.to_json_string(use_diff=False))
+    if isinstance(source, PreTrainedModel):
+        fields["architectures"] = [type(source).__name__]
+    dropped = ("transformers_version", "auto_map")
+    return {name: value for name, value in fields.items() if name not in dropped and not name.startswith("_")}
+
+
+def training_fields(arguments: TrainingArguments | dict[str, Any]) -> dict[str, Any]:
+    """Return what a card keeps of training arguments; a dictionary is taken as it is."""
+    if isinstance(arguments, dict):
+        return dict(arguments)
+    stored = arguments.to_dict()
+    fields = {name: stored[name] for name in TRAINING_FIELDS if name in stored}
+    fields.pop("num_train_epochs" if arguments.max_steps > 0 else "max_steps")
+    return fields
+
+
+def processor_in(folder: Path) -> str | None:
+    """Return the Auto class of the tokenizer or image processor in a folder."""
+    return next((auto for name, auto in _PROCESSOR_FILES.items() if (folder / name).is_file()), None)
+
+
+def facts_in(folder: Path) -> CardFacts | None:
+    """Return the record that a card in this folder was rendered from, if there is one."""
+    return CardFacts.load(folder / RECORD_FILE) if (folder / RECORD_FILE).is_file() else None
+
+
+def collect(
+    folder: Path,
+    source: Any = None,
+    *,
+    result: Compressed | None = None,
+    training: TrainingArguments | dict[str, Any] | None = None,
+    **given: Any,
+) -> CardFacts:
+    """Return the facts of a card; see [`write_model_card`].
+
+    Raises:
+        OSError: Nothing is given, and the folder holds neither record nor config.
+        TypeError: `source` is no ACN, or a fact has a name that `CardFacts` does not have.
+    """
+    known = {field.name for field in dataclasses.fields(CardFacts)} - {"config"}
+    if unknown := sorted(set(given) - known):
+        raise TypeError(f"a card's facts must be among {', '.join(sorted(known))}; got {', '.join(unknown)}")
+    facts: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if training is not None:
+        facts["training"] = training_fields(training)
+    if result is not None:
+        source = result.model if source is None else source
+        measured = {name: getattr(result, name) for name in ("profile", "cost_before", "cost_after")}
+        facts = {**measured, **facts}
+    if isinstance(source, CardFacts) or (source is None and (folder / RECORD_FILE).is_file()):
+        return dataclasses.replace(source or CardFacts.load(folder / RECORD_FILE), **facts)
+    config = AutoConfig.from_pretrained(folder) if source is None else source
+    facts.setdefault("name", facts.get("repo_id", folder.absolute().name).split("/")[-1])
+    facts.setdefault("processor", processor_in(folder))
+    return CardFacts(config=config_fields(config), **facts)
