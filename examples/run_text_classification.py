@@ -1,0 +1,82 @@
+"""Fine-tune an AC-BERT, or any text classifier, on labelled sentences or pairs of them.
+
+What is unusual: labels are read as they stand in the data (names, ids, numbers), and those of the training data decide
+what there is to learn; and at the end every depth of the model is measured on the validation data
+(depth_profile.json). A checkpoint of BERT is a start too: --model_type acn_bert.
+
+    python examples/run_text_classification.py --do_train --do_eval --output_dir out --model_name_or_path PRETRAINED \\
+        --train_file train.csv --validation_file validation.csv --num_train_epochs 3 --learning_rate 1e-4
+    python examples/run_text_classification.py --do_train --do_eval --output_dir out --model_name_or_path PRETRAINED \\
+        --dataset_name nyu-mll/glue --dataset_config_name mrpc --text_column_name sentence1 \\
+        --text_pair_column_name sentence2 --depth_metric f1 --eval_strategy epoch
+    python examples/run_text_classification.py --do_train --do_eval --output_dir out --tokenizer_name TOKENIZER \\
+        --config_overrides hidden_size=128,intermediate_size=512,num_attention_heads=4,num_hidden_layers=8 \\
+        --train_file train.csv --validation_file validation.csv --label_column_name rating --regression
+
+Cost: an epoch of 6,500 sentences takes 1 minute for 8 layers of width 128 on one CPU core.
+"""
+
+from dataclasses import dataclass, field
+
+from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
+
+from acn_hf.arguments import DepthArguments, ModelArguments, TextDataArguments, parse_arguments
+from acn_hf.data import Columns, check_vocabulary, find_classes, load_labelled, load_tokenizer, longest_text, prepare
+from acn_hf.training import (
+    build_model,
+    label_fields,
+    metric_functions,
+    needed,
+    run,
+    run_script,
+    start,
+    tokenizer_source,
+    vocabulary_fields,
+)
+
+
+@dataclass
+class DataArguments(TextDataArguments):
+    text_pair_column_name: str | None = field(default=None, metadata={"help": "Column of the second texts of pairs."})
+    regression: bool = field(default=False, metadata={"help": "Labels are numbers to predict, not classes."})
+
+
+def main() -> None:
+    kinds = (DataArguments, ModelArguments, DepthArguments, TrainingArguments)
+    data, model_arguments, depth, training = parse_arguments(kinds, __doc__)
+    checkpoint = start(training)
+    metric = "mse" if data.regression else "accuracy"
+    columns = Columns(data.text_column_name, data.text_pair_column_name, label=data.label_column_name)
+    source = tokenizer_source(model_arguments, checkpoint)
+    with training.main_process_first(desc="reading the texts"):
+        splits = needed(load_labelled(data), training)
+        tokenizer = load_tokenizer(source, **model_arguments.hub_options())
+    first = splits.get("train") or splits["validation"]
+    labels = label_fields(None if data.regression else find_classes(first, columns.label))
+    model = build_model(
+        AutoModelForSequenceClassification,
+        model_arguments,
+        default_type="acn_bert",
+        from_data={**labels, **vocabulary_fields(tokenizer, model_arguments)},
+        checkpoint=checkpoint,
+        sheds_layers=depth.shed_tolerance is not None,
+    )
+    check_vocabulary(tokenizer, model.config, source)
+    pair = columns.text_pair is not None
+    tokenizer.model_max_length = longest_text(model.config, tokenizer, data.max_seq_length, pair)
+    with training.main_process_first(desc="tokenising"):
+        rows = {split: prepare(model, tokenizer, part, columns) for split, part in splits.items()}
+    trainer = Trainer(
+        model=model,
+        args=training,
+        train_dataset=rows["train"][0] if "train" in rows else None,
+        eval_dataset=rows["validation"][0] if "validation" in rows else None,
+        data_collator=next(iter(rows.values()))[1],
+        processing_class=tokenizer,
+        **metric_functions(depth.depth_metric or metric),
+    )
+    run(trainer, depth, metric=metric, checkpoint=checkpoint)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,304 @@
+"""What the example scripts share: building and resuming a model, and the run itself."""
+
+import logging
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from transformers import AutoConfig, PreTrainedModel, Trainer, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from .arguments import DepthArguments, ModelArguments
+from .callbacks import DepthProfileCallback, IntermediateSupervisionCallback
+from .data import DataError
+from .metrics import IGNORED_LABEL, resolve_metric
+from .modeling.configuration_acn import AcnConfig
+from .profile import measure_depth_profile
+from .shedding import LayerSheddingCallback
+
+RUN_FILES = ("config.json", "trainer_state.json", "checkpoint-*")
+"""What shows that a folder holds a run."""
+
+
+def start(arguments: TrainingArguments) -> str | None:
+    """Set up logging and seeds, and return the checkpoint to resume from, if any.
+
+    Raises:
+        ValueError: There is nothing to do, nothing to resume from, or another run in the output folder.
+    """
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    transformers.utils.logging.set_verbosity(arguments.get_process_log_level())
+    if arguments.local_process_index != 0:
+        datasets.disable_progress_bars()
+    set_seed(arguments.seed)
+    if not arguments.do_train and not arguments.do_eval:
+        raise ValueError("there is nothing to do; give --do_train, --do_eval or both")
+    return last_checkpoint(arguments)
+
+
+def last_checkpoint(arguments: TrainingArguments) -> str | None:
+    """Return the checkpoint to resume from: the one named, or for `True` the last of the output folder.
+
+    Raises:
+        ValueError: There is none; or the output folder holds a run, and none is to be resumed.
+    """
+    asked, folder = arguments.resume_from_checkpoint, Path(str(arguments.output_dir))
+    if not arguments.do_train or asked in (None, False, "False", "false"):
+        found = sorted(path.name for pattern in RUN_FILES for path in folder.glob(pattern))
+        if arguments.do_train and found:
+            raise ValueError(
+                f"--output_dir must be new, or --resume_from_checkpoint True go on from its last checkpoint; "
+                f"{folder} holds {', '.join(found[:3])}"
+            )
+        return None
+    if str(asked).lower() != "true":
+        if not (Path(str(asked)) / "config.json").exists():
+            raise ValueError(f"--resume_from_checkpoint must be True or the folder of a checkpoint; got {asked}")
+        return str(asked)
+    checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    if checkpoint is None:
+        raise ValueError(f"--resume_from_checkpoint needs a checkpoint in --output_dir; {folder} holds none")
+    return checkpoint
+
+
+def build_model(
+    auto_class: Any,
+    arguments: ModelArguments,
+    *,
+    default_type: str,
+    from_data: dict[str, Any] | None = None,
+    checkpoint: str | None = None,
+    sheds_layers: bool = False,
+) -> PreTrainedModel:
+    """Build a new model, load a checkpoint, or load the one that a run is resumed from.
+
+    Args:
+        auto_class: Which head, for example `AutoModelForMaskedLM`.
+        arguments (`ModelArguments`): What was asked for.
+        default_type (`str`): The `model_type` of a new model if none was asked for.
+        from_data (`dict`, *optional*): Fields of the config that follow from the data, for example `id2label`.
+        checkpoint (`str`, *optional*): Where a run is resumed from; its config counts.
+        sheds_layers (`bool`, *optional*, defaults to `False`): Whether layers leave in this run, so that a checkpoint
+            may be shorter than what was asked for.
+
+    Raises:
+        OSError: There is no such checkpoint or config.
+        ValueError: A field does not exist or is out of range, or a resumed run asks for another model.
+    """
+    if checkpoint is not None:
+        stored = AutoConfig.from_pretrained(checkpoint)
+        _check_same(stored, arguments, checkpoint, sheds_layers)
+        return auto_class.from_pretrained(checkpoint)
+    source = arguments.model_name_or_path
+    if source is None:
+        config = _new_config(arguments, default_type)
+        return auto_class.from_config(_changed(config, arguments, from_data or {}))
+    depth = {} if arguments.num_hidden_layers is None else {"num_hidden_layers": arguments.num_hidden_layers}
+    config = AutoConfig.from_pretrained(source, **arguments.hub_options())
+    _check_prefix(config, arguments)
+    config = _retyped(AutoConfig.from_pretrained(source, **arguments.hub_options(), **depth), arguments.model_type)
+    return auto_class.from_pretrained(
+        source,
+        config=_changed(config, arguments, from_data or {}),
+        ignore_mismatched_sizes=arguments.ignore_mismatched_sizes,
+        **arguments.hub_options(),
+    )
+
+
+def _new_config(arguments: ModelArguments, default_type: str) -> Any:
+    if arguments.config_name is not None:
+        config = AutoConfig.from_pretrained(arguments.config_name, **arguments.hub_options())
+        return _retyped(config, arguments.model_type)
+    return AutoConfig.for_model(arguments.model_type or default_type)
+
+
+def _retyped(config: Any, model_type: str | None) -> Any:
+    """Return the config with the class of `model_type`, if another one is asked for, and all fields it shares."""
+    if model_type in (None, config.model_type):
+        return config
+    kind = type(AutoConfig.for_model(model_type))
+    if not issubclass(kind, type(config)):
+        raise ValueError(f"--model_type must be {config.model_type} or an ACN of it; got {model_type}")
+    own = ("model_type", "architectures", "auto_map", "transformers_version")
+    return kind.from_dict({name: value for name, value in config.to_dict().items() if name not in own})
+
+
+def _changed(config: Any, arguments: ModelArguments, from_data: dict[str, Any]) -> Any:
+    """Return a config with the fields that follow from the data and, above them, those that were asked for."""
+    kind = type(config)
+    config = kind.from_dict({**config.to_dict(), **from_data})
+    if arguments.config_overrides is not None:
+        if not all("=" in item for item in arguments.config_overrides.split(",")):
+            raise ValueError(f"--config_overrides must read a=1,b=2; got {arguments.config_overrides}")
+        config.update_from_string(arguments.config_overrides)
+    asked = {
+        name: getattr(arguments, name)
+        for name in ("num_hidden_layers", "residual_scale", "attention_residual", "readout")
+        if getattr(arguments, name) is not None
+    }
+    if not isinstance(config, AcnConfig) and set(asked) - {"num_hidden_layers"}:
+        raise ValueError(f"--{', --'.join(sorted(asked))} are for an ACN; got a {config.model_type}")
+    return kind.from_dict({**config.to_dict(), **asked})  # checks all fields together
+
+
+def _check_prefix(stored: Any, arguments: ModelArguments) -> None:
+    wanted = arguments.num_hidden_layers
+    if wanted is not None and not 0 <= wanted <= stored.num_hidden_layers:
+        raise ValueError(
+            f"--num_hidden_layers must lie in [0, {stored.num_hidden_layers}], the layers of "
+            f"{arguments.model_name_or_path}; got {wanted}"
+        )
+
+
+def _check_same(stored: Any, arguments: ModelArguments, checkpoint: str, sheds_layers: bool) -> None:
+    """Refuse to resume a run with flags that describe another model than its checkpoint."""
+    if arguments.model_type not in (None, stored.model_type):
+        raise ValueError(f"{checkpoint} is of model_type {stored.model_type} and cannot become {arguments.model_type}")
+    before, after = stored.to_dict(), _changed(stored, arguments, {}).to_dict()
+    if arguments.model_name_or_path is not None and arguments.num_hidden_layers is None:
+        begun = AutoConfig.from_pretrained(arguments.model_name_or_path, **arguments.hub_options())
+        after["num_hidden_layers"] = begun.num_hidden_layers
+    for name, value in after.items():
+        shed = name == "num_hidden_layers" and sheds_layers and value > before[name]
+        if before.get(name) != value and not shed:
+            raise ValueError(
+                f"the resumed run must have the {name} of its checkpoint {checkpoint}, {before.get(name)}; got {value}"
+            )
+
+
+def needed(splits: dict[str, Any], arguments: TrainingArguments) -> dict[str, Any]:
+    """Return the splits that a run reads.
+
+    Raises:
+        DataError: One is missing.
+    """
+    wanted = {"train": arguments.do_train, "validation": arguments.do_eval, "test": arguments.do_predict}
+    for split, is_wanted in wanted.items():
+        if is_wanted and split not in splits:
+            held_out = " or --num_held_out" if split == "validation" else ""
+            raise DataError(
+                f"there must be {split} data; give --{split}_file, --{split}_split{held_out}; got {', '.join(splits)}"
+            )
+    return {split: data for split, data in splits.items() if wanted[split]}
+
+
+def label_fields(classes: list[str] | None) -> dict[str, Any]:
+    """Return the fields of a config that say what there is to predict: classes, or without them one number."""
+    if classes is None:
+        return {"num_labels": 1, "problem_type": "regression"}
+    return {"id2label": dict(enumerate(classes)), "label2id": {name: index for index, name in enumerate(classes)}}
+
+
+def tokenizer_source(arguments: ModelArguments, checkpoint: str | None) -> str:
+    """Return where the tokenizer lies.
+
+    Raises:
+        DataError: Nobody said.
+    """
+    source = checkpoint or arguments.tokenizer_name or arguments.model_name_or_path
+    if source is None:
+        raise DataError("there must be a tokenizer; give --model_name_or_path or --tokenizer_name")
+    return source
+
+
+def vocabulary_fields(tokenizer: Any, arguments: ModelArguments) -> dict[str, Any]:
+    """Return the fields of a new model's config that follow from the tokenizer; a checkpoint has its own."""
+    if arguments.model_name_or_path is not None:
+        return {}
+    return {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+
+
+def metric_functions(name: str) -> dict[str, Callable]:
+    """Return the arguments of a `Trainer` that make it compute a metric of `METRICS`; none for a loss."""
+    metric = resolve_metric(name)
+    if metric.needs == "loss":
+        return {}
+
+    def reduce(logits: Any, labels: torch.Tensor) -> torch.Tensor:
+        logits = logits[0] if isinstance(logits, tuple) else logits
+        return logits.argmax(-1) if metric.needs == "classes" else logits.reshape(labels.shape)
+
+    def compute(prediction: Any) -> dict[str, float]:
+        counts = prediction.label_ids != IGNORED_LABEL
+        return {name: metric.score(prediction.predictions[counts], prediction.label_ids[counts])}
+
+    return {"compute_metrics": compute, "preprocess_logits_for_metrics": reduce}
+
+
+def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str) -> None:
+    """Add what was asked for to a Trainer."""
+    metric = arguments.depth_metric or metric
+    if arguments.profile_every is not None:
+        DepthProfileCallback(metric=metric, every=arguments.profile_every).attach(trainer)
+    if arguments.supervision != "none":
+        IntermediateSupervisionCallback(arguments.supervision, arguments.supervision_depths).attach(trainer)
+    if arguments.shed_tolerance is not None:
+        LayerSheddingCallback(
+            metric=metric,
+            tolerance=arguments.shed_tolerance,
+            margin=arguments.shed_margin,
+            patience=arguments.shed_patience,
+            every=arguments.shed_every,
+        ).attach(trainer)
+
+
+def run(trainer: Trainer, depth: DepthArguments, *, metric: str, checkpoint: str | None = None) -> None:
+    """Train, evaluate, and write all there is to know about it into the output folder.
+
+    Args:
+        trainer (`Trainer`): With a train set, an eval set, or both, and the tokenizer or image processor.
+        depth (`DepthArguments`): What is done with depth.
+        metric (`str`): Metric of the task, for the depths if no other was asked for.
+        checkpoint (`str`, *optional*): Where to resume from.
+    """
+    if trainer.args.do_train:
+        if any((depth.profile_every, depth.supervision != "none", depth.shed_tolerance is not None)):
+            add_depth_callbacks(trainer, depth, metric)
+        metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+        trainer.save_model()
+        _report(trainer, "train", metrics)
+        trainer.save_state()
+    if trainer.args.do_eval:
+        metrics = trainer.evaluate()
+        if metric == "loss":
+            metrics["perplexity"] = math.exp(min(metrics["eval_loss"], 100))
+        _report(trainer, "eval", metrics)
+        _profile(trainer, depth.depth_metric or metric)
+
+
+def _report(trainer: Trainer, split: str, metrics: dict[str, Any]) -> None:
+    data = trainer.train_dataset if split == "train" else trainer.eval_dataset
+    if hasattr(data, "__len__"):
+        metrics[f"{split}_samples"] = len(data)
+    trainer.log_metrics(split, metrics)
+    trainer.save_metrics(split, metrics)
+
+
+def _profile(trainer: Trainer, metric: str) -> None:
+    """Measure every depth on the validation data, print the table, and write it to `depth_profile.json`."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if isinstance(model.config, AcnConfig) and trainer.is_world_process_zero():
+        profile = measure_depth_profile(
+            model,
+            trainer.eval_dataset,
+            metric=metric,
+            batch_size=trainer.args.per_device_eval_batch_size,
+            collate_fn=trainer.data_collator,
+        )
+        profile.save(Path(str(trainer.args.output_dir)) / "depth_profile.json")
+        print(profile)
+    trainer.accelerator.wait_for_everyone()
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run the main function of a script; what was wrong with its input becomes one line and exit code 1."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(1) from None
