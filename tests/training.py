@@ -1,0 +1,78 @@
+"""A Trainer on a small AC-ViT and scikit-learn's digits, which many tests share."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainingArguments, set_seed
+
+from acn_hf import AcnViTConfig, AcnViTForImageClassification
+from acn_hf.demo import digits
+
+NUM_LAYERS = 4
+CHECKPOINTING = {
+    next(
+        name for name in ("activation_checkpointing", "gradient_checkpointing") if hasattr(TrainingArguments, name)
+    ): True
+}
+"""Gradient checkpointing, under the name that this release of transformers has for it."""
+
+
+@cache
+def data() -> dict[str, Any]:
+    """Return 80 training and 80 validation digits."""
+    return {name: rows.select(range(80)) for name, rows in digits().items()}
+
+
+def build_model(seed: int = 0, **options: Any) -> AcnViTForImageClassification:
+    set_seed(seed)
+    fields = {
+        "image_size": 8,
+        "patch_size": 4,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_attention_heads": 2,
+        "num_hidden_layers": NUM_LAYERS,
+        "num_labels": 10,
+    }
+    return AcnViTForImageClassification(AcnViTConfig(**{**fields, **options}))
+
+
+def arguments(folder: Any, **options: Any) -> TrainingArguments:
+    """Return arguments of a run of six steps, which evaluates and saves every second step."""
+    defaults = {
+        "max_steps": 6,
+        "per_device_train_batch_size": 16,
+        "per_device_eval_batch_size": 32,
+        "learning_rate": 1e-2,
+        "eval_strategy": "steps",
+        "save_strategy": "steps",
+        "eval_steps": 2,
+        "save_steps": 2,
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "dataloader_pin_memory": False,
+        "seed": 0,
+    }
+    return TrainingArguments(str(folder), **{**defaults, **options})
+
+
+def trainer(folder: Any, model: torch.nn.Module | None = None, **options: Any) -> Trainer:
+    callbacks = options.pop("callbacks", None)
+    return Trainer(
+        model=build_model() if model is None else model,
+        args=arguments(folder, **options),
+        train_dataset=data()["train"],
+        eval_dataset=data()["validation"],
+        callbacks=callbacks,
+    )
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
