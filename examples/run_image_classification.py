@@ -22,8 +22,9 @@ import datasets
 from transformers import AutoModelForImageClassification, Trainer, TrainingArguments
 
 from acn_hf.arguments import DepthArguments, ImageDataArguments, ModelArguments, RecipeArguments, parse_arguments
-from acn_hf.data import Columns, find_classes, image_fields, image_processor, load_labelled, prepare
-from acn_hf.training import build_model, label_fields, metric_functions, needed, run, run_script, start
+from acn_hf.data import Columns, find_classes, image_processor, prepare
+from acn_hf.pixels import image_fields
+from acn_hf.training import build_model, label_fields, load_labelled, metric_functions, needed, run, run_script, start
 
 METRIC = "accuracy"
 
@@ -34,7 +35,7 @@ def main() -> None:
     checkpoint = start(training)
     with training.main_process_first(desc="reading the images"):
         splits = needed(load_labelled(data), training)
-    first = splits.get("train") or splits["validation"]
+    first = next(iter(splits.values()))
     columns = Columns(image=data.image_column_name, label=data.label_column_name)
     model = build_model(
         AutoModelForImageClassification,
@@ -59,7 +60,7 @@ def main() -> None:
         processing_class=processor,
         **metric_functions(depth.depth_metric or METRIC),
     )
-    run(trainer, depth, metric=METRIC, checkpoint=checkpoint)
+    run(trainer, depth, metric=METRIC, checkpoint=checkpoint, test=rows.get("test", [None])[0])
 
 
 def from_data(images: datasets.Dataset, columns: Columns, model: ModelArguments) -> dict:

@@ -26,17 +26,8 @@ from tokenizers import BertWordPieceTokenizer
 from transformers import AutoModelForMaskedLM, BertTokenizerFast, Trainer, TrainingArguments
 
 from acn_hf.arguments import DepthArguments, ModelArguments, RecipeArguments, parse_arguments
-from acn_hf.data import (
-    DataError,
-    MaskingCollator,
-    check_vocabulary,
-    load_data,
-    load_tokenizer,
-    longest_text,
-    mask_once,
-    not_empty,
-    pack,
-)
+from acn_hf.data import DataError, check_vocabulary, load_data, load_tokenizer, longest_text, not_empty
+from acn_hf.masking import MaskingCollator, mask_once, pack
 from acn_hf.training import build_model, run, run_script, start, vocabulary_fields
 
 

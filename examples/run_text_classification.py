@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
 
 from acn_hf.arguments import DepthArguments, ModelArguments, TextDataArguments, parse_arguments
-from acn_hf.data import Columns, check_vocabulary, find_classes, load_labelled, load_tokenizer, longest_text, prepare
+from acn_hf.data import Columns, check_vocabulary, find_classes, load_tokenizer, longest_text, prepare
 from acn_hf.training import (
     build_model,
     label_fields,
+    load_labelled,
     metric_functions,
     needed,
     run,
@@ -51,7 +52,7 @@ def main() -> None:
     with training.main_process_first(desc="reading the texts"):
         splits = needed(load_labelled(data), training)
         tokenizer = load_tokenizer(source, **model_arguments.hub_options())
-    first = splits.get("train") or splits["validation"]
+    first = next(iter(splits.values()))
     labels = label_fields(None if data.regression else find_classes(first, columns.label))
     model = build_model(
         AutoModelForSequenceClassification,
@@ -75,7 +76,7 @@ def main() -> None:
         processing_class=tokenizer,
         **metric_functions(depth.depth_metric or metric),
     )
-    run(trainer, depth, metric=metric, checkpoint=checkpoint)
+    run(trainer, depth, metric=metric, checkpoint=checkpoint, test=rows.get("test", [None])[0])
 
 
 if __name__ == "__main__":

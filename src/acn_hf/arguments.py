@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import yaml
+import yaml  # type: ignore[import-untyped]
 from transformers import HfArgumentParser
 
 from .metrics import METRICS, resolve_metric
@@ -155,10 +155,10 @@ class DataArguments:
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of a data set of the Hub."})
     train_file: str | None = field(default=None, metadata={"help": "CSV, TSV, JSON or Parquet file, or image folder."})
     validation_file: str | None = field(default=None, metadata={"help": "The same for validation."})
-    test_file: str | None = field(default=None, metadata={"help": "The same for --do_predict."})
+    test_file: str | None = field(default=None, metadata={"help": "The same for a test, with --do_predict."})
     train_split: str = field(default="train", metadata={"help": "Name of the split to train on."})
     validation_split: str = field(default="validation", metadata={"help": "Name of the split to evaluate on."})
-    test_split: str = field(default="test", metadata={"help": "Name of the split for --do_predict."})
+    test_split: str = field(default="test", metadata={"help": "Name of the split to test on, with --do_predict."})
     num_held_out: int | None = field(
         default=None, metadata={"help": "Hold out the last so many training examples for validation."}
     )

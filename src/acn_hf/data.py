@@ -1,7 +1,5 @@
 """From a data set on disk or on the Hub to what a model takes, the same for training and for the command line."""
 
-import math
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -9,13 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
-import torch
-from PIL import Image, UnidentifiedImageError
 from transformers import (
     AutoImageProcessor,
     AutoTokenizer,
-    DataCollatorForLanguageModeling,
     DataCollatorForTokenClassification,
     DataCollatorWithPadding,
     PreTrainedModel,
@@ -24,12 +18,12 @@ from transformers import (
 )
 
 from .idx import DataError, is_idx_folder, read_idx_folder
+from .masking import MaskingCollator, PatchMaskingCollator, mask_images_once, mask_once, pack
 from .metrics import IGNORED_LABEL
+from .pixels import image_size, num_patches, pixels
 
 FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json", ".txt": "text"}
 PREFERRED_SPLITS = ("validation", "test", "train")
-LARGEST_IN_MEMORY = 2**31
-"""Bytes of pixels above which images are decoded when they are asked for, and not once."""
 
 
 @dataclass(frozen=True)
@@ -90,44 +84,6 @@ def load_splits(source: str, *, name: str | None = None) -> dict[str, datasets.D
             raise
         raise DataError(f"{source} cannot be read as a data set: {error.__cause__ or error}") from error
     return dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {"train": loaded}
-
-
-def load_labelled(arguments: Any) -> dict[str, datasets.Dataset]:
-    """Load `train`, `validation` and `test`, as far as they exist.
-
-    Args:
-        arguments (`DataArguments`): Which.
-
-    Raises:
-        DataError: No data are named, or more are to be held out than there are.
-    """
-    names = {"train": arguments.train_split, "validation": arguments.validation_split, "test": arguments.test_split}
-    if arguments.dataset_name is not None:
-        loaded = load_splits(arguments.dataset_name, name=arguments.dataset_config_name)
-        splits = {split: loaded[name] for split, name in names.items() if name in loaded}
-        if not splits:
-            raise DataError(f"--train_split must be one of {', '.join(loaded)}; got {arguments.train_split!r}")
-    else:
-        files = {split: getattr(arguments, f"{split}_file") for split in names}
-        splits = {split: load_data(file) for split, file in files.items() if file is not None}
-    if not splits:
-        raise DataError("there must be data; give --dataset_name, --train_file or --validation_file")
-    if arguments.num_held_out is not None:
-        splits |= _hold_out(splits, arguments.num_held_out)
-    for split, most in (("train", arguments.max_train_samples), ("validation", arguments.max_eval_samples)):
-        if split in splits and most is not None:
-            splits[split] = splits[split].select(range(min(most, len(splits[split]))))
-    return {split: not_empty(data, f"the {split} split") for split, data in splits.items()}
-
-
-def _hold_out(splits: dict[str, datasets.Dataset], number: int) -> dict[str, datasets.Dataset]:
-    if "validation" in splits or "train" not in splits:
-        raise DataError(f"--num_held_out needs training data and no validation data; got {', '.join(splits)}")
-    train = splits["train"]
-    if not 0 < number < len(train):
-        raise DataError(f"--num_held_out must lie in [1, {len(train) - 1}] for these data; got {number}")
-    rest = len(train) - number
-    return {"train": train.select(range(rest)), "validation": train.select(range(rest, len(train)))}
 
 
 def not_empty(data: datasets.Dataset, source: str) -> datasets.Dataset:
@@ -230,29 +186,6 @@ def image_processor(source: str | None, config: Any) -> Any:
     return ViTImageProcessorPil(size={"height": height, "width": width}, image_mean=halves, image_std=halves)
 
 
-def image_fields(images: datasets.Dataset, column: str) -> dict[str, Any]:
-    """Return the fields of a config that follow from images that are arrays; pictures may have any size."""
-    _require(images, column)
-    feature = images.features[column]
-    if not isinstance(feature, datasets.Array2D):
-        return {}
-    height, width = feature.shape
-    return {"num_channels": 1, "image_size": height if height == width else [height, width]}
-
-
-def image_size(config: Any) -> tuple[int, int]:
-    """Return height and width of a model's images.
-
-    Raises:
-        DataError: They are no multiples of the patches.
-    """
-    sizes = [config.image_size] * 2 if isinstance(config.image_size, int) else list(config.image_size)
-    patches = [config.patch_size] * 2 if isinstance(config.patch_size, int) else list(config.patch_size)
-    if any(size % patch for size, patch in zip(sizes, patches, strict=True)):
-        raise DataError(f"patch_size must divide image_size, {config.image_size}; got {config.patch_size}")
-    return sizes[0], sizes[1]
-
-
 def prepare(
     model: PreTrainedModel, processor: Any, data: datasets.Dataset, columns: Columns, *, max_length: int | None = None
 ) -> tuple[datasets.Dataset, Callable]:
@@ -303,15 +236,24 @@ def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns
     longest, config = longest_text(model.config, tokenizer, max_length), model.config
     known = _label_names(data.features[columns.label])
 
-    def encode(row: dict[str, Any]) -> dict[str, Any]:
-        encoded = tokenizer(row[columns.text], is_split_into_words=True, truncation=True, max_length=longest)
-        ids = [_label_id(label, known, config) for label in row[columns.label]]
-        words = encoded.word_ids()
-        first = [word is not None and word not in words[:position] for position, word in enumerate(words)]
-        encoded["labels"] = [ids[word] if new else IGNORED_LABEL for word, new in zip(words, first, strict=True)]
+    def encode(batch: dict[str, Any], rows: list[int]) -> dict[str, Any]:
+        encoded = tokenizer(batch[columns.text], is_split_into_words=True, truncation=True, max_length=longest)
+        encoded["labels"] = []
+        for number, labels in enumerate(batch[columns.label]):
+            if len(labels) != len(batch[columns.text][number]):
+                raise DataError(f"every word must have a label; row {rows[number]} has {len(labels)} labels")
+            ids = [_label_id(label, known, config) for label in labels]
+            words = encoded.word_ids(number)
+            is_first = [
+                word is not None and word != before for word, before in zip(words, [None, *words], strict=False)
+            ]
+            encoded["labels"].append(
+                [ids[word] if first else IGNORED_LABEL for word, first in zip(words, is_first, strict=True)]
+            )
         return encoded
 
-    return data.map(encode, remove_columns=data.column_names), DataCollatorForTokenClassification(tokenizer)
+    rows = data.map(encode, batched=True, with_indices=True, remove_columns=data.column_names)
+    return rows, DataCollatorForTokenClassification(tokenizer)
 
 
 def _masked(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
@@ -321,55 +263,6 @@ def _masked(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns
     return mask_once(rows, collate), collate
 
 
-def pack(tokenizer: Any, data: Any, column: str, length: int) -> Any:
-    """Join texts and cut them into blocks of `length` tokens, the special ones at both ends included.
-
-    Nothing is thrown away: of every thousand texts the last block may be shorter.
-
-    Args:
-        tokenizer: The tokenizer of a BERT.
-        data (`datasets.Dataset` or `datasets.IterableDataset`): Rows of texts.
-        column (`str`): Their column.
-        length (`int`): Longest block.
-    """
-    width = length - tokenizer.num_special_tokens_to_add()
-
-    def encode(batch: dict[str, Any]) -> dict[str, Any]:
-        encoded = tokenizer(batch[column], add_special_tokens=False, return_attention_mask=False, verbose=False)
-        ids = list(chain.from_iterable(encoded["input_ids"]))
-        blocks = [ids[start : start + width] for start in range(0, len(ids), width)]
-        return {"input_ids": [[tokenizer.cls_token_id, *block, tokenizer.sep_token_id] for block in blocks]}
-
-    return data.map(encode, batched=True, batch_size=1000, remove_columns=data.column_names)
-
-
-class MaskingCollator:
-    """Makes a batch of blocks of tokens: masks those that come without labels, and only pads those that have them.
-
-    Args:
-        tokenizer: Pads and knows the mask.
-        mlm_probability (`float`, *optional*, defaults to 0.15): Share of the tokens that are to be guessed.
-    """
-
-    def __init__(self, tokenizer: Any, mlm_probability: float = 0.15) -> None:
-        self.mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=mlm_probability)
-        self.pad = DataCollatorForTokenClassification(tokenizer)
-
-    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        return self.pad(rows) if "labels" in rows[0] else self.mask(rows)
-
-
-def mask_once(rows: datasets.Dataset, collate: MaskingCollator) -> datasets.Dataset:
-    """Mask every block once and for all, whatever stands around it; it is masked alike in every data set."""
-
-    def mask(row: dict[str, Any]) -> dict[str, Any]:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(zlib.crc32(bytes(str(row["input_ids"]), "ascii")))
-            return {name: value[0].tolist() for name, value in collate.mask([row]).items()}
-
-    return rows.map(mask)
-
-
 def _images(model: Any, processor: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
     _require(data, columns.image)
     labels = _labels(model.config, data, columns.label)
@@ -377,49 +270,11 @@ def _images(model: Any, processor: Any, data: datasets.Dataset, columns: Columns
     return rows, default_data_collator
 
 
-def pixels(
-    config: Any, processor: Any, images: datasets.Dataset, column: str, labels: list | None = None
-) -> datasets.Dataset:
-    """Turn images into the `pixel_values` that a model of `config` takes, with `labels` beside them.
-
-    Args:
-        config: Decides the size and the number of channels.
-        processor: An image processor.
-        images (`datasets.Dataset`): The column of images, and nothing else.
-        column (`str`): Its name: pictures, or arrays of bytes.
-        labels (`list`, *optional*): One for each image.
-
-    Raises:
-        DataError: An image cannot be decoded.
-    """
-    mode = {1: "L", 3: "RGB"}[config.num_channels]
-    height, width = image_size(config)
-    shape = (config.num_channels, height, width)
-
-    def encode(batch: dict[str, Any]) -> dict[str, Any]:
-        pictures = [_picture(image).convert(mode) for image in batch[column]]
-        encoded = processor(pictures, size={"height": height, "width": width}, return_tensors="np")
-        return {"pixel_values": np.asarray(encoded["pixel_values"], np.float32)}
-
-    def decode(batch: dict[str, Any]) -> dict[str, Any]:
-        rest = {name: values for name, values in batch.items() if name != column}
-        return {name: torch.as_tensor(values) for name, values in {**rest, **encode(batch)}.items()}
-
-    if isinstance(images.features[column], datasets.Array2D):
-        images = images.with_format("numpy")
-    if len(images) * 4 * math.prod(shape) > LARGEST_IN_MEMORY:
-        rows = images if labels is None else images.add_column("labels", labels)
-        return rows.with_transform(decode)
-    features = datasets.Features({"pixel_values": datasets.Array3D(shape, "float32")})
-    try:
-        rows = images.map(encode, batched=True, batch_size=100, remove_columns=[column], features=features)
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"every image must be readable: {error}") from error
-    return (rows if labels is None else rows.add_column("labels", labels)).with_format("torch")
-
-
-def _picture(image: Any) -> Any:
-    return Image.fromarray(image.astype(np.uint8)) if isinstance(image, np.ndarray) else image
+def _masked_images(model: Any, processor: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
+    _require(data, columns.image)
+    rows = pixels(model.config, processor, data.select_columns([columns.image]), columns.image)
+    collate = PatchMaskingCollator(num_patches(model.config))
+    return mask_images_once(rows, collate), collate
 
 
 _BUILDERS: dict[str, Callable[..., tuple[datasets.Dataset, Callable]]] = {
@@ -427,6 +282,7 @@ _BUILDERS: dict[str, Callable[..., tuple[datasets.Dataset, Callable]]] = {
     "ForTokenClassification": _tokens,
     "ForMaskedLM": _masked,
     "ForImageClassification": _images,
+    "ForMaskedImageModeling": _masked_images,
 }
 
 

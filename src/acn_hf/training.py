@@ -13,9 +13,9 @@ import transformers
 from transformers import AutoConfig, PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from .arguments import DepthArguments, ModelArguments
+from .arguments import DataArguments, DepthArguments, ModelArguments
 from .callbacks import DepthProfileCallback, IntermediateSupervisionCallback
-from .data import DataError
+from .data import DataError, load_data, load_splits, not_empty
 from .metrics import IGNORED_LABEL, resolve_metric
 from .modeling.configuration_acn import AcnConfig
 from .profile import measure_depth_profile
@@ -36,8 +36,8 @@ def start(arguments: TrainingArguments) -> str | None:
     if arguments.local_process_index != 0:
         datasets.disable_progress_bars()
     set_seed(arguments.seed)
-    if not arguments.do_train and not arguments.do_eval:
-        raise ValueError("there is nothing to do; give --do_train, --do_eval or both")
+    if not (arguments.do_train or arguments.do_eval or arguments.do_predict):
+        raise ValueError("there is nothing to do; give --do_train, --do_eval or --do_predict")
     return last_checkpoint(arguments)
 
 
@@ -136,6 +136,8 @@ def _changed(config: Any, arguments: ModelArguments, from_data: dict[str, Any]) 
         if not all("=" in item for item in arguments.config_overrides.split(",")):
             raise ValueError(f"--config_overrides must read a=1,b=2; got {arguments.config_overrides}")
         config.update_from_string(arguments.config_overrides)
+        if "patch_size=" in arguments.config_overrides and "encoder_stride=" not in arguments.config_overrides:
+            config.encoder_stride = config.patch_size  # a decoder of images makes one patch of each token
     asked = {
         name: getattr(arguments, name)
         for name in ("num_hidden_layers", "residual_scale", "attention_residual", "readout")
@@ -169,6 +171,44 @@ def _check_same(stored: Any, arguments: ModelArguments, checkpoint: str, sheds_l
             raise ValueError(
                 f"the resumed run must have the {name} of its checkpoint {checkpoint}, {before.get(name)}; got {value}"
             )
+
+
+def load_labelled(arguments: DataArguments) -> dict[str, datasets.Dataset]:
+    """Load `train`, `validation` and `test`, as far as they exist.
+
+    Args:
+        arguments (`DataArguments`): Which.
+
+    Raises:
+        DataError: No data are named, or more are to be held out than there are.
+    """
+    names = {"train": arguments.train_split, "validation": arguments.validation_split, "test": arguments.test_split}
+    if arguments.dataset_name is not None:
+        loaded = load_splits(arguments.dataset_name, name=arguments.dataset_config_name)
+        splits = {split: loaded[name] for split, name in names.items() if name in loaded}
+        if not splits:
+            raise DataError(f"--train_split must be one of {', '.join(loaded)}; got {arguments.train_split!r}")
+    else:
+        files = {split: getattr(arguments, f"{split}_file") for split in names}
+        splits = {split: load_data(file) for split, file in files.items() if file is not None}
+    if not splits:
+        raise DataError("there must be data; give --dataset_name, --train_file or --validation_file")
+    if arguments.num_held_out is not None:
+        splits |= _hold_out(splits, arguments.num_held_out)
+    for split, most in (("train", arguments.max_train_samples), ("validation", arguments.max_eval_samples)):
+        if split in splits and most is not None:
+            splits[split] = splits[split].select(range(min(most, len(splits[split]))))
+    return {split: not_empty(data, f"the {split} split") for split, data in splits.items()}
+
+
+def _hold_out(splits: dict[str, datasets.Dataset], number: int) -> dict[str, datasets.Dataset]:
+    if "validation" in splits or "train" not in splits:
+        raise DataError(f"--num_held_out needs training data and no validation data; got {', '.join(splits)}")
+    train = splits["train"]
+    if not 0 < number < len(train):
+        raise DataError(f"--num_held_out must lie in [1, {len(train) - 1}] for these data; got {number}")
+    rest = len(train) - number
+    return {"train": train.select(range(rest)), "validation": train.select(range(rest, len(train)))}
 
 
 def needed(splits: dict[str, Any], arguments: TrainingArguments) -> dict[str, Any]:
@@ -247,7 +287,9 @@ def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str
         ).attach(trainer)
 
 
-def run(trainer: Trainer, depth: DepthArguments, *, metric: str, checkpoint: str | None = None) -> None:
+def run(
+    trainer: Trainer, depth: DepthArguments, *, metric: str, checkpoint: str | None = None, test: Any = None
+) -> None:
     """Train, evaluate, and write all there is to know about it into the output folder.
 
     Args:
@@ -255,24 +297,26 @@ def run(trainer: Trainer, depth: DepthArguments, *, metric: str, checkpoint: str
         depth (`DepthArguments`): What is done with depth.
         metric (`str`): Metric of the task, for the depths if no other was asked for.
         checkpoint (`str`, *optional*): Where to resume from.
+        test (*optional*): Data that neither training nor a choice has seen; their metrics come last.
     """
     if trainer.args.do_train:
         if any((depth.profile_every, depth.supervision != "none", depth.shed_tolerance is not None)):
             add_depth_callbacks(trainer, depth, metric)
         metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
         trainer.save_model()
-        _report(trainer, "train", metrics)
+        _report(trainer, "train", metrics, trainer.train_dataset)
         trainer.save_state()
     if trainer.args.do_eval:
         metrics = trainer.evaluate()
-        if metric == "loss":
+        if type(trainer.accelerator.unwrap_model(trainer.model)).__name__.endswith("ForMaskedLM"):
             metrics["perplexity"] = math.exp(min(metrics["eval_loss"], 100))
-        _report(trainer, "eval", metrics)
+        _report(trainer, "eval", metrics, trainer.eval_dataset)
         _profile(trainer, depth.depth_metric or metric)
+    if trainer.args.do_predict and test is not None:
+        _report(trainer, "test", trainer.evaluate(test, metric_key_prefix="test"), test)
 
 
-def _report(trainer: Trainer, split: str, metrics: dict[str, Any]) -> None:
-    data = trainer.train_dataset if split == "train" else trainer.eval_dataset
+def _report(trainer: Trainer, split: str, metrics: dict[str, Any], data: Any) -> None:
     if hasattr(data, "__len__"):
         metrics[f"{split}_samples"] = len(data)
     trainer.log_metrics(split, metrics)

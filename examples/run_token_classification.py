@@ -1,0 +1,80 @@
+"""Fine-tune an AC-BERT, or any token classifier, on labelled words: names, parts of speech.
+
+What is unusual: a row is a list of words and a list of as many labels (names or ids), and only the first token of a
+word counts; and at the end every depth of the model is measured on the validation data (depth_profile.json).
+
+    python examples/run_token_classification.py --do_train --do_eval --output_dir out --model_name_or_path PRETRAINED \\
+        --dataset_name conll2003 --label_column_name ner_tags --depth_metric f1_macro
+    python examples/run_token_classification.py --do_train --do_eval --output_dir out --tokenizer_name TOKENIZER \\
+        --train_file train.json --validation_file validation.json --label_column_name tags \\
+        --config_overrides hidden_size=128,intermediate_size=512,num_attention_heads=4,num_hidden_layers=8
+
+A checkpoint of BERT is a start too: --model_type acn_bert.
+
+Cost: an epoch of 10,000 sentences takes 2 minutes for 8 layers of width 128 on one CPU core.
+"""
+
+from dataclasses import dataclass, field
+
+from transformers import AutoModelForTokenClassification, Trainer, TrainingArguments
+
+from acn_hf.arguments import DepthArguments, ModelArguments, TextDataArguments, parse_arguments
+from acn_hf.data import Columns, check_vocabulary, find_classes, load_tokenizer, longest_text, prepare
+from acn_hf.training import (
+    build_model,
+    label_fields,
+    load_labelled,
+    metric_functions,
+    needed,
+    run,
+    run_script,
+    start,
+    tokenizer_source,
+    vocabulary_fields,
+)
+
+METRIC = "accuracy"
+
+
+@dataclass
+class DataArguments(TextDataArguments):
+    text_column_name: str = field(default="tokens", metadata={"help": "Column of the lists of words."})
+    label_column_name: str = field(default="labels", metadata={"help": "Column of the lists of labels."})
+
+
+def main() -> None:
+    kinds = (DataArguments, ModelArguments, DepthArguments, TrainingArguments)
+    data, model_arguments, depth, training = parse_arguments(kinds, __doc__)
+    checkpoint = start(training)
+    columns = Columns(data.text_column_name, label=data.label_column_name)
+    source = tokenizer_source(model_arguments, checkpoint)
+    with training.main_process_first(desc="reading the texts"):
+        splits = needed(load_labelled(data), training)
+        tokenizer = load_tokenizer(source, **model_arguments.hub_options())
+    classes = find_classes(next(iter(splits.values())), columns.label)
+    model = build_model(
+        AutoModelForTokenClassification,
+        model_arguments,
+        default_type="acn_bert",
+        from_data={**label_fields(classes), **vocabulary_fields(tokenizer, model_arguments)},
+        checkpoint=checkpoint,
+        sheds_layers=depth.shed_tolerance is not None,
+    )
+    check_vocabulary(tokenizer, model.config, source)
+    tokenizer.model_max_length = longest_text(model.config, tokenizer, data.max_seq_length)
+    with training.main_process_first(desc="tokenising"):
+        rows = {split: prepare(model, tokenizer, part, columns) for split, part in splits.items()}
+    trainer = Trainer(
+        model=model,
+        args=training,
+        train_dataset=rows["train"][0] if "train" in rows else None,
+        eval_dataset=rows["validation"][0] if "validation" in rows else None,
+        data_collator=next(iter(rows.values()))[1],
+        processing_class=tokenizer,
+        **metric_functions(depth.depth_metric or METRIC),
+    )
+    run(trainer, depth, metric=METRIC, checkpoint=checkpoint, test=rows.get("test", [None])[0])
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,90 @@
+"""From images of a data set to the pixel values that a model takes."""
+
+import math
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from .idx import DataError
+
+LARGEST_IN_MEMORY = 2**31
+"""Bytes of pixels above which images are decoded when they are asked for, and not once."""
+
+
+def image_fields(images: datasets.Dataset, column: str) -> dict[str, Any]:
+    """Return the fields of a config that follow from images that are arrays; pictures may have any size."""
+    feature = images.features.get(column)
+    if not isinstance(feature, datasets.Array2D):
+        return {}
+    height, width = feature.shape
+    return {"num_channels": 1, "image_size": height if height == width else [height, width]}
+
+
+def image_size(config: Any) -> tuple[int, int]:
+    """Return height and width of a model's images.
+
+    Raises:
+        DataError: They are no multiples of the patches.
+    """
+    (height, width), patches = _pair(config.image_size), _pair(config.patch_size)
+    if height % patches[0] or width % patches[1]:
+        raise DataError(f"patch_size must divide image_size, {config.image_size}; got {config.patch_size}")
+    return height, width
+
+
+def num_patches(config: Any) -> int:
+    """Return the number of patches of an image."""
+    (height, width), patches = image_size(config), _pair(config.patch_size)
+    return height // patches[0] * (width // patches[1])
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def pixels(
+    config: Any, processor: Any, images: datasets.Dataset, column: str, labels: list | None = None
+) -> datasets.Dataset:
+    """Turn images into the `pixel_values` that a model of `config` takes, with `labels` beside them.
+
+    Args:
+        config: Decides the size and the number of channels.
+        processor: An image processor.
+        images (`datasets.Dataset`): The column of images, and nothing else.
+        column (`str`): Its name: pictures, or arrays of bytes.
+        labels (`list`, *optional*): One for each image.
+
+    Raises:
+        DataError: An image cannot be decoded.
+    """
+    mode = {1: "L", 3: "RGB"}[config.num_channels]
+    height, width = image_size(config)
+    shape = (config.num_channels, height, width)
+
+    def encode(batch: dict[str, Any]) -> dict[str, Any]:
+        pictures = [_picture(image).convert(mode) for image in batch[column]]
+        encoded = processor(pictures, size={"height": height, "width": width}, return_tensors="np")
+        return {"pixel_values": np.asarray(encoded["pixel_values"], np.float32)}
+
+    def decode(batch: dict[str, Any]) -> dict[str, Any]:
+        rest = {name: values for name, values in batch.items() if name != column}
+        return {name: torch.as_tensor(values) for name, values in {**rest, **encode(batch)}.items()}
+
+    if isinstance(images.features[column], datasets.Array2D):
+        images = images.with_format("numpy")
+    if len(images) * 4 * math.prod(shape) > LARGEST_IN_MEMORY:
+        rows = images if labels is None else images.add_column("labels", labels)
+        return rows.with_transform(decode)
+    features = datasets.Features({"pixel_values": datasets.Array3D(shape, "float32")})
+    try:
+        rows = images.map(encode, batched=True, batch_size=100, remove_columns=[column], features=features)
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"every image must be readable: {error}") from error
+    return (rows if labels is None else rows.add_column("labels", labels)).with_format("torch")
+
+
+def _picture(image: Any) -> Any:
+    return Image.fromarray(image.astype(np.uint8)) if isinstance(image, np.ndarray) else image
