@@ -9,6 +9,8 @@ import pytest
 import torch
 import transformers
 
+from tests.hub_server import playing_hub
+
 transformers.utils.logging.disable_progress_bar()
 
 
@@ -44,3 +46,10 @@ def files():
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     return read
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """The Hub, played by a server on this machine, for the time of one test."""
+    with playing_hub(tmp_path / "home") as server:
+        yield server

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedModel, TrainingArguments
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel, TrainingArguments
 
 from ..cost import Cost
 from ..modeling.configuration_acn import AcnConfig
@@ -47,7 +47,7 @@ class Compressed(Protocol):
     """What a card reads of a `CompressionResult`."""
 
     @property
-    def model(self) -> PreTrainedModel: ...
+    def model(self) -> Any: ...
     @property
     def profile(self) -> DepthProfile: ...
     @property
@@ -149,8 +149,11 @@ class CardFacts(Record):
 def config_fields(source: PreTrainedModel | AcnConfig) -> dict[str, Any]:
     """Return what a card keeps of a config: what JSON can hold, without versions and places."""
     config = source.config if isinstance(source, PreTrainedModel) else source
-    if not hasattr(config, "original_num_hidden_layers"):
-        raise TypeError(f"only the models of acn_hf have such a card; got {type(source).__name__}")
+    if not isinstance(config, PreTrainedConfig) or not hasattr(config, "original_num_hidden_layers"):
+        raise TypeError(
+            f"only the models of acn_hf have such a card; got {type(source).__name__} "
+            "(an adapter is merged first: merge_and_unload() of peft)"
+        )
     fields = json.loads(config.to_json_string(use_diff=False))
     if isinstance(source, PreTrainedModel):
         fields["architectures"] = [type(source).__name__]

@@ -2,9 +2,8 @@
 
 from huggingface_hub import CardData, EvalResult, ModelCardData
 
+from ..modeling.modeling_acn import HUB_TAGS
 from .facts import CardFacts
-
-TAGS = ["acn", "auto-compressing-network"]
 
 PIPELINE_TAGS = {
     "AcnBertModel": "feature-extraction",
@@ -43,7 +42,7 @@ def metadata(facts: CardFacts) -> ModelCardData:
         metrics=sorted({result.metric_type for result in results}) or None,
         model_name=facts.name if results else None,
         pipeline_tag=PIPELINE_TAGS.get(facts.architecture),
-        tags=list(TAGS),
+        tags=list(HUB_TAGS),
     )
 
 

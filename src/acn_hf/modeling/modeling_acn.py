@@ -13,6 +13,9 @@ from .connectivity import ShortConnection
 from .depth import check_layers_match_config, layers_path, prefix_view
 from .upstream import no_init_weights
 
+HUB_TAGS = ("acn", "auto-compressing-network")
+"""By these the Hub finds the models of this architecture."""
+
 
 class AcnPreTrainedModel(PreTrainedModel):
     """Goes before the upstream class in the bases of every ACN; see `AcnBertPreTrainedModel` for how."""
@@ -28,6 +31,7 @@ class AcnPreTrainedModel(PreTrainedModel):
         # Upstream builds its residual layers, which the subclass replaces: no time is spent on their weights.
         with no_init_weights():
             super().__init__(config, *args, **kwargs)
+        self.model_tags = list(HUB_TAGS)  # what pushes this model, `Trainer` too, gives them to its card
         if checkpointing:  # upstream switched it on in the layers that are replaced, and dropped the wish
             config.gradient_checkpointing = True
         if (config.original_num_hidden_layers or 0) > config.num_hidden_layers:
