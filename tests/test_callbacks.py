@@ -127,6 +127,14 @@ def test_every_so_many_steps_without_evaluation(tmp_path):
     assert DepthProfile.load(tmp_path / "checkpoint-3" / "depth_profile.json").num_examples == 80
 
 
+@pytest.mark.parametrize("every", [None, 1])
+def test_the_training_loss_is_logged_as_ever(tmp_path, every):
+    run = trainer(tmp_path)
+    DepthProfileCallback(every=every).attach(run)
+    run.train()
+    assert [entry["step"] for entry in run.state.log_history if "loss" in entry] == [1, 2, 3, 4, 5, 6]
+
+
 def test_other_data_and_a_loss(tmp_path):
     run = trainer(tmp_path)
     data = run.train_dataset.select(range(40))

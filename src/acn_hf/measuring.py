@@ -114,7 +114,9 @@ class MeasuringCallback(TrainerCallback):
     def log(self, entries: dict[str, float], state: TrainerState) -> None:
         """Write into the Trainer's log."""
         if self.trainer is not None:
+            is_due = self.trainer.control.should_log
             self.trainer.log(dict(entries))
+            self.trainer.control.should_log = is_due  # the log of the training loss is still to come
         else:
             state.log_history.append({**entries, "epoch": state.epoch, "step": state.global_step})
 
