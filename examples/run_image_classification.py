@@ -29,9 +29,9 @@ from acn_hf.training import build_model, label_fields, load_labelled, metric_fun
 METRIC = "accuracy"
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     kinds = (ImageDataArguments, ModelArguments, DepthArguments, RecipeArguments, TrainingArguments)
-    data, model_arguments, depth, _, training = parse_arguments(kinds, __doc__, recipes=("ac-vit", "vit"))
+    data, model_arguments, depth, _, training = parse_arguments(kinds, __doc__, argv, recipes=("ac-vit", "vit"))
     checkpoint = start(training)
     with training.main_process_first(desc="reading the images"):
         splits = needed(load_labelled(data), training)

@@ -30,9 +30,9 @@ class DataArguments(ImageDataArguments):
     mask_ratio: float = field(default=0.5, metadata={"help": "Share of the patches that are hidden, in (0, 1)."})
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     kinds = (DataArguments, ModelArguments, DepthArguments, RecipeArguments, TrainingArguments)
-    data, model_arguments, depth, _, training = parse_arguments(kinds, __doc__, recipes=("ac-vit", "vit"))
+    data, model_arguments, depth, _, training = parse_arguments(kinds, __doc__, argv, recipes=("ac-vit", "vit"))
     checkpoint = start(training)
     with training.main_process_first(desc="reading the images"):
         splits = {split: only_images(part, data) for split, part in needed(load_labelled(data), training).items()}

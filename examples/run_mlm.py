@@ -105,9 +105,9 @@ def split_blocks(train: Any, validation: Any, data: DataArguments) -> tuple[Any,
     return train.select(order[number:]), train.select(order[:number])
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     kinds = (DataArguments, ModelArguments, DepthArguments, RecipeArguments, TrainingArguments)
-    data, model_arguments, depth, _, training = parse_arguments(kinds, __doc__, recipes=("ac-bert", "bert"))
+    data, model_arguments, depth, _, training = parse_arguments(kinds, __doc__, argv, recipes=("ac-bert", "bert"))
     checkpoint = start(training)
     with training.main_process_first(desc="reading the texts"):
         train = read(data, data.train_file, "train")

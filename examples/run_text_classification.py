@@ -42,9 +42,9 @@ class DataArguments(TextDataArguments):
     regression: bool = field(default=False, metadata={"help": "Labels are numbers to predict, not classes."})
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     kinds = (DataArguments, ModelArguments, DepthArguments, TrainingArguments)
-    data, model_arguments, depth, training = parse_arguments(kinds, __doc__)
+    data, model_arguments, depth, training = parse_arguments(kinds, __doc__, argv)
     checkpoint = start(training)
     metric = "mse" if data.regression else "accuracy"
     columns = Columns(data.text_column_name, data.text_pair_column_name, label=data.label_column_name)

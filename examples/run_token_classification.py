@@ -42,9 +42,9 @@ class DataArguments(TextDataArguments):
     label_column_name: str = field(default="labels", metadata={"help": "Column of the lists of labels."})
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     kinds = (DataArguments, ModelArguments, DepthArguments, TrainingArguments)
-    data, model_arguments, depth, training = parse_arguments(kinds, __doc__)
+    data, model_arguments, depth, training = parse_arguments(kinds, __doc__, argv)
     checkpoint = start(training)
     columns = Columns(data.text_column_name, label=data.label_column_name)
     source = tokenizer_source(model_arguments, checkpoint)

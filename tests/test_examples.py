@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from transformers import AutoModelForImageClassification, AutoModelForMaskedLM
 
 from acn_hf import DepthProfile
@@ -58,8 +57,7 @@ def test_compare_connections_reads_gzipped_text(tmp_path):
     assert DepthProfile.load(folder / "profile.json").metric == "loss"
 
 
-@pytest.mark.parametrize("script", sorted(path.name for path in EXAMPLES.glob("*.py")))
-def test_help_reads_well(script):
-    done = run(script, "--help")
+def test_help_reads_well():
+    done = run("compare_connections.py", "--help")
     assert done.returncode == 0
     assert "--output_dir" in done.stdout

@@ -98,16 +98,36 @@ def build_model(
     if source is None:
         config = _new_config(arguments, default_type)
         return auto_class.from_config(_changed(config, arguments, from_data or {}))
+    return _load(auto_class, source, arguments, from_data or {})
+
+
+def _load(auto_class: Any, source: str, arguments: ModelArguments, from_data: dict[str, Any]) -> PreTrainedModel:
     depth = {} if arguments.num_hidden_layers is None else {"num_hidden_layers": arguments.num_hidden_layers}
-    config = AutoConfig.from_pretrained(source, **arguments.hub_options())
-    _check_prefix(config, arguments)
+    _check_prefix(AutoConfig.from_pretrained(source, **arguments.hub_options()), arguments)
     config = _retyped(AutoConfig.from_pretrained(source, **arguments.hub_options(), **depth), arguments.model_type)
-    return auto_class.from_pretrained(
-        source,
-        config=_changed(config, arguments, from_data or {}),
-        ignore_mismatched_sizes=arguments.ignore_mismatched_sizes,
-        **arguments.hub_options(),
-    )
+    if _knows(config, from_data.get("label2id", {})):
+        from_data = {name: value for name, value in from_data.items() if name not in ("id2label", "label2id")}
+    try:
+        return auto_class.from_pretrained(
+            source,
+            config=_changed(config, arguments, from_data),
+            ignore_mismatched_sizes=arguments.ignore_mismatched_sizes,
+            **arguments.hub_options(),
+        )
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise ValueError(
+            f"{source} must have the shapes that are listed above; --ignore_mismatched_sizes starts those parameters "
+            "anew, for a head with other classes"
+        ) from None
+
+
+def _knows(config: Any, classes: dict[str, int]) -> bool:
+    """Return whether the checkpoint's classes are those of the data, maybe in another order and with more beside."""
+    if all(name.startswith("LABEL_") for name in config.label2id):
+        return bool(classes) and all(name.isdigit() and int(name) < config.num_labels for name in classes)
+    return bool(classes) and set(classes) <= set(config.label2id)
 
 
 def _new_config(arguments: ModelArguments, default_type: str) -> Any:
@@ -130,6 +150,8 @@ def _retyped(config: Any, model_type: str | None) -> Any:
 
 def _changed(config: Any, arguments: ModelArguments, from_data: dict[str, Any]) -> Any:
     """Return a config with the fields that follow from the data and, above them, those that were asked for."""
+    if len(from_data.get("id2label", range(2))) < 2:
+        raise DataError(f"there must be at least two classes; got {', '.join(from_data['label2id'])}")
     kind = type(config)
     config = kind.from_dict({**config.to_dict(), **from_data})
     if arguments.config_overrides is not None:
