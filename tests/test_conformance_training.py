@@ -4,14 +4,9 @@ import itertools
 
 import pytest
 import torch
-from transformers import Trainer, TrainingArguments
 
 from tests.families import BASES, HEADED, SOME_CONNECTIONS, by_name, each_connection, each_head
-
-
-def doubled(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the inputs with floating-point tensors in float64."""
-    return {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
+from tests.training import doubled, train_one_step
 
 
 def gradients(head, model, inputs) -> dict[str, torch.Tensor]:
@@ -91,38 +86,14 @@ def test_gradients_of_the_compiled_model(build, head):
         torch.testing.assert_close(parameter.grad, expected[name])
 
 
-def train_one_step(model, inputs, folder, batch_size: int) -> dict[str, torch.Tensor]:
-    """Return how far one step of SGD moves every parameter, over eight examples in batches of `batch_size`."""
-    examples = [{name: value[index] for name, value in inputs.items()} for index in range(8)]
-    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=batch_size,
-        gradient_accumulation_steps=8 // batch_size,
-        max_steps=1,
-        optim="sgd",
-        learning_rate=1.0,
-        lr_scheduler_type="constant",
-        max_grad_norm=0.0,
-        remove_unused_columns=False,
-        save_strategy="no",
-        report_to="none",
-        use_cpu=True,
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-    )
-    Trainer(model, arguments, train_dataset=examples).train()
-    return {name: parameter.detach() - before[name] for name, parameter in model.named_parameters()}
-
-
 @each_head(HEADED)
 def test_gradient_accumulation_is_the_gradient_of_the_whole_batch(build, head, tmp_path):
     """In float64, so that only the 1e-5 in upstream's loss of masked images is left of a difference."""
-    model, inputs = build(head).double(), doubled(head.inputs(batch_size=8, labels=True))
+    model, inputs = build(head).double(), doubled(head.inputs(batch_size=16, labels=True))
     expected = {name: -value for name, value in gradients(head, model, inputs).items()}
     model.zero_grad()
-    for batch_size in (8, 4):
-        moved = train_one_step(build(head).double(), inputs, tmp_path, batch_size)
+    for batch_size in (16, 4):
+        moved = train_one_step(build(head).double(), inputs, tmp_path, batch_size, 16 // batch_size)
         for name, value in expected.items():
             torch.testing.assert_close(moved[name], value, rtol=1e-6, atol=1e-10, msg=f"{name}, {batch_size}")
 

@@ -1,6 +1,7 @@
 """Layers that leave while training: when, from where, and that everything goes on as if they had never been there."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -188,6 +189,13 @@ def test_the_best_checkpoint_cannot_be_loaded_into_a_shorter_network(tmp_path):
     LayerSheddingCallback().attach(run)
     with pytest.raises(ValueError, match="load_best_model_at_end must be False where layers leave"):
         run.train()
+
+
+def test_several_processes_need_the_trainer(tmp_path):
+    run = trainer(tmp_path)
+    settings = SimpleNamespace(load_best_model_at_end=False, world_size=2)
+    with pytest.raises(ValueError, match=r"must be attached, attach\(trainer\).*there are 2 processes"):
+        LayerSheddingCallback().on_train_begin(settings, run.state, run.control, model=run.model)
 
 
 def test_without_the_callback_a_run_of_another_depth_is_not_resumed(tmp_path):

@@ -76,3 +76,31 @@ def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def doubled(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the inputs with floating-point tensors in float64."""
+    return {name: value.double() if value.is_floating_point() else value for name, value in inputs.items()}
+
+
+def train_one_step(
+    model: torch.nn.Module, inputs: dict[str, torch.Tensor], folder: Any, batch_size: int, accumulation: int
+) -> dict[str, torch.Tensor]:
+    """Return how far one step of SGD moves every parameter, over examples in batches, in every process."""
+    examples = [{name: value[index] for name, value in inputs.items()} for index in range(16)]
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    settings = arguments(
+        folder,
+        max_steps=1,
+        per_device_train_batch_size=batch_size,
+        gradient_accumulation_steps=accumulation,
+        optim="sgd",
+        learning_rate=1.0,
+        lr_scheduler_type="constant",
+        max_grad_norm=0.0,
+        remove_unused_columns=False,
+        eval_strategy="no",
+        save_strategy="no",
+    )
+    Trainer(model, settings, train_dataset=examples).train()
+    return {name: parameter.detach() - before[name] for name, parameter in model.named_parameters()}

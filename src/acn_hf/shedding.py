@@ -44,7 +44,8 @@ class LayerSheddingCallback(MeasuringCallback):
 
     Raises:
         ValueError: An argument is out of its range; when training begins, `load_best_model_at_end` is set, since the
-            best checkpoint may be deeper than the network at the end.
+            best checkpoint may be deeper than the network at the end, or there are several processes and the callback
+            is not attached to its Trainer.
         TypeError: When training begins, the model is not an ACN, or its weights are sharded over processes.
     """
 
@@ -89,6 +90,11 @@ class LayerSheddingCallback(MeasuringCallback):
             raise ValueError(
                 "load_best_model_at_end must be False where layers leave: the best checkpoint may be deeper than the "
                 "network at the end; got True"
+            )
+        if args.world_size > 1 and self.trainer is None:
+            raise ValueError(
+                "with several processes a LayerSheddingCallback must be attached, attach(trainer), so that the gradients "
+                f"of layers that left are not waited for; there are {args.world_size} processes"
             )
         if not _depths(state):
             self.log({f"eval_{DEPTH}": len(encoder_layers(unwrap(kwargs["model"])))}, state)
