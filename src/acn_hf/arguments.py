@@ -45,7 +45,8 @@ DEFAULTS = {
 
 
 def _describe(recipe: str) -> str:
-    return f"{recipe}: " + ", ".join(f"{name} {value}" for name, value in RECIPES[recipe].items())
+    settings = (f"{name} {value}".replace(",", ", ") for name, value in RECIPES[recipe].items())
+    return f"{recipe}: {', '.join(settings)}"
 
 
 @dataclass
@@ -203,7 +204,7 @@ def parse_arguments(
         SystemExit: An argument is unknown or has no value of its type.
         ValueError: A recipe does not fit the script, or its batch the devices.
     """
-    parser = HfArgumentParser(list(kinds), description=description, formatter_class=_Help)
+    parser = HfArgumentParser(list(kinds), description=description, formatter_class=_Help, allow_abbrev=False)
     given = _given(parser, _expand(list(sys.argv[1:] if argv is None else argv)))
     known = {one.name for kind in kinds for one in fields(kind)}
     recipe = _recipe(given, recipes)

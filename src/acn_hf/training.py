@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -365,6 +366,6 @@ def run_script(main: Callable[[], None]) -> None:
     """Run the main function of a script; what was wrong with its input becomes one line and exit code 1."""
     try:
         main()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, StrictDataclassError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(1) from None

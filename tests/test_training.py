@@ -1,0 +1,415 @@
+"""What the scripts share: arguments, recipes, building a model, resuming a run, and depth while training."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import (
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    Trainer,
+    TrainingArguments,
+    ViTConfig,
+    ViTForImageClassification,
+)
+
+from acn_hf import AcnViTForImageClassification, DepthProfile
+from acn_hf.arguments import (
+    RECIPES,
+    DataArguments,
+    DepthArguments,
+    ModelArguments,
+    RecipeArguments,
+    TextDataArguments,
+    parse_arguments,
+)
+from acn_hf.data import DataError
+from acn_hf.training import (
+    build_model,
+    label_fields,
+    last_checkpoint,
+    load_labelled,
+    metric_functions,
+    needed,
+    run,
+    run_script,
+    start,
+)
+from tests.families import by_name
+from tests.training import arguments, data, same_weights, weights
+
+VIT = "image_size=8,patch_size=4,hidden_size=16,intermediate_size=32,num_attention_heads=2,num_hidden_layers=4"
+DIGITS = label_fields([str(digit) for digit in range(10)])
+KINDS = (TextDataArguments, ModelArguments, RecipeArguments, TrainingArguments)
+
+
+def parse(*argv, kinds=KINDS, recipes=tuple(RECIPES)):
+    return parse_arguments(kinds, "What it does.", [str(argument) for argument in argv], recipes)
+
+
+# --- arguments and recipes
+
+
+def test_defaults_that_differ_from_the_trainers(tmp_path):
+    *_, training = parse("--output_dir", tmp_path)
+    assert training.report_to == []
+    assert training.dataloader_pin_memory == torch.cuda.is_available()
+    assert parse("--output_dir", tmp_path, "--dataloader_pin_memory", "True")[-1].dataloader_pin_memory
+
+
+@pytest.mark.parametrize("suffix", [".json", ".yaml"])
+def test_a_config_file_stands_for_its_flags_and_later_flags_win(tmp_path, suffix):
+    settings = {"output_dir": "out", "learning_rate": "1e-3", "do_train": True, "logging_steps": 5, "run_name": None}
+    path = tmp_path / f"settings{suffix}"
+    lines = [f"{name}: {'null' if value is None else value}" for name, value in settings.items()]
+    path.write_text(json.dumps(settings) if suffix == ".json" else "\n".join(lines))
+    *_, training = parse(path)
+    assert (training.output_dir, training.learning_rate, training.do_train) == ("out", 1e-3, True)
+    assert parse(path, "--logging_steps", 7)[-1].logging_steps == 7
+
+
+def test_a_config_file_that_holds_no_settings_is_refused(tmp_path):
+    (tmp_path / "list.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match="must hold names and values of arguments; got list"):
+        parse(tmp_path / "list.json")
+    (tmp_path / "bad.yaml").write_text("a: [1")
+    with pytest.raises(ValueError, match=r"bad\.yaml cannot be read"):
+        parse(tmp_path / "bad.yaml")
+
+
+def test_an_unknown_setting_is_refused(tmp_path, capsys):
+    (tmp_path / "settings.json").write_text('{"learning_rat": 1}')
+    with pytest.raises(SystemExit):
+        parse(tmp_path / "settings.json", "--output_dir", tmp_path)
+    assert "learning_rat" in capsys.readouterr().err
+
+
+def test_a_recipe_sets_what_the_paper_sets(tmp_path):
+    text, model, _, training = parse("--recipe", "ac-bert", "--output_dir", tmp_path, "--use_cpu", "True")
+    assert (text.max_seq_length, model.model_type) == (128, "acn_bert")
+    assert training.per_device_train_batch_size * training.gradient_accumulation_steps == 2048
+    assert (training.learning_rate, training.warmup_steps, training.max_grad_norm) == (1e-3, 0.5, 0.5)
+    assert (training.adam_beta1, training.adam_beta2, training.adam_epsilon) == (0.9, 0.98, 1e-9)
+    assert training.get_warmup_steps(100) == 50
+    assert RECIPES["ac-bert"]["num_train_epochs"] == 2 * RECIPES["bert"]["num_train_epochs"]
+
+
+def test_what_is_given_wins_over_the_recipe(tmp_path):
+    own = ("--learning_rate", 5e-5, "--per_device_train_batch_size", 32, "--config_overrides", "hidden_size=32")
+    _, model, _, training = parse("--recipe", "ac-bert", "--output_dir", tmp_path, *own)
+    assert (training.learning_rate, training.gradient_accumulation_steps) == (5e-5, 64)
+    assert model.config_overrides == "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0,hidden_size=32"
+    *_, training = parse("--recipe", "ac-bert", "--output_dir", tmp_path, "--gradient_accumulation_steps", 2)
+    assert training.gradient_accumulation_steps == 2
+
+
+def test_a_recipe_counts_the_devices(monkeypatch):
+    @dataclass
+    class Training:
+        per_device_train_batch_size: int = 8
+        gradient_accumulation_steps: int = 1
+
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    _, training = parse("--recipe", "vit", kinds=(RecipeArguments, Training))
+    assert (training.per_device_train_batch_size, training.gradient_accumulation_steps) == (32, 1)
+
+
+def test_a_batch_that_does_not_divide_the_recipes_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"must divide the 256 of the recipe, or gradient_.*; got 100"):
+        parse("--recipe", "vit", "--output_dir", tmp_path, "--per_device_train_batch_size", 100)
+
+
+def test_a_recipe_of_another_script_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="the recipe must be one of ac-bert, bert here; got vit"):
+        parse("--recipe", "vit", "--output_dir", tmp_path, recipes=("ac-bert", "bert"))
+
+
+def test_help_says_what_each_recipe_sets(capsys):
+    with pytest.raises(SystemExit):
+        parse("--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    for recipe, settings in RECIPES.items():
+        for name, value in settings.items():
+            assert f"{name} {value}".replace(",", ", ") in shown, f"{recipe} does not say {name}"
+    assert "(default: 5e-05)" in shown
+
+
+# --- building
+
+
+def build_vit(**options):
+    return build_model(AutoModelForImageClassification, ModelArguments(**options), default_type="acn_vit")
+
+
+def test_a_new_model_has_what_was_asked_for_above_what_the_data_say():
+    asked = ModelArguments(config_overrides=VIT, residual_scale=0.5, attention_residual=True, readout="sum")
+    options = {"default_type": "acn_vit", "from_data": {"num_channels": 1, "image_size": 28, **DIGITS}}
+    model = build_model(AutoModelForImageClassification, asked, **options)
+    assert type(model) is AcnViTForImageClassification
+    config = model.config
+    assert (config.image_size, config.num_channels, config.num_labels, config.num_hidden_layers) == (8, 1, 10, 4)
+    assert (config.residual_scale, config.attention_residual, config.readout) == (0.5, True, "sum")
+    assert config.encoder_stride == config.patch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"config_overrides": "width=3"}, "key width isn't in the original config"),
+        ({"config_overrides": "width"}, "--config_overrides must read a=1,b=2; got width"),
+        ({"residual_scale": 2.0}, r"residual_scale must lie in \[0, 1\]; got 2"),
+        ({"model_type": "vit", "residual_scale": 0.5}, "--residual_scale are for an ACN; got a vit"),
+        ({"model_type": "no_such"}, "no_such"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_no_model_has_is_refused(options, message):
+    with pytest.raises((ValueError, StrictDataclassError), match=message):
+        build_vit(**options)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A saved AC-ViT of four layers and ten classes."""
+    asked = ModelArguments(config_overrides=VIT)
+    model = build_model(AutoModelForImageClassification, asked, default_type="acn_vit", from_data=DIGITS)
+    model.save_pretrained(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def load(folder, from_data=DIGITS, **options):
+    asked = ModelArguments(model_name_or_path=str(folder), **options)
+    return build_model(AutoModelForImageClassification, asked, default_type="acn_vit", from_data=from_data)
+
+
+def test_a_prefix_of_a_checkpoint_is_loaded(saved):
+    model = load(saved, num_hidden_layers=2)
+    assert (model.config.num_hidden_layers, model.config.original_num_hidden_layers) == (2, 4)
+    whole = load(saved)
+    assert torch.equal(model.vit.layers[1].layernorm_after.weight, whole.vit.layers[1].layernorm_after.weight)
+
+
+def test_more_layers_than_a_checkpoint_has_are_refused(saved):
+    with pytest.raises(ValueError, match=r"--num_hidden_layers must lie in \[0, 4\], the layers of .*; got 5"):
+        load(saved, num_hidden_layers=5)
+
+
+def test_a_checkpoint_keeps_its_classes_where_they_fit(saved):
+    assert load(saved, from_data=label_fields(["9", "3"])).config.label2id == DIGITS["label2id"]
+
+
+def test_other_classes_need_a_new_head_on_demand(saved):
+    with pytest.raises(ValueError, match="--ignore_mismatched_sizes starts those parameters anew"):
+        load(saved, from_data=label_fields(["cat", "dog"]))
+    model = load(saved, from_data=label_fields(["cat", "dog"]), ignore_mismatched_sizes=True)
+    assert model.config.label2id == {"cat": 0, "dog": 1}
+
+
+def test_one_class_is_refused():
+    with pytest.raises(DataError, match="there must be at least two classes; got cat"):
+        build_model(
+            AutoModelForImageClassification,
+            ModelArguments(config_overrides=VIT),
+            default_type="acn_vit",
+            from_data=label_fields(["cat"]),
+        )
+
+
+def test_an_upstream_checkpoint_becomes_an_acn_on_demand(tmp_path):
+    fields = dict(item.split("=") for item in VIT.split(","))
+    upstream = ViTForImageClassification(ViTConfig(**{name: int(value) for name, value in fields.items()})).eval()
+    upstream.save_pretrained(tmp_path)
+    assert type(load(tmp_path, from_data={})) is ViTForImageClassification
+    model = load(tmp_path, from_data={}, model_type="acn_vit", residual_scale=1.0).eval()
+    assert type(model) is AcnViTForImageClassification
+    pixels = torch.randn(2, 3, 8, 8)
+    assert torch.equal(model(pixels).logits, upstream(pixels).logits)
+
+
+def test_a_checkpoint_of_another_family_is_refused(saved):
+    with pytest.raises(ValueError, match="--model_type must be acn_vit or an ACN of it; got bert"):
+        load(saved, model_type="bert")
+
+
+# --- output folders and resuming
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_left_alone(saved, files):
+    before = files(saved)
+    with pytest.raises(
+        ValueError, match=r"--output_dir must be new, or --resume_from_checkpoint True.* holds config.json"
+    ):
+        start(arguments(saved, do_train=True))
+    assert files(saved) == before
+    assert start(arguments(saved, do_eval=True)) is None
+
+
+def test_the_last_checkpoint_is_found(tmp_path):
+    for step in (2, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "config.json").write_text("{}")
+    last = last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="True"))
+    assert last == str(tmp_path / "checkpoint-10")
+    named = str(tmp_path / "checkpoint-2")
+    assert last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint=named)) == named
+
+
+def test_there_must_be_a_checkpoint_to_resume_from(tmp_path):
+    with pytest.raises(ValueError, match=r"needs a checkpoint in --output_dir; .* holds none"):
+        last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="True"))
+    with pytest.raises(ValueError, match="must be True or the folder of a checkpoint; got nowhere"):
+        last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="nowhere"))
+
+
+def resume(checkpoint, sheds_layers=False, **options):
+    return build_model(
+        AutoModelForImageClassification,
+        ModelArguments(**options),
+        default_type="acn_vit",
+        checkpoint=str(checkpoint),
+        sheds_layers=sheds_layers,
+    )
+
+
+def test_a_resumed_run_has_the_model_of_its_checkpoint(saved):
+    assert resume(saved).config.num_hidden_layers == 4
+    assert resume(saved, config_overrides=VIT, num_hidden_layers=4).config.num_labels == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_hidden_layers": 3}, "must have the num_hidden_layers of its checkpoint .*, 4; got 3"),
+        ({"num_hidden_layers": 6}, "must have the num_hidden_layers of its checkpoint .*, 4; got 6"),
+        ({"config_overrides": "hidden_size=32"}, "must have the hidden_size of its checkpoint .*, 16; got 32"),
+        ({"residual_scale": 1.0}, "must have the residual_scale of its checkpoint"),
+        ({"model_type": "vit"}, "is of model_type acn_vit and cannot become vit"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_resumed_run_with_flags_for_another_model_is_refused(saved, files, options, message):
+    before = files(saved)
+    with pytest.raises(ValueError, match=message):
+        resume(saved, **options)
+    assert files(saved) == before
+
+
+def test_a_run_that_shed_layers_resumes_with_the_flags_it_began_with(saved):
+    assert resume(saved, sheds_layers=True, num_hidden_layers=6).config.num_hidden_layers == 4
+    with pytest.raises(ValueError, match=r"must have the num_hidden_layers of its checkpoint .*, 4; got 3"):
+        resume(saved, sheds_layers=True, num_hidden_layers=3)
+
+
+# --- the run
+
+
+def digits_trainer(folder, model=None, **options):
+    asked = ModelArguments(config_overrides=VIT, num_hidden_layers=3)
+    if model is None:
+        model = build_model(AutoModelForImageClassification, asked, default_type="acn_vit", from_data=DIGITS)
+    return Trainer(
+        model=model,
+        args=arguments(folder, do_train=True, do_eval=True, **options),
+        train_dataset=data()["train"],
+        eval_dataset=data()["validation"],
+        **metric_functions("accuracy"),
+    )
+
+
+def test_a_run_writes_all_there_is_to_know(tmp_path, capsys):
+    run(digits_trainer(tmp_path), DepthArguments(), metric="accuracy", test=data()["test"])
+    written = json.loads((tmp_path / "all_results.json").read_text())
+    profile = DepthProfile.load(tmp_path / "depth_profile.json")
+    assert written["eval_accuracy"] == pytest.approx(profile.values[-1])
+    assert written["train_runtime"] > 0
+    assert "test_accuracy" not in written  # nobody asked with do_predict
+    assert "Depth profile over 80 examples" in capsys.readouterr().out
+
+
+def test_a_resumed_run_ends_where_the_whole_run_ends(tmp_path):
+    whole = digits_trainer(tmp_path / "whole")
+    run(whole, DepthArguments(), metric="accuracy")
+    checkpoint = tmp_path / "whole" / "checkpoint-4"
+    resumed = digits_trainer(tmp_path / "resumed", resume(checkpoint))
+    run(resumed, DepthArguments(), metric="accuracy", checkpoint=str(checkpoint))
+    assert resumed.state.global_step == 6
+    assert same_weights(weights(whole.model), weights(resumed.model))
+
+
+def test_depth_arguments_act_while_training(tmp_path):
+    depth = DepthArguments(
+        profile_every=2, supervision="linear", supervision_depths=1, shed_tolerance=1.0, shed_patience=1
+    )
+    trainer = digits_trainer(tmp_path)
+    run(trainer, depth, metric="accuracy")
+    logged = {name for entry in trainer.state.log_history for name in entry}
+    assert {"eval_accuracy_at_depth_0", "eval_effective_depth", "eval_shedding_depth"} <= logged
+    assert trainer.model.config.num_hidden_layers == 1  # everything is within 1.0, and one layer is the margin
+    assert DepthProfile.load(tmp_path / "depth_profile.json").depths == (0, 1)
+    last = last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="True"))
+    assert resume(last, sheds_layers=True, num_hidden_layers=3).config.num_hidden_layers == 1
+
+
+def test_a_metric_that_does_not_exist_is_refused_before_anything_is_read():
+    with pytest.raises(ValueError, match=r"metric must be one of .*; got 'acuracy'"):
+        DepthArguments(depth_metric="acuracy")
+
+
+def test_failures_of_input_become_one_line(capsys):
+    def fail():
+        raise DataError("the data\nare missing")
+
+    with pytest.raises(SystemExit) as left:
+        run_script(fail)
+    assert left.value.code == 1
+    assert capsys.readouterr().err == "error: the data are missing\n"
+
+
+# --- data
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("text,label\n" + "".join(f"row {number},{number % 2}\n" for number in range(10)))
+    return str(path)
+
+
+def test_the_last_examples_are_held_out_and_the_first_are_trained_on(table):
+    splits = load_labelled(DataArguments(train_file=table, num_held_out=3, max_train_samples=2))
+    assert splits["train"]["text"][:] == ["row 0", "row 1"]
+    assert splits["validation"]["text"][:] == ["row 7", "row 8", "row 9"]
+
+
+@pytest.mark.parametrize("number", [0, 10, -1])
+def test_holding_out_nothing_or_all_is_refused(table, number):
+    with pytest.raises(DataError, match=rf"--num_held_out must lie in \[1, 9\] for these data; got {number}"):
+        load_labelled(DataArguments(train_file=table, num_held_out=number))
+
+
+def test_holding_out_beside_validation_data_is_refused(table):
+    with pytest.raises(DataError, match="needs training data and no validation data; got train, validation"):
+        load_labelled(DataArguments(train_file=table, validation_file=table, num_held_out=3))
+
+
+def test_no_data_are_named():
+    with pytest.raises(DataError, match="there must be data; give --dataset_name, --train_file"):
+        load_labelled(DataArguments())
+
+
+def test_a_missing_split_is_named(table, tmp_path):
+    splits = load_labelled(DataArguments(train_file=table))
+    with pytest.raises(DataError, match=r"there must be validation data; give --validation_file.*; got train"):
+        needed(splits, arguments(tmp_path, do_train=True, do_eval=True))
+    with pytest.raises(DataError, match="--train_split must be one of train; got 'training'"):
+        load_labelled(DataArguments(dataset_name=table, train_split="training"))
+
+
+def test_heads_of_sequences_are_built_too():
+    asked = ModelArguments(config_overrides="hidden_size=16,num_attention_heads=2,num_hidden_layers=1")
+    options = {"default_type": "acn_bert", "from_data": {**label_fields(None), "vocab_size": 40}}
+    model = build_model(AutoModelForSequenceClassification, asked, **options)
+    assert type(model) is by_name("bert-ForSequenceClassification").acn
+    assert (model.config.num_labels, model.config.problem_type) == (1, "regression")
