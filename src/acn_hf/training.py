@@ -301,11 +301,14 @@ def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str
     if arguments.supervision != "none":
         IntermediateSupervisionCallback(arguments.supervision, arguments.supervision_depths).attach(trainer)
     if arguments.shed_tolerance is not None:
+        number, data = arguments.shed_examples, trainer.eval_dataset
         LayerSheddingCallback(
+            None if number is None else data.select(range(min(number, len(data)))),
             metric=metric,
             tolerance=arguments.shed_tolerance,
             margin=arguments.shed_margin,
             patience=arguments.shed_patience,
+            start=arguments.shed_start,
             every=arguments.shed_every,
         ).attach(trainer)
 
