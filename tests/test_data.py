@@ -1,5 +1,8 @@
 """The command line's data: every kind is read, and what does not fit is named."""
 
+import copy
+import gzip
+
 import datasets
 import numpy as np
 import pytest
@@ -10,9 +13,11 @@ from torch.utils.data import DataLoader
 from transformers import BertTokenizerFast, ViTImageProcessorPil
 
 from acn_hf import measure_depth_profile
-from acn_hf.data import Columns, DataError, load_data, load_processor, prepare
+from acn_hf.data import Columns, DataError, find_classes, load_data, load_processor, prepare
 from acn_hf.loading import NotAnAcnError, load_model
+from acn_hf.masking import MaskingCollator, PatchMaskingCollator, mask_once, pack
 from tests.families import by_name
+from tests.test_idx import write_split
 
 SEQUENCES, TOKENS = by_name("bert-ForSequenceClassification"), by_name("bert-ForTokenClassification")
 MASKED, IMAGES = by_name("bert-ForMaskedLM"), by_name("vit-ForImageClassification")
@@ -252,3 +257,112 @@ def test_a_missing_label_is_named_with_its_row(build, tokenizer):
 def test_a_missing_file_is_named():
     with pytest.raises(DataError, match=r"there must be a file no\.csv; there is none"):
         load_data("no.csv")
+
+
+# --- what training asks for beside the command line
+
+
+def test_classes_are_found_in_the_order_of_their_ids():
+    assert find_classes(table(label=["b", "a", "b"]), "label") == ["a", "b"]
+    assert find_classes(table(label=[3, 1, 10]), "label") == ["1", "3", "10"]
+    assert find_classes(table(label=[1.0, 0.0]), "label") == ["0", "1"]
+    assert find_classes(table(label=[True, False]), "label") == ["0", "1"]
+    assert find_classes(table(label=[["O", "X"], [], ["A"]]), "label") == ["A", "O", "X"]
+    named = datasets.Features({"label": datasets.ClassLabel(names=["z", "y"])})
+    assert find_classes(datasets.Dataset.from_dict({"label": [0, 0]}, features=named), "label") == ["z", "y"]
+
+
+def test_a_missing_class_is_named():
+    with pytest.raises(DataError, match="every row of column 'label' must have a label; got None"):
+        find_classes(table(label=["a", None]), "label")
+
+
+@pytest.mark.parametrize("labels", [[5, 7, 5, 9], ["5", "7", "5", "9"]], ids=["numbers", "names"])
+def test_classes_found_in_the_data_become_their_ids(build, tokenizer, labels):
+    data = table(text=WORDS, label=labels)
+    names = find_classes(data, "label")
+    model = build(SEQUENCES, id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)})
+    rows, _ = prepare(model, tokenizer, data, Columns())
+    assert rows["labels"][:] == [0, 1, 0, 2]
+    with pytest.raises(DataError, match="a label must be one of 5, 7, 9; got 1"):
+        prepare(model, tokenizer, table(text=WORDS[:1], label=[1]), Columns())
+
+
+def test_words_without_a_label_are_named(build, tokenizer):
+    data = table(text=[["good", "film"], ["bad", "film"]], label=[[0, 1], [1]])
+    with pytest.raises(DataError, match="every word must have a label; row 1 has 1 labels"):
+        prepare(build(TOKENS), tokenizer, data, Columns())
+
+
+def test_texts_are_joined_and_no_token_is_lost(tokenizer):
+    blocks = pack(tokenizer, table(text=WORDS * 3), "text", length=7)["input_ids"][:]
+    assert {len(block) for block in blocks[:-1]} == {7}
+    assert all((block[0], block[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id) for block in blocks)
+    inside = [token for block in blocks for token in block[1:-1]]
+    assert tokenizer.decode(inside) == " ".join(WORDS * 3)
+
+
+def test_the_tokenizer_says_how_long_a_block_is(build, tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.model_max_length = 5
+    rows, _ = prepare(build(MASKED), tokenizer, table(text=WORDS), Columns())
+    assert max(map(len, rows["input_ids"])) == 5
+
+
+def test_a_block_is_masked_alike_wherever_it_stands(build, tokenizer):
+    model, data = build(MASKED), table(text=[" ".join(WORDS)] * 5)
+    collate = MaskingCollator(tokenizer, mlm_probability=0.5)
+    blocks = pack(tokenizer, data, "text", length=10)
+    masked = mask_once(blocks, collate)
+    turned = mask_once(blocks.select(range(len(blocks) - 1, -1, -1)), collate)
+    assert masked["input_ids"][:] == turned["input_ids"][::-1]
+    assert any(label != -100 for labels in masked["labels"] for label in labels)
+    batch = collate([masked[0], masked[1]])
+    assert batch["input_ids"][0].tolist() == masked[0]["input_ids"]  # what has labels is not masked again
+    assert model(**batch).loss.isfinite()
+    assert collate([blocks[0]])["labels"].ne(-100).any()
+
+
+def test_idx_folders_are_measured(build, tmp_path):
+    write_split(tmp_path, "train", np.arange(3 * 64).reshape(3, 8, 8), np.array([0, 2, 1]))
+    rows, collate = prepare(build(IMAGES), GREY, load_data(str(tmp_path)), Columns())
+    expected = (np.arange(3 * 64).reshape(3, 1, 8, 8) / 255 - 0.5) / 0.5
+    assert np.allclose(rows["pixel_values"][:].numpy(), expected, atol=1e-6)
+    assert measure_depth_profile(build(IMAGES), rows, collate_fn=collate).num_examples == 3
+
+
+def test_many_images_are_decoded_when_they_are_asked_for(build, folder, monkeypatch):
+    model = build(IMAGES, id2label={0: "a", 1: "b", 2: "c"}, label2id={"a": 0, "b": 1, "c": 2})
+    at_once, collate = prepare(model, GREY, load_data(str(folder)), Columns())
+    monkeypatch.setattr("acn_hf.pixels.LARGEST_IN_MEMORY", 100)
+    later, _ = prepare(model, GREY, load_data(str(folder)), Columns())
+    assert torch.equal(later[:]["pixel_values"], at_once["pixel_values"][:])
+    profiles = [measure_depth_profile(model, rows, collate_fn=collate) for rows in (at_once, later)]
+    assert profiles[0] == profiles[1]
+
+
+def test_masked_images_get_the_same_masks_every_time(build, folder):
+    model = build(by_name("vit-ForMaskedImageModeling"))
+    values = set()
+    for _ in range(2):
+        rows, collate = prepare(model, GREY, load_data(str(folder)), Columns())
+        values.add(measure_depth_profile(model, rows, metric="loss", collate_fn=collate).values)
+    assert len(values) == 1
+    drawn = collate([{"pixel_values": torch.zeros(1, 8, 8)}] * 50)["bool_masked_pos"]
+    assert drawn.sum(dim=1).tolist() == [2] * 50
+    assert len({tuple(row.tolist()) for row in drawn}) == 6  # every two of the four patches
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0, 0.1])
+def test_a_mask_that_hides_nothing_or_all_is_refused(ratio):
+    with pytest.raises(ValueError, match=f"must hide some of the 4 patches and not all; got {ratio}"):
+        PatchMaskingCollator(4, ratio)
+
+
+def test_gzipped_files_are_read(tmp_path):
+    with gzip.open(tmp_path / "data.csv.gz", "wt") as file:
+        file.write(table(**TEXTS).to_pandas().to_csv(index=False))
+    with gzip.open(tmp_path / "lines.txt.gz", "wt") as file:
+        file.write("\n".join(WORDS))
+    assert load_data(str(tmp_path / "data.csv.gz")).to_dict() == TEXTS
+    assert load_data(str(tmp_path / "lines.txt.gz"))["text"][:] == WORDS
