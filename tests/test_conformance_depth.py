@@ -9,6 +9,7 @@ import torch
 import transformers
 
 from acn_hf import DepthError, depth_logits, truncate
+from acn_hf.modeling import depth as plain
 from acn_hf.modeling.depth import depth_outputs
 from tests.families import (
     BASES,
@@ -262,9 +263,11 @@ WRAPPERS = {
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks for it
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
-def test_a_wrapper_is_not_taken_for_the_model_inside(build, wrap):
+def test_what_travels_with_a_checkpoint_does_not_take_a_wrapper_for_the_model_inside(build, wrap):
+    """The functions of the package look through wrappers; these know neither peft nor the package."""
     wrapped = wrap(build(by_name("bert-ForSequenceClassification")))
-    for function in (lambda: truncate(wrapped, 1), lambda: depth_logits(wrapped, input_ids=torch.ones(1, 2).long())):
+    inputs = {"input_ids": torch.ones(1, 2).long()}
+    for function in (lambda: plain.truncate(wrapped, 1), lambda: plain.depth_logits(wrapped, **inputs)):
         with pytest.raises(TypeError, match=r"only the models of acn_hf .*: give the model inside"):
             function()
 

@@ -5,13 +5,14 @@ Importing this package registers its models with the Auto classes of transformer
 
 from . import auto
 from ._version import __version__
+from .adapters import depth_logits, lora_config, truncate
 from .callbacks import DepthProfileCallback, IntermediateSupervisionCallback
 from .cards import CardFacts, CardTrainer, write_model_card
 from .compress import CompressionResult, compress
 from .cost import Cost, measure_cost
 from .modeling.configuration_acn_bert import AcnBertConfig
 from .modeling.configuration_acn_vit import AcnViTConfig
-from .modeling.depth import DepthError, depth_logits, truncate
+from .modeling.depth import DepthError
 from .modeling.modeling_acn_bert import (
     AcnBertForMaskedLM,
     AcnBertForMultipleChoice,
@@ -61,6 +62,7 @@ __all__ = [
     "compress",
     "depth_logits",
     "intermediate_supervision",
+    "lora_config",
     "measure_cost",
     "measure_depth_profile",
     "plot_depth_profile",

@@ -4,6 +4,7 @@ from contextlib import suppress
 from types import ModuleType
 
 import transformers
+from peft.utils import constants as peft_defaults
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
 from transformers.utils import is_torchvision_available
@@ -12,6 +13,9 @@ from .modeling import modeling_acn_bert, modeling_acn_vit
 from .modeling.configuration_acn import AcnConfig
 from .modeling.configuration_acn_bert import AcnBertConfig
 from .modeling.configuration_acn_vit import AcnViTConfig
+
+VIT_NAMES = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output.dense": "fc2"}
+"""What the modules are called in ViT that peft targets in BERT; its few entries for ViT are names of older releases."""
 
 
 def register() -> None:
@@ -23,6 +27,7 @@ def register() -> None:
     _register_family(AcnViTConfig, modeling_acn_vit)
     AutoTokenizer.register(AcnBertConfig, TOKENIZER_MAPPING[transformers.BertConfig], exist_ok=True)
     _register_image_processors(AcnViTConfig)
+    _register_adapters()
 
 
 def _register_image_processors(config_class: type[AcnConfig]) -> None:
@@ -32,6 +37,14 @@ def _register_image_processors(config_class: type[AcnConfig]) -> None:
     # Where AutoImageProcessor itself needs a package that is missing, there is nothing to register with.
     with suppress(ImportError):
         AutoImageProcessor.register(config_class, image_processor_classes=processors, exist_ok=True)
+
+
+def _register_adapters() -> None:
+    """Tell every tuner of peft what it adapts if no `target_modules` are given: what it adapts in BERT."""
+    for name, modules_of in vars(peft_defaults).items():
+        if name.startswith("TRANSFORMERS_MODELS_TO_") and "bert" in modules_of:
+            modules_of[AcnBertConfig.model_type] = list(modules_of["bert"])
+            modules_of[AcnViTConfig.model_type] = [VIT_NAMES[module] for module in modules_of["bert"]]
 
 
 def _register_family(config_class: type[AcnConfig], module: ModuleType) -> None:

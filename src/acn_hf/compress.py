@@ -9,14 +9,15 @@ from typing import Any
 
 from huggingface_hub import CommitInfo
 from rich.table import Table
-from transformers import PreTrainedModel
 
+from .adapters import truncate
 from .cards import collect, prepare_repo, upload, write_into
 from .cost import Cost, measure_cost
 from .modeling.checkpoint import weight_files, written_beside
-from .modeling.depth import prefix_view, truncate
+from .modeling.depth import prefix_view
 from .profile import DepthProfile, measure_depth_profile
 from .records import render, write_text
+from .unwrapping import unwrap
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,14 @@ class CompressionResult:
     """A short model and the evidence for it.
 
     Args:
-        model (`PreTrainedModel`): The short model, independent of the long one, in eval mode.
+        model (`PreTrainedModel` or `PeftModel`): The short model, independent of the long one, in eval mode.
         depth (`int`): Its number of layers.
         profile (`DepthProfile`): The metric of the long model at every depth.
         cost_before (`Cost`): Of the long model.
         cost_after (`Cost`): Of the short model.
     """
 
-    model: PreTrainedModel
+    model: Any
     depth: int
     profile: DepthProfile
     cost_before: Cost
@@ -140,22 +141,27 @@ class CompressionResult:
 
 
 def compress(
-    model: PreTrainedModel,
+    model: Any,
     data: Any,
     *,
     tolerance: float = 0.005,
     relative: bool = False,
     confidence: float | None = None,
+    merge_adapter: bool = True,
     **options: Any,
 ) -> CompressionResult:
     """Find the smallest depth that does the task, and return the model cut there.
 
     Args:
-        model (`PreTrainedModel`): An ACN with a head; it is left as it is.
+        model (`PreTrainedModel` or `PeftModel`): An ACN with a head; it is left as it is. What `torch.compile` and
+            data parallelism return is taken for the model inside.
         data: What the depth is chosen on; see [`measure_depth_profile`]. Report the result on other data.
         tolerance (`float`, *optional*, defaults to 0.005): How much worse than full depth the metric may be.
         relative (`bool`, *optional*, defaults to `False`): See [`DepthProfile.effective_depth`].
         confidence (`float`, *optional*): See [`DepthProfile.effective_depth`].
+        merge_adapter (`bool`, *optional*, defaults to `True`):
+            Whether the short model of an adapted one is an ordinary model, with the adapters in its weights. If not,
+            it keeps the adapters of its layers.
         options: Further arguments of [`measure_depth_profile`].
 
     Returns:
@@ -164,7 +170,7 @@ def compress(
     Raises:
         DepthError: A depth is not a whole number in `[0, L]`.
         ProfileError: No profile can be made of the data, or a tolerance is out of range.
-        TypeError: `model` is not an ACN, or has no head.
+        TypeError: `model` is not an ACN, has no head, or was adapted by prompts, which are not in its layers.
 
     Example:
 
@@ -183,7 +189,7 @@ def compress(
     """
     profile = measure_depth_profile(model, data, **options)
     depth = profile.effective_depth(tolerance, relative=relative, confidence=confidence)
-    short = truncate(model, depth).eval()
+    short = truncate(model, depth, merge_adapter=merge_adapter).eval()
     # The whole model as a view, so that a `forward` bound to it, with autocast, is not timed against one without.
-    before = measure_cost(prefix_view(model, profile.depths[-1]))
-    return CompressionResult(short, depth, profile, cost_before=before, cost_after=measure_cost(short))
+    before = measure_cost(prefix_view(unwrap(model), profile.depths[-1]))
+    return CompressionResult(short, depth, profile, cost_before=before, cost_after=measure_cost(unwrap(short)))

@@ -15,8 +15,9 @@ from transformers import PreTrainedModel, default_data_collator
 
 from .evaluating import evaluating
 from .metrics import Evidence, ProfileError, num_rows, resolve_metric
-from .modeling.depth import check_acn, check_depth, depth_outputs, encoder_layers
+from .modeling.depth import check_depth, depth_outputs, encoder_layers
 from .records import Record, render
+from .unwrapping import unwrap
 
 ROUNDING = 1e-9
 """Differences of two metrics below this are rounding errors of the subtraction."""
@@ -141,7 +142,7 @@ class DepthProfile(Record):
 
 
 def measure_depth_profile(
-    model: PreTrainedModel,
+    model: Any,
     data: Any,
     *,
     metric: Any = "accuracy",
@@ -156,7 +157,8 @@ def measure_depth_profile(
     Of every depth only predictions, or losses, are kept, never logits. The model is left as it was found.
 
     Args:
-        model (`PreTrainedModel`): An ACN with a head.
+        model (`PreTrainedModel` or `PeftModel`): An ACN with a head; adapters inside stay active. What `torch.compile`
+            and data parallelism return is taken for the model inside.
         data (`datasets.Dataset`, `torch.utils.data.DataLoader`, or iterable of batches):
             What the model takes, labels included; other columns are dropped.
         metric (`str`, `evaluate.EvaluationModule` or `Callable`, *optional*, defaults to `"accuracy"`):
@@ -172,7 +174,7 @@ def measure_depth_profile(
     Raises:
         DepthError: A depth is not a whole number in `[0, L]`.
         ProfileError: The data are empty or hold no labels, or the metric is unknown or not a finite number.
-        TypeError: `model` is not an ACN, or has no head.
+        TypeError: `model` is not an ACN, has no head, or was adapted by prompts, which are not in its layers.
 
     Example:
 
@@ -187,7 +189,7 @@ def measure_depth_profile(
 
     ```
     """
-    check_acn(model)
+    model = unwrap(model)
     num_layers = len(encoder_layers(model))
     chosen = None if depths is None else {num_layers, *(check_depth(depth, num_layers) for depth in depths)}
     evidence = Evidence(resolve_metric(metric, greater_is_better))

@@ -1,5 +1,6 @@
 """Checkpoints that are complete or not there: what is refused, and how files are written."""
 
+import os
 import re
 import shutil
 import uuid
@@ -8,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import transformers
 from transformers import PreTrainedModel
 
 from .depth import DepthError, encoder_layers, layers_path
+from .injected import NO_MODULE, layers_named, layers_to_transform
 
 
 def check_layers_loaded(model: PreTrainedModel, missing_keys: Iterable[str], source: Any) -> None:
@@ -60,6 +63,56 @@ def layers_held(model: PreTrainedModel, state_dict: dict[str, Any], prefix: str)
         return held
     lacking = [index for name, indices in stored.items() for index in expected.get(name, set()) - indices]
     return min(lacking, default=len(layers))
+
+
+def check_adapter_configs(model: PreTrainedModel, configs: dict[str, Any]) -> None:
+    """Raise `DepthError` if the config of an adapter names a layer that the model does not have."""
+    depth = len(encoder_layers(model))
+    for config in configs.values():
+        missing = [index for index in layers_to_transform(config) if not 0 <= index < depth]
+        if missing:
+            raise DepthError(
+                f"layers_to_transform must name layers of this model, whose {depth} layers have indices below {depth}; "
+                f"got {missing[0]}"
+            )
+        if getattr(config, "target_modules", None) == NO_MODULE and depth > 0:
+            raise DepthError(
+                f"the adapter is one for 0 layers and this model has {depth}: it was cut below all that it adapted; "
+                "cut the adapted model again, with merge_adapter=True"
+            )
+
+
+def check_adapter_loaded(model: PreTrainedModel, name: str, info: Any) -> None:
+    """Raise `DepthError` if an adapter held more or fewer layers than the model, `ValueError` if some is left unread.
+
+    Args:
+        model (`PreTrainedModel`): Where the adapter was put.
+        name (`str`): Of the adapter in the model. Of others, upstream reports every weight as missing.
+        info: What upstream's `load_adapter` returned.
+    """
+    depth = len(encoder_layers(model))
+    beyond = [index for index in layers_named(info.unexpected_keys, model.layers_name) if index >= depth]
+    lacking = layers_named((key for key in info.missing_keys if f".{name}." in f"{key}."), model.layers_name)
+    if beyond or lacking:
+        held = beyond[-1] + 1 if beyond else lacking[0]
+        raise DepthError(
+            f"the adapter is one for {held} layers and this model has {depth}; load it into a model of its own depth, "
+            "which acn_hf.truncate(model, depth) then cuts together with it"
+        )
+    if info.unexpected_keys:
+        raise ValueError(
+            f"transformers {transformers.__version__} left weights of the adapter unread ({min(info.unexpected_keys)}, "
+            "...): read it with peft.PeftModel.from_pretrained(model, adapter)"
+        )
+
+
+def check_no_adapter_beside(folder: str | os.PathLike) -> None:
+    """Raise `FileExistsError` if a folder holds an adapter, which would be added to merged weights when loaded."""
+    path = Path(folder) / "adapter_config.json"
+    if path.exists():
+        raise FileExistsError(
+            f"merged weights need a folder without an adapter, which would be added to them once more; got {path}"
+        )
 
 
 def drop_layers(state_dict: dict[str, Any], path: str, depth: int) -> dict[str, Any]:

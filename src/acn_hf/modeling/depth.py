@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from .injected import adapter_configs, prefix_adapter_configs
 from .upstream import maybe_install_capturing_hooks
 
 
@@ -63,8 +64,13 @@ def truncate(model: PreTrainedModel, depth: int) -> PreTrainedModel:
     ```
     """
     view = prefix_view(model, depth)
+    return independent_copy(view, model, view.config)
+
+
+def independent_copy(view: Any, model: PreTrainedModel, config: Any) -> Any:
+    """Return a copy of a view of `model` that shares nothing with it, and in which `config` is the only config."""
     # Every submodule's reference to the long config becomes one to the short config, which is not copied again.
-    memo = {id(config): view.config for config in (model.config, model.base_model.config, view.config)}
+    memo = {id(long): config for long in (model.config, model.base_model.config, config)}
     return copy.deepcopy(view, memo)
 
 
@@ -211,7 +217,10 @@ def prefix_view(model: PreTrainedModel, depth: int) -> PreTrainedModel:
     depth = check_depth(depth, len(layers))
     kept = layers[:depth]
     kept.training = layers.training
-    return replace_submodule(model, layers_path(model), kept, config=model.config.prefix(depth))
+    view = replace_submodule(model, layers_path(model), kept, config=model.config.prefix(depth))
+    if adapter_configs(model) and depth < len(layers):
+        view.__dict__["peft_config"] = prefix_adapter_configs(model, layers_path(model), depth)
+    return view
 
 
 def shed_layers(model: PreTrainedModel, depth: int) -> list[nn.Module]:
@@ -228,6 +237,7 @@ def shed_layers(model: PreTrainedModel, depth: int) -> list[nn.Module]:
     check_layers_match_config(model)
     layers = encoder_layers(model)
     depth = check_depth(depth, len(layers))
+    adapter_configs(model).update(prefix_adapter_configs(model, layers_path(model), depth))
     removed = list(layers[depth:])
     del layers[depth:]
     for config in {id(config): config for config in (model.config, model.base_model.config)}.values():
