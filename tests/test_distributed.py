@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import FullyShardedDataParallelPlugin
+from accelerate.commands.config.config_args import load_config_from_file
 from transformers import AutoModelForImageClassification, TrainerCallback
 
 from acn_hf import DepthProfile, IntermediateSupervisionCallback
+from acn_hf.modeling.depth import encoder_layers
 from tests import distributed_worker
-from tests.families import HEADED, each_head
+from tests.families import BASES, HEADED, each_head
 from tests.test_conformance_training import gradients
 from tests.training import doubled, same_weights, trainer, weights
 
@@ -114,6 +117,23 @@ def test_sharded_gradients_are_those_of_the_whole_model(two):
     result = two("sharded")
     assert result["units"] == 5  # the embeddings and four layers
     torch.testing.assert_close(result["sharded"], result["whole"], rtol=1e-4, atol=1e-6)
+
+
+@each_head(BASES)
+def test_the_configuration_of_fsdp_wraps_every_layer(build, head):
+    settings = load_config_from_file(str(ROOT / "examples" / "fsdp.yaml")).fsdp_config
+    # The page's comment says what to write for an AC-ViT.
+    layer = settings["fsdp_transformer_layer_cls_to_wrap"] if head.name.startswith("bert") else "AcnViTLayer"
+    plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=settings["fsdp_version"],
+        auto_wrap_policy=settings["fsdp_auto_wrap_policy"],
+        transformer_cls_names_to_wrap=[layer],
+    )
+    model = build(head)
+    plugin.set_auto_wrap_policy(model)
+    wrapped = plugin.auto_wrap_policy.keywords["transformer_layer_cls"]
+    assert [module for module in model.modules() if type(module) in wrapped] == list(encoder_layers(model))
+    assert layer in model._no_split_modules
 
 
 KILLED = """

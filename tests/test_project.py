@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "acn_hf"
 LAYERS = ["modeling", "auto", "records", "evaluating", "unwrapping", "adapters", "metrics", "profile", "together"]
 LAYERS += ["cost", "plots", "cards", "compress", "supervision", "measuring", "shedding", "callbacks", "loading"]
-LAYERS += ["idx", "data", "training", "demo", "cli", "__main__"]
+LAYERS += ["idx", "masking", "pixels", "data", "arguments", "training", "demo", "cli", "__main__"]
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(PACKAGE)], "acn_hf.") if name != "acn_hf.__main__")
 PUBLIC = [getattr(acn_hf, name) for name in acn_hf.__all__ if name != "__version__"]
 FUNCTIONS = [item for item in PUBLIC if inspect.isfunction(item)]
@@ -114,6 +114,16 @@ def test_the_readme_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Compressed to" in done.stdout
     assert {"short", "short-2", "profile.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_the_page_on_training_runs(tmp_path):
+    program = "\n".join(python_blocks(ROOT / "docs" / "training.md"))
+    assert program.count('report_to="none"') == 1
+    program = program.replace('report_to="none"', 'report_to="none", use_cpu=True')
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "of 6 layers are left" in done.stdout
+    assert (tmp_path / "trained" / "checkpoint-40" / "depth_profile.json").exists()
 
 
 @pytest.mark.parametrize("document", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]), ids=lambda path: path.name)
