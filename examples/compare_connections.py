@@ -48,6 +48,7 @@ from acn_hf import (
     DepthProfile,
     measure_depth_profile,
 )
+from acn_hf.idx import read_idx
 
 CONNECTIONS = {
     "strict": {"residual_scale": 0.0, "attention_residual": False},
@@ -98,8 +99,8 @@ def images(arguments: Arguments) -> Task:
     if arguments.data_dir is None:
         raise ValueError("--data_dir must name the folder with train-images-idx3-ubyte.gz; got none")
     folder = Path(arguments.data_dir)
-    pixels = np.frombuffer(gzip.decompress((folder / "train-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16)
-    labels = np.frombuffer(gzip.decompress((folder / "train-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8)
+    pixels = read_idx(folder / "train-images-idx3-ubyte.gz", num_dimensions=3)
+    labels = read_idx(folder / "train-labels-idx1-ubyte.gz", num_dimensions=1)
     pixels = (pixels.reshape(-1, 1, 28, 28) / 255).astype(np.float32) * 2 - 1
     train, evaluation = np.arange(arguments.num_train_examples), np.arange(50_000, 60_000)
     return images_task(pixels, labels, train, evaluation, patch_size=7, epochs=5, arguments=arguments)

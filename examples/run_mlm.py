@@ -44,7 +44,13 @@ class DataArguments:
         default=None,
         metadata={"help": "Hold out so many blocks, taken by a fixed permutation; of a stream, the first."},
     )
-    max_seq_length: int = field(default=128, metadata={"help": "Length of a block in tokens, special ones included."})
+    max_seq_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Length of a block in tokens, special ones included; defaults to what the tokenizer and the model "
+            "take, 128 for a tokenizer that is trained here."
+        },
+    )
     vocab_size: int = field(
         default=30522, metadata={"help": "Size of the WordPiece vocabulary that is trained if no tokenizer is given."}
     )
@@ -87,7 +93,7 @@ def train_tokenizer(texts: Any, data: DataArguments, num_texts: int = 1_000_000)
     trained = BertWordPieceTokenizer(lowercase=True)
     lines = (row[data.text_column_name] for row in texts.take(num_texts))
     trained.train_from_iterator(lines, vocab_size=data.vocab_size, show_progress=False)
-    return BertTokenizerFast(tokenizer_object=trained._tokenizer, model_max_length=data.max_seq_length)
+    return BertTokenizerFast(tokenizer_object=trained._tokenizer, model_max_length=data.max_seq_length or 128)
 
 
 def split_blocks(train: Any, validation: Any, data: DataArguments) -> tuple[Any, Any]:

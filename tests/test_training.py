@@ -352,6 +352,14 @@ def test_depth_arguments_act_while_training(tmp_path):
     assert resume(last, sheds_layers=True, num_hidden_layers=3).config.num_hidden_layers == 1
 
 
+def test_depth_arguments_need_an_acn(tmp_path):
+    asked = ModelArguments(config_overrides=VIT, model_type="vit")
+    model = build_model(AutoModelForImageClassification, asked, default_type="acn_vit", from_data=DIGITS)
+    depth = DepthArguments(profile_every=2, shed_tolerance=0.1)
+    with pytest.raises(ValueError, match=r"--profile_every and --shed_tolerance need an ACN, .*; got a vit"):
+        run(digits_trainer(tmp_path, model), depth, metric="accuracy")
+
+
 def test_a_metric_that_does_not_exist_is_refused_before_anything_is_read():
     with pytest.raises(ValueError, match=r"metric must be one of .*; got 'acuracy'"):
         DepthArguments(depth_metric="acuracy")

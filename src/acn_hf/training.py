@@ -15,12 +15,12 @@ from transformers import AutoConfig, PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from .arguments import DataArguments, DepthArguments, ModelArguments
-from .callbacks import DepthProfileCallback, IntermediateSupervisionCallback
+from .callbacks import PROFILE_NAME, DepthProfileCallback, IntermediateSupervisionCallback
 from .data import DataError, load_data, load_splits, not_empty
 from .metrics import IGNORED_LABEL, resolve_metric
 from .modeling.configuration_acn import AcnConfig
-from .profile import measure_depth_profile
 from .shedding import LayerSheddingCallback
+from .together import measure_together
 
 RUN_FILES = ("config.json", "trainer_state.json", "checkpoint-*")
 """What shows that a folder holds a run."""
@@ -294,7 +294,20 @@ def metric_functions(name: str) -> dict[str, Callable]:
 
 
 def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str) -> None:
-    """Add what was asked for to a Trainer."""
+    """Add what was asked for to a Trainer.
+
+    Raises:
+        ValueError: Something was, and the model is not an ACN.
+    """
+    asked = {
+        "profile_every": arguments.profile_every is not None,
+        "supervision": arguments.supervision != "none",
+        "shed_tolerance": arguments.shed_tolerance is not None,
+    }
+    kind = trainer.accelerator.unwrap_model(trainer.model).config
+    if any(asked.values()) and not isinstance(kind, AcnConfig):
+        names = " and --".join(name for name, is_asked in asked.items() if is_asked)
+        raise ValueError(f"--{names} need an ACN, which has every depth in it; got a {kind.model_type}")
     metric = arguments.depth_metric or metric
     if arguments.profile_every is not None:
         DepthProfileCallback(metric=metric, every=arguments.profile_every).attach(trainer)
@@ -326,8 +339,7 @@ def run(
         test (*optional*): Data that neither training nor a choice has seen; their metrics come last.
     """
     if trainer.args.do_train:
-        if any((depth.profile_every, depth.supervision != "none", depth.shed_tolerance is not None)):
-            add_depth_callbacks(trainer, depth, metric)
+        add_depth_callbacks(trainer, depth, metric)
         metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
         trainer.save_model()
         _report(trainer, "train", metrics, trainer.train_dataset)
@@ -351,18 +363,21 @@ def _report(trainer: Trainer, split: str, metrics: dict[str, Any], data: Any) ->
 
 def _profile(trainer: Trainer, metric: str) -> None:
     """Measure every depth on the validation data, print the table, and write it to `depth_profile.json`."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if isinstance(model.config, AcnConfig) and trainer.is_world_process_zero():
-        profile = measure_depth_profile(
-            model,
-            trainer.eval_dataset,
-            metric=metric,
-            batch_size=trainer.args.per_device_eval_batch_size,
-            collate_fn=trainer.data_collator,
-        )
-        profile.save(Path(str(trainer.args.output_dir)) / "depth_profile.json")
+    model, arguments = trainer.accelerator.unwrap_model(trainer.model), trainer.args
+    if not isinstance(model.config, AcnConfig):
+        return
+    profile = measure_together(
+        model,
+        trainer.eval_dataset,
+        metric=metric,
+        batch_size=arguments.per_device_eval_batch_size,
+        collate_fn=trainer.data_collator,
+        process_index=arguments.process_index,
+        num_processes=arguments.world_size,
+    )
+    if trainer.is_world_process_zero():
+        profile.save(Path(str(arguments.output_dir)) / PROFILE_NAME)
         print(profile)
-    trainer.accelerator.wait_for_everyone()
 
 
 def run_script(main: Callable[[], None]) -> None:
