@@ -126,8 +126,14 @@ def sharded(folder: Path) -> dict[str, Any]:
     model(**batch).loss.backward()
     whole(**rows).loss.backward()
     gradients = {name: parameter.grad.full_tensor() for name, parameter in model.named_parameters()}
+    try:
+        measure_depth_profile(model, run.eval_dataset)
+        refusal = ""
+    except TypeError as error:
+        refusal = str(error)
     return {
         "units": len(units),
+        "refusal": refusal,
         "sharded": gradients,
         "whole": {name: parameter.grad for name, parameter in whole.named_parameters()},
     }

@@ -119,6 +119,10 @@ def test_sharded_gradients_are_those_of_the_whole_model(two):
     torch.testing.assert_close(result["sharded"], result["whole"], rtol=1e-4, atol=1e-6)
 
 
+def test_sharded_models_are_not_measured(two):
+    assert "must be whole, and FSDP shards them over processes" in two("sharded")["refusal"]
+
+
 @each_head(BASES)
 def test_the_configuration_of_fsdp_wraps_every_layer(build, head):
     settings = load_config_from_file(str(ROOT / "examples" / "fsdp.yaml")).fsdp_config

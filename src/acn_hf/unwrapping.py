@@ -4,6 +4,7 @@ from typing import Any
 
 from peft import PeftMixedModel, PeftModel
 from torch import nn
+from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from transformers import PreTrainedModel
 
@@ -32,11 +33,20 @@ def unwrap(model: Any) -> PreTrainedModel:
 
 
 def unwrap_parallel(model: Any) -> Any:
-    """Return what `torch.compile` and data parallelism were given."""
+    """Return what `torch.compile` and data parallelism were given.
+
+    Raises:
+        TypeError: The weights are sharded over processes.
+    """
     while True:
         if isinstance(model, (DataParallel, DistributedDataParallel)):
             model = model.module
         elif isinstance(model, nn.Module) and "_orig_mod" in model._modules:  # what torch.compile returns
             model = model._modules["_orig_mod"]
+        elif isinstance(model, (FSDPModule, FullyShardedDataParallel)):
+            raise TypeError(
+                "the weights of the model must be whole, and FSDP shards them over processes; save it, and load the "
+                "checkpoint in one process"
+            )
         else:
             return model
