@@ -19,7 +19,7 @@ import datasets
 from transformers import AutoModelForMaskedImageModeling, Trainer, TrainingArguments
 
 from acn_hf.arguments import DepthArguments, ImageDataArguments, ModelArguments, RecipeArguments, parse_arguments
-from acn_hf.data import DataError, image_processor
+from acn_hf.data import image_processor, require
 from acn_hf.masking import PatchMaskingCollator, mask_images_once
 from acn_hf.pixels import image_fields, num_patches, pixels
 from acn_hf.training import build_model, load_labelled, needed, run, run_script, start
@@ -69,8 +69,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def only_images(images: datasets.Dataset, data: DataArguments) -> datasets.Dataset:
     """Return the column of the images and nothing else."""
-    if data.image_column_name not in images.column_names:
-        raise DataError(f"the data must have a column {data.image_column_name!r}; got {', '.join(images.column_names)}")
+    require(images, data.image_column_name)
     return images.select_columns([data.image_column_name])
 
 

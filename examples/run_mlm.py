@@ -26,7 +26,16 @@ from tokenizers import BertWordPieceTokenizer
 from transformers import AutoModelForMaskedLM, BertTokenizerFast, Trainer, TrainingArguments
 
 from acn_hf.arguments import DepthArguments, ModelArguments, RecipeArguments, parse_arguments
-from acn_hf.data import DataError, check_vocabulary, load_data, load_tokenizer, longest_text, not_empty
+from acn_hf.data import (
+    DataError,
+    check_vocabulary,
+    file_format,
+    load_data,
+    load_tokenizer,
+    longest_text,
+    not_empty,
+    require_text,
+)
 from acn_hf.masking import MaskingCollator, mask_once, pack
 from acn_hf.training import build_model, run, run_script, start, vocabulary_fields
 
@@ -61,18 +70,52 @@ class DataArguments:
     shuffle_buffer: int = field(default=10_000, metadata={"help": "Blocks among which a stream is shuffled."})
 
 
-def read(data: DataArguments, files: list[str] | None, split: str) -> Any:
+def read(data: DataArguments, split: str) -> Any:
     """Return the texts of one split, or None if there is none."""
-    if files and not data.streaming:
-        parts = [load_data(name, split="train").select_columns([data.text_column_name]) for name in files]
-        return datasets.concatenate_datasets(parts)
-    if files:
-        return datasets.load_dataset("text", data_files=files, split="train", streaming=True)
-    if data.dataset_name is None:
+    files = data.train_file if split == "train" else data.validation_file
+    if not files and data.dataset_name is None:
         return None
-    if not data.streaming:
-        return load_data(data.dataset_name, name=data.dataset_config_name, split=split)
-    return datasets.load_dataset(data.dataset_name, data.dataset_config_name, split=split, streaming=True)
+    if data.streaming and split == "train":
+        return stream(data)
+    if files:
+        parts = [load_data(name, split="train") for name in files]
+    else:
+        parts = [load_data(str(data.dataset_name), name=data.dataset_config_name, split=split)]
+    for part in parts:
+        require_text(part, data.text_column_name)
+        if not any(map(str.strip, part[data.text_column_name][:])):
+            raise DataError(f"there must be text to read; column {data.text_column_name!r} is blank")
+    return datasets.concatenate_datasets([part.select_columns([data.text_column_name]) for part in parts])
+
+
+def read_both(data: DataArguments, training: TrainingArguments) -> tuple[Any, Any]:
+    """Return the texts to train on and those to evaluate on, as far as they are needed."""
+    holds_out = data.validation_sequences is not None
+    if holds_out and data.validation_file:
+        raise DataError(
+            "--validation_sequences are held out of the training texts; --validation_file must not be given"
+        )
+    train = read(data, "train") if training.do_train or holds_out else None
+    if train is None and (training.do_train or holds_out):
+        raise DataError("there must be texts to train on; give --train_file or --dataset_name")
+    validation = read(data, "validation") if training.do_eval and not holds_out else None
+    if validation is None and training.do_eval and not holds_out:
+        raise DataError("there must be held-out texts; give --validation_file or --validation_sequences")
+    return train, validation
+
+
+def stream(data: DataArguments) -> datasets.IterableDataset:
+    """Return the texts to train on as they are read."""
+    if data.train_file:
+        formats = {file_format(Path(name)) for name in data.train_file}
+        if len(formats) > 1 or None in formats:
+            raise DataError(f"files that are streamed must be of one known format; got {', '.join(data.train_file)}")
+        texts = datasets.load_dataset(formats.pop(), data_files=data.train_file, split="train", streaming=True)
+    else:
+        texts = datasets.load_dataset(data.dataset_name, data.dataset_config_name, split="train", streaming=True)
+    first = datasets.Dataset.from_list(list(texts.take(1)))
+    require_text(not_empty(first, "the stream"), data.text_column_name)
+    return texts
 
 
 def find_tokenizer(
@@ -81,6 +124,8 @@ def find_tokenizer(
     """Return the tokenizer of the checkpoint, the one that was named, or one trained on the texts."""
     source = checkpoint or model.tokenizer_name or model.model_name_or_path
     if source is None:
+        if texts is None:
+            raise DataError("there must be a tokenizer; give --model_name_or_path or --tokenizer_name")
         folder = Path(str(training.output_dir))
         if training.local_process_index == 0:
             train_tokenizer(texts, data).save_pretrained(folder)
@@ -99,10 +144,12 @@ def train_tokenizer(texts: Any, data: DataArguments, num_texts: int = 1_000_000)
 def split_blocks(train: Any, validation: Any, data: DataArguments) -> tuple[Any, Any]:
     """Return the blocks to train on and those to evaluate on."""
     number = data.validation_sequences
-    if number is None or train is None:
+    if number is None:
         return train, validation
-    if validation is not None:
-        raise DataError("--validation_sequences are held out where there is no validation data; there is some")
+    if data.validation_file:
+        raise DataError(
+            "--validation_sequences are held out of the training texts; --validation_file must not be given"
+        )
     if data.streaming:
         return train.skip(number), datasets.Dataset.from_list(list(train.take(number)))
     if not 0 < number < len(train):
@@ -116,10 +163,7 @@ def main(argv: list[str] | None = None) -> None:
     data, model_arguments, depth, _, training = parse_arguments(kinds, __doc__, argv, recipes=("ac-bert", "bert"))
     checkpoint = start(training)
     with training.main_process_first(desc="reading the texts"):
-        train = read(data, data.train_file, "train")
-        validation = read(data, data.validation_file, "validation") if not data.validation_sequences else None
-        if train is None and (training.do_train or data.validation_sequences):
-            raise DataError("there must be texts to train on; give --train_file or --dataset_name")
+        train, validation = read_both(data, training)
         tokenizer = find_tokenizer(model_arguments, data, training, train, checkpoint)
     model = build_model(
         AutoModelForMaskedLM,
@@ -140,8 +184,6 @@ def main(argv: list[str] | None = None) -> None:
         ]
         train, validation = split_blocks(*blocks, data)
         if training.do_eval:
-            if validation is None:
-                raise DataError("there must be held-out texts; give --validation_file or --validation_sequences")
             validation = mask_once(not_empty(validation, "the held-out text"), collate)
     if data.streaming and train is not None:
         train = train.shuffle(seed=training.seed, buffer_size=data.shuffle_buffer)

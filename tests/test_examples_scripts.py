@@ -157,6 +157,37 @@ def test_a_corpus_is_streamed_into_an_upstream_model(script, corpus, pretrained,
     assert json.loads((tmp_path / "out" / "eval_results.json").read_text())["eval_samples"] == 4
 
 
+@pytest.mark.parametrize("streaming", [(), ("--streaming",)], ids=["at_once", "streamed"])
+def test_what_is_wrong_with_a_corpus_is_named(script, corpus, tables, tmp_path, streaming):
+    def refused(message, *files):
+        options = ("--vocab_size", 120, "--output_dir", tmp_path / "out", *streaming)
+        with pytest.raises(DataError, match=message):
+            script("run_mlm", *QUICK, *options, *files)
+        assert not (tmp_path / "out").exists()
+
+    table = ("--train_file", tables / "train.csv", "--validation_sequences", 5, "--text_column_name")
+    refused("the data must have a column 'review'; got text, label, other, length", *table, "review")
+    refused("column 'length' must hold text; got 3.3 in row 0", *table, "length")
+    text = ("--train_file", corpus / "train.txt.gz")
+    refused("--validation_file must not be given", *text, "--validation_file", text[1], "--validation_sequences", 5)
+    refused("there must be held-out texts; give --validation_file", *text)
+
+
+def test_an_empty_corpus_is_named(script, tmp_path):
+    (tmp_path / "blank.txt").write_text("\n\n")
+    options = ("--vocab_size", 120, "--output_dir", tmp_path / "out", "--validation_sequences", 5)
+    with pytest.raises(DataError, match="there must be text to read; column 'text' is blank"):
+        script("run_mlm", *QUICK, "--train_file", tmp_path / "blank.txt", *options)
+
+
+def test_csv_is_streamed_by_its_column(script, tables, tmp_path):
+    options = ("--vocab_size", 120, "--output_dir", tmp_path / "out", "--config_overrides", TINY, "--streaming")
+    files = ("--train_file", tables / "train.csv", "--validation_file", tables / "validation.csv")
+    script("run_mlm", *QUICK, *files, *options, "--max_seq_length", 16)
+    assert "loved" in AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab()
+    assert DepthProfile.load(tmp_path / "out" / "depth_profile.json").num_examples >= 24
+
+
 def test_pretraining_goes_on_from_a_checkpoint(script, corpus, pretrained, tmp_path):
     files = ("--train_file", corpus / "train.txt.gz", "--validation_file", corpus / "validation.txt")
     start = ("--model_name_or_path", pretrained, "--num_hidden_layers", 1, "--max_seq_length", 16)

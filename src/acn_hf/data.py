@@ -221,7 +221,7 @@ def prepare(
 def _sequences(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
     names = [columns.text, *([columns.text_pair] if columns.text_pair else [])]
     labels = _labels(model.config, data, columns.label)
-    _require_text(data, *names)
+    require_text(data, *names)
     longest = longest_text(model.config, tokenizer, max_length, pair=len(names) > 1)
     rows = data.map(
         lambda batch: tokenizer(*(batch[name] for name in names), truncation=True, max_length=longest),
@@ -232,7 +232,7 @@ def _sequences(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Colu
 
 
 def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
-    _require(data, columns.text, columns.label)
+    require(data, columns.text, columns.label)
     longest, config = longest_text(model.config, tokenizer, max_length), model.config
     known = _label_names(data.features[columns.label])
 
@@ -257,21 +257,21 @@ def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns
 
 
 def _masked(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
-    _require_text(data, columns.text)
+    require_text(data, columns.text)
     rows = pack(tokenizer, data, columns.text, longest_text(model.config, tokenizer, max_length))
     collate = MaskingCollator(tokenizer)
     return mask_once(rows, collate), collate
 
 
 def _images(model: Any, processor: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
-    _require(data, columns.image)
+    require(data, columns.image)
     labels = _labels(model.config, data, columns.label)
     rows = pixels(model.config, processor, data.select_columns([columns.image]), columns.image, labels=labels)
     return rows, default_data_collator
 
 
 def _masked_images(model: Any, processor: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
-    _require(data, columns.image)
+    require(data, columns.image)
     rows = pixels(model.config, processor, data.select_columns([columns.image]), columns.image)
     collate = PatchMaskingCollator(num_patches(model.config))
     return mask_images_once(rows, collate), collate
@@ -286,14 +286,24 @@ _BUILDERS: dict[str, Callable[..., tuple[datasets.Dataset, Callable]]] = {
 }
 
 
-def _require(data: datasets.Dataset, *names: str) -> None:
+def require(data: datasets.Dataset, *names: str) -> None:
+    """Check that there are columns of these names.
+
+    Raises:
+        DataError: There is one missing.
+    """
     for name in names:
         if name not in data.column_names:
             raise DataError(f"the data must have a column {name!r}; got {', '.join(data.column_names)}")
 
 
-def _require_text(data: datasets.Dataset, *names: str) -> None:
-    _require(data, *names)
+def require_text(data: datasets.Dataset, *names: str) -> None:
+    """Check that there are columns of these names, and that they hold text.
+
+    Raises:
+        DataError: There is one missing, or it holds something else.
+    """
+    require(data, *names)
     for name in names:
         for row, value in enumerate(data[name][:]):
             if not isinstance(value, str):
@@ -313,7 +323,7 @@ def longest_text(config: Any, tokenizer: Any, max_length: int | None, pair: bool
 
 
 def _labels(config: Any, data: datasets.Dataset, column: str) -> list:
-    _require(data, column)
+    require(data, column)
     known = _label_names(data.features[column])
     labels = []
     for row, value in enumerate(data[column][:]):
@@ -330,7 +340,7 @@ def find_classes(data: datasets.Dataset, column: str) -> list[str]:
     Raises:
         DataError: There is no such column, or a label is missing.
     """
-    _require(data, column)
+    require(data, column)
     names = _label_names(data.features[column])
     if names is not None:
         return names

@@ -29,7 +29,7 @@ def pack(tokenizer: Any, data: Any, column: str, length: int) -> Any:
         blocks = [ids[start : start + width] for start in range(0, len(ids), width)]
         return {"input_ids": [[tokenizer.cls_token_id, *block, tokenizer.sep_token_id] for block in blocks]}
 
-    return data.map(encode, batched=True, batch_size=1000, remove_columns=data.column_names)
+    return data.select_columns([column]).map(encode, batched=True, batch_size=1000, remove_columns=[column])
 
 
 class MaskingCollator:
