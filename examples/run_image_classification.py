@@ -43,7 +43,6 @@ def main(argv: list[str] | None = None) -> None:
         default_type="acn_vit",
         from_data=from_data(first, columns, model_arguments),
         checkpoint=checkpoint,
-        sheds_layers=depth.shed_tolerance is not None,
     )
     processor = image_processor(
         checkpoint or model_arguments.image_processor_name or model_arguments.model_name_or_path, model.config

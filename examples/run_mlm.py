@@ -171,7 +171,6 @@ def main(argv: list[str] | None = None) -> None:
         default_type="acn_bert",
         from_data=vocabulary_fields(tokenizer, model_arguments),
         checkpoint=checkpoint,
-        sheds_layers=depth.shed_tolerance is not None,
     )
     check_vocabulary(tokenizer, model.config, model_arguments.tokenizer_name or "the data")
     length = longest_text(model.config, tokenizer, data.max_seq_length)

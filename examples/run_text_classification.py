@@ -60,7 +60,6 @@ def main(argv: list[str] | None = None) -> None:
         default_type="acn_bert",
         from_data={**labels, **vocabulary_fields(tokenizer, model_arguments)},
         checkpoint=checkpoint,
-        sheds_layers=depth.shed_tolerance is not None,
     )
     check_vocabulary(tokenizer, model.config, source)
     pair = columns.text_pair is not None

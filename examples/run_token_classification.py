@@ -58,7 +58,6 @@ def main(argv: list[str] | None = None) -> None:
         default_type="acn_bert",
         from_data={**label_fields(classes), **vocabulary_fields(tokenizer, model_arguments)},
         checkpoint=checkpoint,
-        sheds_layers=depth.shed_tolerance is not None,
     )
     check_vocabulary(tokenizer, model.config, source)
     tokenizer.model_max_length = longest_text(model.config, tokenizer, data.max_seq_length)

@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     Trainer,
+    TrainerState,
     TrainingArguments,
     ViTConfig,
     ViTForImageClassification,
@@ -263,13 +264,12 @@ def test_there_must_be_a_checkpoint_to_resume_from(tmp_path):
         last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="nowhere"))
 
 
-def resume(checkpoint, sheds_layers=False, **options):
+def resume(checkpoint, **options):
     return build_model(
         AutoModelForImageClassification,
         ModelArguments(**options),
         default_type="acn_vit",
         checkpoint=str(checkpoint),
-        sheds_layers=sheds_layers,
     )
 
 
@@ -297,9 +297,13 @@ def test_a_resumed_run_with_flags_for_another_model_is_refused(saved, files, opt
 
 
 def test_a_run_that_shed_layers_resumes_with_the_flags_it_began_with(saved):
-    assert resume(saved, sheds_layers=True, num_hidden_layers=6).config.num_hidden_layers == 4
-    with pytest.raises(ValueError, match=r"must have the num_hidden_layers of its checkpoint .*, 4; got 3"):
-        resume(saved, sheds_layers=True, num_hidden_layers=3)
+    entries = [{"eval_shedding_depth": depth} for depth in (6, 6, 4)]
+    TrainerState(log_history=entries).save_to_json(str(saved / "trainer_state.json"))
+    assert resume(saved, num_hidden_layers=6).config.num_hidden_layers == 4
+    assert resume(saved, num_hidden_layers=4).config.num_hidden_layers == 4
+    for depth in (3, 5, 7):
+        with pytest.raises(ValueError, match=rf"the num_hidden_layers of its checkpoint .*, 4; got {depth}"):
+            resume(saved, num_hidden_layers=depth)
 
 
 # --- the run
@@ -349,7 +353,7 @@ def test_depth_arguments_act_while_training(tmp_path):
     assert trainer.model.config.num_hidden_layers == 1  # everything is within 1.0, and one layer is the margin
     assert DepthProfile.load(tmp_path / "depth_profile.json").depths == (0, 1)
     last = last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="True"))
-    assert resume(last, sheds_layers=True, num_hidden_layers=3).config.num_hidden_layers == 1
+    assert resume(last, num_hidden_layers=3).config.num_hidden_layers == 1
 
 
 def test_depth_arguments_need_an_acn(tmp_path):

@@ -11,7 +11,8 @@ import datasets
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, PreTrainedModel, Trainer, TrainingArguments, set_seed
+from transformers import AutoConfig, PreTrainedModel, Trainer, TrainerState, TrainingArguments, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from .arguments import DataArguments, DepthArguments, ModelArguments
@@ -19,10 +20,10 @@ from .callbacks import PROFILE_NAME, DepthProfileCallback, IntermediateSupervisi
 from .data import DataError, load_data, load_splits, not_empty
 from .metrics import IGNORED_LABEL, resolve_metric
 from .modeling.configuration_acn import AcnConfig
-from .shedding import LayerSheddingCallback
+from .shedding import DEPTH, LayerSheddingCallback
 from .together import measure_together
 
-RUN_FILES = ("config.json", "trainer_state.json", "checkpoint-*")
+RUN_FILES = ("config.json", TRAINER_STATE_NAME, "checkpoint-*")
 """What shows that a folder holds a run."""
 
 
@@ -74,7 +75,6 @@ def build_model(
     default_type: str,
     from_data: dict[str, Any] | None = None,
     checkpoint: str | None = None,
-    sheds_layers: bool = False,
 ) -> PreTrainedModel:
     """Build a new model, load a checkpoint, or load the one that a run is resumed from.
 
@@ -83,9 +83,8 @@ def build_model(
         arguments (`ModelArguments`): What was asked for.
         default_type (`str`): The `model_type` of a new model if none was asked for.
         from_data (`dict`, *optional*): Fields of the config that follow from the data, for example `id2label`.
-        checkpoint (`str`, *optional*): Where a run is resumed from; its config counts.
-        sheds_layers (`bool`, *optional*, defaults to `False`): Whether layers leave in this run, so that a checkpoint
-            may be shorter than what was asked for.
+        checkpoint (`str`, *optional*): Where a run is resumed from; its config counts, also where layers have left
+            since the run began.
 
     Raises:
         OSError: There is no such checkpoint or config.
@@ -93,7 +92,7 @@ def build_model(
     """
     if checkpoint is not None:
         stored = AutoConfig.from_pretrained(checkpoint)
-        _check_same(stored, arguments, checkpoint, sheds_layers)
+        _check_same(stored, arguments, checkpoint)
         return auto_class.from_pretrained(checkpoint)
     source = arguments.model_name_or_path
     if source is None:
@@ -180,20 +179,28 @@ def _check_prefix(stored: Any, arguments: ModelArguments) -> None:
         )
 
 
-def _check_same(stored: Any, arguments: ModelArguments, checkpoint: str, sheds_layers: bool) -> None:
+def _check_same(stored: Any, arguments: ModelArguments, checkpoint: str) -> None:
     """Refuse to resume a run with flags that describe another model than its checkpoint."""
     if arguments.model_type not in (None, stored.model_type):
         raise ValueError(f"{checkpoint} is of model_type {stored.model_type} and cannot become {arguments.model_type}")
     before, after = stored.to_dict(), _changed(stored, arguments, {}).to_dict()
     if arguments.model_name_or_path is not None and arguments.num_hidden_layers is None:
-        begun = AutoConfig.from_pretrained(arguments.model_name_or_path, **arguments.hub_options())
-        after["num_hidden_layers"] = begun.num_hidden_layers
+        source = AutoConfig.from_pretrained(arguments.model_name_or_path, **arguments.hub_options())
+        after["num_hidden_layers"] = source.num_hidden_layers
+    if after["num_hidden_layers"] == _depth_at_start(checkpoint):
+        after["num_hidden_layers"] = before["num_hidden_layers"]
     for name, value in after.items():
-        shed = name == "num_hidden_layers" and sheds_layers and value > before[name]
-        if before.get(name) != value and not shed:
+        if before.get(name) != value:
             raise ValueError(
                 f"the resumed run must have the {name} of its checkpoint {checkpoint}, {before.get(name)}; got {value}"
             )
+
+
+def _depth_at_start(checkpoint: str) -> int | None:
+    """Return the depth with which the run began that wrote a checkpoint, if its layers may leave."""
+    state = Path(checkpoint) / TRAINER_STATE_NAME
+    history = TrainerState.load_from_json(str(state)).log_history if state.exists() else []
+    return next((entry[f"eval_{DEPTH}"] for entry in history if f"eval_{DEPTH}" in entry), None)
 
 
 def load_labelled(arguments: DataArguments) -> dict[str, datasets.Dataset]:
