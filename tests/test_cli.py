@@ -12,7 +12,7 @@ from transformers import AutoModelForImageClassification, BertTokenizerFast, ViT
 from typer.testing import CliRunner
 
 import acn_hf
-from acn_hf import DepthProfile, cli
+from acn_hf import CardFacts, DepthProfile, cli
 from acn_hf.demo import digits
 from tests.families import NUM_LAYERS, by_name
 
@@ -75,7 +75,10 @@ def test_compress_writes_an_ordinary_checkpoint(run, checkpoint, pictures, tmp_p
         assert word in result.output
     files = {path.name for path in out.iterdir()}
     assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= files
-    assert {"depth_profile.json", "depth_profile.png"} <= files
+    assert {"depth_profile.json", "depth_profile.png", "compression.json", "README.md"} <= files
+    facts = CardFacts.load(out / "model_card.json")
+    assert (facts.name, facts.dataset, facts.dataset_id, facts.base_model) == ("short", "images", None, None)
+    assert str(tmp_path) not in (out / "README.md").read_text()
     assert not [name for name in files if name.startswith(".")]
     assert AutoModelForImageClassification.from_pretrained(out).config.num_hidden_layers == 0
     assert DepthProfile.load(out / "depth_profile.json").depths == tuple(range(NUM_LAYERS + 1))
@@ -246,6 +249,9 @@ def test_demo_is_the_main_job(run, tmp_path):
     assert summary["num_parameters"]["after"] == short.num_parameters() <= summary["num_parameters"]["before"]
     tested = summary["test_accuracy"]
     assert tested["reloaded"] == tested["compressed"]
+    facts = CardFacts.load(out / "compressed" / "model_card.json")
+    assert facts.results == {"accuracy": tested["compressed"]}
+    assert facts.training["num_train_epochs"] == 1
     test = digits()["test"]
     with torch.no_grad():
         right = short(pixel_values=test["pixel_values"][:]).logits.argmax(-1) == test["labels"][:]

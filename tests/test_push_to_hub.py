@@ -8,7 +8,6 @@ import torch
 from huggingface_hub import HfApi, ModelCard, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from transformers import (
-    AutoImageProcessor,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     Trainer,
@@ -93,7 +92,7 @@ def test_a_result_is_one_commit_and_loads_by_its_name(hub, build, result):
     assert hub.repos[REPO].branches["main"] == info.oid
     model = load()
     assert torch.equal(logits(model, IMAGES), depth_logits(build(IMAGES), **IMAGES.inputs())[result.depth])
-    assert AutoImageProcessor.from_pretrained(REPO).size == {"height": 8, "width": 8}
+    assert ViTImageProcessorPil.from_pretrained(REPO).size == {"height": 8, "width": 8}
 
 
 def test_card_picture_and_evidence_are_served(hub, result):
@@ -110,8 +109,9 @@ def test_card_picture_and_evidence_are_served(hub, result):
 
 
 def test_a_card_on_the_hub_is_kept(hub, result):
-    HfApi().create_repo(REPO, token=OWNER_TOKEN)
-    ModelCard("---\ntags:\n- mine\n---\n# By hand\n\nMy words.\n").push_to_hub(REPO, token=OWNER_TOKEN)
+    api, card = HfApi(token=OWNER_TOKEN), b"---\ntags:\n- mine\n---\n# By hand\n\nMy words.\n"
+    api.create_repo(REPO)
+    api.upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id=REPO)
     for _ in range(2):
         result.push_to_hub(REPO, token=OWNER_TOKEN)
     card = ModelCard.load(REPO)

@@ -18,12 +18,11 @@ from rich.table import Table
 from torch.utils.data import DataLoader
 
 from ._version import __version__
-from .compress import CompressionResult, compress
+from .compress import compress
 from .data import Columns, is_regression, load_data, load_processor, prepare
 from .demo import run_demo
 from .loading import load_model
 from .metrics import METRICS
-from .modeling.checkpoint import written_beside
 from .plots import plot_depth_profile
 from .profile import measure_depth_profile
 
@@ -157,7 +156,7 @@ def compress_command(
     device: Device = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that is not empty.")] = False,
 ) -> None:
-    """Find the smallest depth that does the task, and write the model cut there as an ordinary checkpoint."""
+    """Find the smallest depth that does the task, and write the model cut there: a checkpoint with its model card."""
     _check_options(metric, confidence)
     if out.exists() and not out.is_dir():
         raise typer.BadParameter(f"the target must be a folder; {out} is a file")
@@ -174,7 +173,7 @@ def compress_command(
         relative=relative,
         confidence=confidence,
     )
-    _write(result, processor, out)
+    result.save_pretrained(out, processor=processor, **_origin(model, data, split))
     console.print(str(result.profile))
     console.print(str(result))
     console.print(f"wrote {out}")
@@ -256,14 +255,15 @@ def _usual_metric(network: Any) -> str:
     return "mse" if is_regression(network.config) else "accuracy"
 
 
-def _write(result: CompressionResult, processor: Any, out: Path) -> None:
-    """Write the short checkpoint with all that belongs to it, or nothing."""
-    figure = plot_depth_profile(result.profile, depth=result.depth).figure
-    with written_beside(out) as folder:
-        result.model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-        result.profile.save(folder / "depth_profile.json")
-        figure.savefig(folder / "depth_profile.png")
+def _origin(model: str, data: str, split: str | None) -> dict[str, Any]:
+    """Return what a card says of where model and data come from: names, and ids on the Hub, but no folders."""
+    is_local = Path(data).exists()
+    return {
+        "base_model": None if Path(model).exists() else model,
+        "dataset": Path(data).name if is_local else data,
+        "dataset_id": None if is_local else data,
+        "split": split,
+    }
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ class CardFacts(Record):
         split (`str`, *optional*): What the profile was measured on, for example `"validation"`.
         results (`dict` of `float`, *optional*): Metrics of this model on data that no choice was made on.
         results_split (`str`, *optional*): What these were measured on, for example `"test"`.
-        base_model (`str`, *optional*): Id of the model that training started from.
+        base_model (`str`, *optional*): Id on the Hub of the model that this one was made from.
         license (`str`, *optional*): As the Hub spells it, for example `"apache-2.0"`.
         language (`str`, *optional*): Code of the language of the texts, for example `"en"`.
 
