@@ -15,7 +15,7 @@ not in every epoch; and at the end every depth of the model is measured on the v
 A folder of images has a folder for each class, below folders train, validation and test if it is divided. The residual
 network beside an AC-ViT: --model_type vit, or --recipe vit.
 
-Cost: the first command takes 4 minutes on one CPU core.
+Cost: the first command takes 3 minutes on one CPU core.
 """
 
 import datasets

@@ -318,6 +318,7 @@ def test_patches_that_do_not_fit_the_images_are_named(script, idx_folder, tmp_pa
             script(name, *QUICK, *data, "--config_overrides", f"patch_size=3,{TINY}")
 
 
+@pytest.mark.slow
 def test_two_processes_train_together(corpus, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", EXAMPLES / "run_mlm.py"]
     options = ("--train_file", corpus / "train.txt.gz", "--validation_sequences", 5, "--vocab_size", 120)
