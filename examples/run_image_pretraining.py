@@ -20,7 +20,7 @@ from transformers import AutoModelForMaskedImageModeling, Trainer, TrainingArgum
 
 from acn_hf.arguments import DepthArguments, ImageDataArguments, ModelArguments, RecipeArguments, parse_arguments
 from acn_hf.data import image_processor, require
-from acn_hf.masking import PatchMaskingCollator, mask_images_once
+from acn_hf.masking import EpochOfMasks, PatchMaskingCollator, mask_images_once
 from acn_hf.pixels import image_fields, num_patches, pixels
 from acn_hf.training import build_model, load_labelled, needed, run, run_script, start
 
@@ -61,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         train_dataset=rows.get("train"),
         eval_dataset=rows.get("validation"),
         data_collator=collate,
+        callbacks=[EpochOfMasks(collate)],
         processing_class=processor,
     )
     run(trainer, depth, metric="loss", checkpoint=checkpoint)

@@ -36,7 +36,7 @@ from acn_hf.data import (
     not_empty,
     require_text,
 )
-from acn_hf.masking import MaskingCollator, mask_once, pack
+from acn_hf.masking import EpochOfMasks, MaskingCollator, mask_once, pack
 from acn_hf.training import build_model, run, run_script, start, vocabulary_fields
 
 
@@ -192,6 +192,7 @@ def main(argv: list[str] | None = None) -> None:
         train_dataset=train,
         eval_dataset=validation,
         data_collator=collate,
+        callbacks=[EpochOfMasks(collate)],
         processing_class=tokenizer,
     )
     run(trainer, depth, metric="loss", checkpoint=checkpoint)

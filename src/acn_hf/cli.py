@@ -250,7 +250,7 @@ def _load(
 
 
 def _usual_metric(network: Any) -> str:
-    if type(network).__name__.endswith("ForMaskedLM"):
+    if type(network).__name__.endswith(("ForMaskedLM", "ForMaskedImageModeling")):
         return "loss"
     return "mse" if is_regression(network.config) else "accuracy"
 

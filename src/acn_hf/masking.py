@@ -1,13 +1,23 @@
 """What masked language models and masked image models train on: blocks of tokens, and what is hidden of each input."""
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
 import datasets
 import numpy as np
 import torch
-from transformers import DataCollatorForLanguageModeling, DataCollatorForTokenClassification, default_data_collator
+from transformers import (
+    DataCollatorForLanguageModeling,
+    DataCollatorForTokenClassification,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    default_data_collator,
+)
 
 
 def pack(tokenizer: Any, data: Any, column: str, length: int) -> Any:
@@ -32,8 +42,38 @@ def pack(tokenizer: Any, data: Any, column: str, length: int) -> Any:
     return data.select_columns([column]).map(encode, batched=True, batch_size=1000, remove_columns=[column])
 
 
+class EpochOfMasks(TrainerCallback):
+    """Tells a collator the epoch, so that the same batch is masked otherwise in each.
+
+    Args:
+        collate (`MaskingCollator` or `PatchMaskingCollator`): That of the Trainer.
+    """
+
+    def __init__(self, collate: Any) -> None:
+        self.collate = collate
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.collate.epoch = int((state.epoch or 0.0) + 1e-6)  # the end of an epoch may be a rounding error short
+
+
+@contextmanager
+def _random_numbers_of(content: bytes, epoch: int) -> Iterator[None]:
+    """Draw random numbers that depend on a batch and the epoch alone, and leave those of the training as they were.
+
+    A batch is made before the step that uses it, and before the checkpoint that may lie between: with the random
+    numbers of the training, a resumed run would mask its first batches otherwise.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(zlib.crc32(content, epoch))
+        yield
+
+
 class MaskingCollator:
     """Makes a batch of blocks of tokens: masks those that come without labels, and only pads those that have them.
+
+    What is masked depends on the batch and on `epoch`, which [`EpochOfMasks`] sets, and on nothing else.
 
     Args:
         tokenizer: Pads and knows the mask.
@@ -43,9 +83,14 @@ class MaskingCollator:
     def __init__(self, tokenizer: Any, mlm_probability: float = 0.15) -> None:
         self.mask = DataCollatorForLanguageModeling(tokenizer, mlm_probability=mlm_probability)
         self.pad = DataCollatorForTokenClassification(tokenizer)
+        self.epoch = 0
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        return self.pad(rows) if "labels" in rows[0] else self.mask(rows)
+        if "labels" in rows[0]:
+            return self.pad(rows)
+        content = np.concatenate([np.asarray(row["input_ids"], dtype=np.int64) for row in rows]).tobytes()
+        with _random_numbers_of(content, self.epoch):
+            return self.mask(rows)
 
 
 def mask_once(rows: datasets.Dataset, collate: MaskingCollator) -> datasets.Dataset:
@@ -62,6 +107,8 @@ def mask_once(rows: datasets.Dataset, collate: MaskingCollator) -> datasets.Data
 class PatchMaskingCollator:
     """Makes a batch of images: draws the patches to hide for those that come without, and keeps those that have them.
 
+    What is hidden depends on the batch and on `epoch`, which [`EpochOfMasks`] sets, and on nothing else.
+
     Args:
         num_patches (`int`): Of an image.
         mask_ratio (`float`, *optional*, defaults to 0.5): Share of the patches that are hidden.
@@ -72,6 +119,7 @@ class PatchMaskingCollator:
 
     def __init__(self, num_patches: int, mask_ratio: float = 0.5) -> None:
         self.num_patches = num_patches
+        self.epoch = 0
         self.num_masked = round(num_patches * mask_ratio)
         if not 0 < self.num_masked < num_patches:
             raise ValueError(f"mask_ratio must hide some of the {num_patches} patches and not all; got {mask_ratio}")
@@ -79,7 +127,8 @@ class PatchMaskingCollator:
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         batch = default_data_collator(rows)
         if "bool_masked_pos" not in batch:
-            batch["bool_masked_pos"] = self.draw(len(rows))
+            with _random_numbers_of(batch["pixel_values"].numpy().tobytes(), self.epoch):
+                batch["bool_masked_pos"] = self.draw(len(rows))
         batch["bool_masked_pos"] = batch["bool_masked_pos"].bool()
         return batch
 

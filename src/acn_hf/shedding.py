@@ -93,8 +93,8 @@ class LayerSheddingCallback(MeasuringCallback):
             )
         if args.world_size > 1 and self.trainer is None:
             raise ValueError(
-                "with several processes a LayerSheddingCallback must be attached, attach(trainer), so that the gradients "
-                f"of layers that left are not waited for; there are {args.world_size} processes"
+                "with several processes a LayerSheddingCallback must be attached, attach(trainer), so that nobody "
+                f"waits for gradients of layers that left; there are {args.world_size} processes"
             )
         if not _depths(state):
             self.log({f"eval_{DEPTH}": len(encoder_layers(unwrap(kwargs["model"])))}, state)
