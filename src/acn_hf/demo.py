@@ -157,7 +157,7 @@ def save_demo(result: CompressionResult, folder: Path, **facts: Any) -> None:
             "Classifies 8x8 images of handwritten digits: the demo of acn-hf, `acn-hf demo`. Trained on 60% of the "
             "1,797 digits of scikit-learn; the depth was chosen on 20%, and the other 20% are for the test."
         ),
-        dataset="Optical Recognition of Handwritten Digits (scikit-learn)",
+        dataset="scikit-learn digits",
         split="validation",
         results_split="test",
         **facts,
