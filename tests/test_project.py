@@ -18,7 +18,7 @@ import acn_hf
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "acn_hf"
 LAYERS = ["modeling", "auto", "records", "evaluating", "unwrapping", "adapters", "metrics", "profile", "together"]
-LAYERS += ["cost", "plots", "cards", "compress", "supervision", "measuring", "shedding", "callbacks", "loading"]
+LAYERS += ["cost", "plots", "runs", "cards", "compress", "supervision", "measuring", "shedding", "callbacks", "loading"]
 LAYERS += ["idx", "masking", "pixels", "data", "arguments", "training", "demo", "cli", "__main__"]
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(PACKAGE)], "acn_hf.") if name != "acn_hf.__main__")
 PUBLIC = [getattr(acn_hf, name) for name in acn_hf.__all__ if name != "__version__"]
