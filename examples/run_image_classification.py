@@ -19,9 +19,10 @@ Cost: the first command takes 3 minutes on one CPU core.
 """
 
 import datasets
-from transformers import AutoModelForImageClassification, Trainer, TrainingArguments
+from transformers import AutoModelForImageClassification, TrainingArguments
 
 from acn_hf.arguments import DepthArguments, ImageDataArguments, ModelArguments, RecipeArguments, parse_arguments
+from acn_hf.cards import CardTrainer
 from acn_hf.data import Columns, find_classes, image_processor, prepare
 from acn_hf.pixels import image_fields
 from acn_hf.training import build_model, label_fields, load_labelled, metric_functions, needed, run, run_script, start
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     with training.main_process_first(desc="decoding the images"):
         rows = {split: prepare(model, processor, part, columns) for split, part in splits.items()}
     training.remove_unused_columns = False  # images that do not fit into memory are read by a transform
-    trainer = Trainer(
+    trainer = CardTrainer(
         model=model,
         args=training,
         train_dataset=rows["train"][0] if "train" in rows else None,
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
         processing_class=processor,
         **metric_functions(depth.depth_metric or METRIC),
     )
-    run(trainer, depth, metric=METRIC, checkpoint=checkpoint, test=rows.get("test", [None])[0])
+    run(trainer, depth, metric=METRIC, checkpoint=checkpoint, test=rows.get("test", [None])[0], data=data)
 
 
 def from_data(images: datasets.Dataset, columns: Columns, model: ModelArguments) -> dict:

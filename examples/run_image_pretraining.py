@@ -16,9 +16,10 @@ Cost: the first command takes 4 minutes on one CPU core.
 from dataclasses import dataclass, field
 
 import datasets
-from transformers import AutoModelForMaskedImageModeling, Trainer, TrainingArguments
+from transformers import AutoModelForMaskedImageModeling, TrainingArguments
 
 from acn_hf.arguments import DepthArguments, ImageDataArguments, ModelArguments, RecipeArguments, parse_arguments
+from acn_hf.cards import CardTrainer
 from acn_hf.data import image_processor, require
 from acn_hf.masking import EpochOfMasks, PatchMaskingCollator, mask_images_once
 from acn_hf.pixels import image_fields, num_patches, pixels
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     training.remove_unused_columns = False  # images that do not fit into memory are read by a transform
     training.label_names = ["bool_masked_pos"]  # with what stands for labels, the Trainer evaluates the loss
     training.prediction_loss_only = True
-    trainer = Trainer(
+    trainer = CardTrainer(
         model=model,
         args=training,
         train_dataset=rows.get("train"),
@@ -64,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
         callbacks=[EpochOfMasks(collate)],
         processing_class=processor,
     )
-    run(trainer, depth, metric="loss", checkpoint=checkpoint)
+    run(trainer, depth, metric="loss", checkpoint=checkpoint, data=data)
 
 
 def only_images(images: datasets.Dataset, data: DataArguments) -> datasets.Dataset:

@@ -23,9 +23,10 @@ from typing import Any
 import datasets
 import numpy as np
 from tokenizers import BertWordPieceTokenizer
-from transformers import AutoModelForMaskedLM, BertTokenizerFast, Trainer, TrainingArguments
+from transformers import AutoModelForMaskedLM, BertTokenizerFast, TrainingArguments
 
 from acn_hf.arguments import DepthArguments, ModelArguments, RecipeArguments, parse_arguments
+from acn_hf.cards import CardTrainer
 from acn_hf.data import (
     DataError,
     check_vocabulary,
@@ -186,7 +187,7 @@ def main(argv: list[str] | None = None) -> None:
             validation = mask_once(not_empty(validation, "the held-out text"), collate)
     if data.streaming and train is not None:
         train = train.shuffle(seed=training.seed, buffer_size=data.shuffle_buffer)
-    trainer = Trainer(
+    trainer = CardTrainer(
         model=model,
         args=training,
         train_dataset=train,
@@ -195,7 +196,7 @@ def main(argv: list[str] | None = None) -> None:
         callbacks=[EpochOfMasks(collate)],
         processing_class=tokenizer,
     )
-    run(trainer, depth, metric="loss", checkpoint=checkpoint)
+    run(trainer, depth, metric="loss", checkpoint=checkpoint, data=data)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ Cost: an epoch of 6,500 sentences takes 80 seconds for 8 layers of width 128 on 
 
 from dataclasses import dataclass, field
 
-from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
+from transformers import AutoModelForSequenceClassification, TrainingArguments
 
 from acn_hf.arguments import DepthArguments, ModelArguments, TextDataArguments, parse_arguments
+from acn_hf.cards import CardTrainer
 from acn_hf.data import Columns, check_vocabulary, find_classes, load_tokenizer, longest_text, prepare
 from acn_hf.training import (
     build_model,
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer.model_max_length = longest_text(model.config, tokenizer, data.max_seq_length, pair)
     with training.main_process_first(desc="tokenising"):
         rows = {split: prepare(model, tokenizer, part, columns) for split, part in splits.items()}
-    trainer = Trainer(
+    trainer = CardTrainer(
         model=model,
         args=training,
         train_dataset=rows["train"][0] if "train" in rows else None,
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         processing_class=tokenizer,
         **metric_functions(depth.depth_metric or metric),
     )
-    run(trainer, depth, metric=metric, checkpoint=checkpoint, test=rows.get("test", [None])[0])
+    run(trainer, depth, metric=metric, checkpoint=checkpoint, test=rows.get("test", [None])[0], data=data)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ Cost: an epoch of 10,000 sentences takes 2 minutes for 8 layers of width 128 on 
 
 from dataclasses import dataclass, field
 
-from transformers import AutoModelForTokenClassification, Trainer, TrainingArguments
+from transformers import AutoModelForTokenClassification, TrainingArguments
 
 from acn_hf.arguments import DepthArguments, ModelArguments, TextDataArguments, parse_arguments
+from acn_hf.cards import CardTrainer
 from acn_hf.data import Columns, check_vocabulary, find_classes, load_tokenizer, longest_text, prepare
 from acn_hf.training import (
     build_model,
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer.model_max_length = longest_text(model.config, tokenizer, data.max_seq_length)
     with training.main_process_first(desc="tokenising"):
         rows = {split: prepare(model, tokenizer, part, columns) for split, part in splits.items()}
-    trainer = Trainer(
+    trainer = CardTrainer(
         model=model,
         args=training,
         train_dataset=rows["train"][0] if "train" in rows else None,
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         processing_class=tokenizer,
         **metric_functions(depth.depth_metric or METRIC),
     )
-    run(trainer, depth, metric=METRIC, checkpoint=checkpoint, test=rows.get("test", [None])[0])
+    run(trainer, depth, metric=METRIC, checkpoint=checkpoint, test=rows.get("test", [None])[0], data=data)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from PIL import Image
 from sklearn.datasets import load_digits
 from transformers import (
@@ -26,6 +27,7 @@ from transformers import (
 from acn_hf import DepthProfile, measure_depth_profile
 from acn_hf.data import Columns, DataError, load_data, load_processor, prepare
 from acn_hf.loading import load_model
+from tests.hub_server import OWNER_TOKEN
 from tests.test_idx import write_split
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -249,6 +251,21 @@ def test_images_are_pretrained_and_then_classified(script, idx_folder, tmp_path)
     after = AutoModelForImageClassification.from_pretrained(tmp_path / "two")
     assert after.config.num_labels == 10
     assert torch.equal(before.vit.embeddings.cls_token, after.vit.embeddings.cls_token)
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # by huggingface_hub's own call to httpx
+def test_what_was_trained_is_pushed_with_its_card(script, idx_folder, tmp_path, hub):
+    data = ("--dataset_name", idx_folder, "--num_held_out", 20, "--max_train_samples", 80)
+    push = ("--push_to_hub", "True", "--hub_model_id", "someone/trained", "--hub_token", OWNER_TOKEN)
+    overrides = ("--config_overrides", f"patch_size=4,{TINY}", "--output_dir", tmp_path / "out")
+    script("run_image_classification", *QUICK, *data, *overrides, *push)
+    _, profile = results(tmp_path / "out")
+    assert AutoModelForImageClassification.from_pretrained("someone/trained").config.num_hidden_layers == 2
+    card = ModelCard.load("someone/trained")
+    assert {"acn", "auto-compressing-network"} <= set(card.data.tags)
+    assert f"| 2 | {profile.values[-1]:.4f} |" in card.content.replace("**", "")
+    assert idx_folder.name in card.content
+    assert "## Training procedure" in card.content  # what Trainer writes by itself is there too
 
 
 @pytest.mark.parametrize("limit", [2**31, 1], ids=["decoded_once", "decoded_when_asked_for"])

@@ -17,9 +17,11 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from .arguments import DataArguments, DepthArguments, ModelArguments
 from .callbacks import PROFILE_NAME, DepthProfileCallback, IntermediateSupervisionCallback
+from .cards import CardTrainer, write_model_card
 from .data import DataError, load_data, load_splits, not_empty
 from .metrics import IGNORED_LABEL, resolve_metric
 from .modeling.configuration_acn import AcnConfig
+from .profile import DepthProfile
 from .shedding import DEPTH, LayerSheddingCallback
 from .together import measure_together
 
@@ -334,16 +336,25 @@ def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str
 
 
 def run(
-    trainer: Trainer, depth: DepthArguments, *, metric: str, checkpoint: str | None = None, test: Any = None
+    trainer: CardTrainer,
+    depth: DepthArguments,
+    *,
+    metric: str,
+    checkpoint: str | None = None,
+    test: Any = None,
+    data: Any = None,
 ) -> None:
-    """Train, evaluate, and write all there is to know about it into the output folder.
+    """Train, evaluate, and write all there is to know about it into the output folder, the model card included.
+
+    With `push_to_hub` the folder is then uploaded.
 
     Args:
-        trainer (`Trainer`): With a train set, an eval set, or both, and the tokenizer or image processor.
+        trainer (`CardTrainer`): With a train set, an eval set, or both, and the tokenizer or image processor.
         depth (`DepthArguments`): What is done with depth.
         metric (`str`): Metric of the task, for the depths if no other was asked for.
         checkpoint (`str`, *optional*): Where to resume from.
         test (*optional*): Data that neither training nor a choice has seen; their metrics come last.
+        data (*optional*): Arguments that say which data were read, for the card.
     """
     if trainer.args.do_train:
         add_depth_callbacks(trainer, depth, metric)
@@ -359,6 +370,19 @@ def run(
         _profile(trainer, depth.depth_metric or metric)
     if trainer.args.do_predict and test is not None:
         _report(trainer, "test", trainer.evaluate(test, metric_key_prefix="test"), test)
+    if trainer.args.do_train:
+        _write_card(trainer, data)
+        if trainer.args.push_to_hub:
+            trainer.push_to_hub()
+
+
+def _write_card(trainer: CardTrainer, data: Any) -> None:
+    model, folder = trainer.accelerator.unwrap_model(trainer.model), Path(str(trainer.args.output_dir))
+    if isinstance(model.config, AcnConfig) and trainer.is_world_process_zero():
+        profile = DepthProfile.load(folder / PROFILE_NAME) if trainer.args.do_eval else None
+        split = None if profile is None else "validation"
+        facts: dict[str, Any] = {"name": folder.resolve().name, "dataset": _name(data), "split": split}
+        write_model_card(folder, model, profile=profile, training=trainer.args, **facts)
 
 
 def _report(trainer: Trainer, split: str, metrics: dict[str, Any], data: Any) -> None:
@@ -385,6 +409,15 @@ def _profile(trainer: Trainer, metric: str) -> None:
     if trainer.is_world_process_zero():
         profile.save(Path(str(arguments.output_dir)) / PROFILE_NAME)
         print(profile)
+
+
+def _name(data: Any) -> str | None:
+    """Return what the data are called: the last part of a path, or a name on the Hub as it is."""
+    source = getattr(data, "dataset_name", None)
+    if source is not None:
+        return Path(source).resolve().name if Path(source).exists() else source
+    files = getattr(data, "train_file", None) or []
+    return ", ".join(Path(name).name for name in ([files] if isinstance(files, str) else files)) or None
 
 
 def run_script(main: Callable[[], None]) -> None:
