@@ -126,9 +126,10 @@ def test_real_measurements_shed_layers(tmp_path):
     LayerSheddingCallback(tolerance=1.0, margin=1, patience=2).attach(run)
     run.train()
     assert run.model.config.num_hidden_layers == 1  # everything is within 1.0 of everything
-    last = [entry for entry in run.state.log_history if _has_depth(entry)][-1]
+    saved = [entry for entry in run.state.log_history if "eval_shedding_saved_layer_steps" in entry]
     # Four layers until step 6 (2 is before the start, 4 and 6 count), then one: 4 * 6 + 1 * 6 of 48 layer-steps.
-    assert last["eval_shedding_saved_layer_steps"] == pytest.approx(1 - 30 / 48)
+    assert saved[-1]["step"] == 12
+    assert saved[-1]["eval_shedding_saved_layer_steps"] == pytest.approx(1 - 30 / 48)
 
 
 def test_saved_layer_steps_by_hand():

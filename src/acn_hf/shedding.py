@@ -99,6 +99,11 @@ class LayerSheddingCallback(MeasuringCallback):
         if not _depths(state):
             self.log({f"eval_{DEPTH}": len(encoder_layers(unwrap(kwargs["model"])))}, state)
 
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.log({f"eval_{SAVED}": saved_layer_steps(state)}, state)
+
     def take(
         self, profile: DepthProfile, args: TrainingArguments, state: TrainerState, model: PreTrainedModel, **kwargs: Any
     ) -> dict[str, float]:
