@@ -22,10 +22,10 @@ import datasets
 from transformers import AutoModelForImageClassification, TrainingArguments
 
 from acn_hf.arguments import DepthArguments, ImageDataArguments, ModelArguments, RecipeArguments, parse_arguments
-from acn_hf.cards import CardTrainer
+from acn_hf.building import build_model, label_fields
 from acn_hf.data import Columns, find_classes, image_processor, prepare
 from acn_hf.pixels import image_fields
-from acn_hf.training import build_model, label_fields, load_labelled, metric_functions, needed, run, run_script, start
+from acn_hf.training import load_labelled, needed, run_labelled, run_script, start
 
 METRIC = "accuracy"
 
@@ -51,16 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     with training.main_process_first(desc="decoding the images"):
         rows = {split: prepare(model, processor, part, columns) for split, part in splits.items()}
     training.remove_unused_columns = False  # images that do not fit into memory are read by a transform
-    trainer = CardTrainer(
-        model=model,
-        args=training,
-        train_dataset=rows["train"][0] if "train" in rows else None,
-        eval_dataset=rows["validation"][0] if "validation" in rows else None,
-        data_collator=next(iter(rows.values()))[1],
-        processing_class=processor,
-        **metric_functions(depth.depth_metric or METRIC),
-    )
-    run(trainer, depth, metric=METRIC, checkpoint=checkpoint, test=rows.get("test", [None])[0], data=data)
+    run_labelled(model, training, depth, rows, processor, metric=METRIC, checkpoint=checkpoint, data=data)
 
 
 def from_data(images: datasets.Dataset, columns: Columns, model: ModelArguments) -> dict:

@@ -26,6 +26,7 @@ from tokenizers import BertWordPieceTokenizer
 from transformers import AutoModelForMaskedLM, BertTokenizerFast, TrainingArguments
 
 from acn_hf.arguments import DepthArguments, ModelArguments, RecipeArguments, parse_arguments
+from acn_hf.building import build_model, vocabulary_fields
 from acn_hf.cards import CardTrainer
 from acn_hf.data import (
     DataError,
@@ -38,7 +39,7 @@ from acn_hf.data import (
     require_text,
 )
 from acn_hf.masking import EpochOfMasks, MaskingCollator, mask_once, pack
-from acn_hf.training import build_model, run, run_script, start, vocabulary_fields
+from acn_hf.training import run, run_script, start
 
 
 @dataclass

@@ -21,20 +21,9 @@ from dataclasses import dataclass, field
 from transformers import AutoModelForSequenceClassification, TrainingArguments
 
 from acn_hf.arguments import DepthArguments, ModelArguments, TextDataArguments, parse_arguments
-from acn_hf.cards import CardTrainer
+from acn_hf.building import build_model, label_fields, tokenizer_source, vocabulary_fields
 from acn_hf.data import Columns, check_vocabulary, find_classes, load_tokenizer, longest_text, prepare
-from acn_hf.training import (
-    build_model,
-    label_fields,
-    load_labelled,
-    metric_functions,
-    needed,
-    run,
-    run_script,
-    start,
-    tokenizer_source,
-    vocabulary_fields,
-)
+from acn_hf.training import load_labelled, needed, run_labelled, run_script, start
 
 
 @dataclass
@@ -67,16 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer.model_max_length = longest_text(model.config, tokenizer, data.max_seq_length, pair)
     with training.main_process_first(desc="tokenising"):
         rows = {split: prepare(model, tokenizer, part, columns) for split, part in splits.items()}
-    trainer = CardTrainer(
-        model=model,
-        args=training,
-        train_dataset=rows["train"][0] if "train" in rows else None,
-        eval_dataset=rows["validation"][0] if "validation" in rows else None,
-        data_collator=next(iter(rows.values()))[1],
-        processing_class=tokenizer,
-        **metric_functions(depth.depth_metric or metric),
-    )
-    run(trainer, depth, metric=metric, checkpoint=checkpoint, test=rows.get("test", [None])[0], data=data)
+    run_labelled(model, training, depth, rows, tokenizer, metric=metric, checkpoint=checkpoint, data=data)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""What the scripts share: arguments, recipes, building a model, resuming a run, and depth while training."""
+"""What the scripts share: building a model, resuming a run, data, and depth while training."""
 
 import json
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -11,131 +10,24 @@ from transformers import (
     AutoModelForSequenceClassification,
     Trainer,
     TrainerState,
-    TrainingArguments,
     ViTConfig,
     ViTForImageClassification,
 )
 
 from acn_hf import AcnViTForImageClassification, DepthProfile
 from acn_hf.arguments import (
-    RECIPES,
     DataArguments,
     DepthArguments,
     ModelArguments,
-    RecipeArguments,
-    TextDataArguments,
-    parse_arguments,
 )
+from acn_hf.building import build_model, label_fields
 from acn_hf.data import DataError
-from acn_hf.training import (
-    build_model,
-    label_fields,
-    last_checkpoint,
-    load_labelled,
-    metric_functions,
-    needed,
-    run,
-    run_script,
-    start,
-)
+from acn_hf.training import last_checkpoint, load_labelled, metric_functions, needed, run, run_script, start
 from tests.families import by_name
 from tests.training import arguments, data, same_weights, weights
 
 VIT = "image_size=8,patch_size=4,hidden_size=16,intermediate_size=32,num_attention_heads=2,num_hidden_layers=4"
 DIGITS = label_fields([str(digit) for digit in range(10)])
-KINDS = (TextDataArguments, ModelArguments, RecipeArguments, TrainingArguments)
-
-
-def parse(*argv, kinds=KINDS, recipes=tuple(RECIPES)):
-    return parse_arguments(kinds, "What it does.", [str(argument) for argument in argv], recipes)
-
-
-# --- arguments and recipes
-
-
-def test_defaults_that_differ_from_the_trainers(tmp_path):
-    *_, training = parse("--output_dir", tmp_path)
-    assert training.report_to == []
-    assert training.dataloader_pin_memory == torch.cuda.is_available()
-    assert parse("--output_dir", tmp_path, "--dataloader_pin_memory", "True")[-1].dataloader_pin_memory
-
-
-@pytest.mark.parametrize("suffix", [".json", ".yaml"])
-def test_a_config_file_stands_for_its_flags_and_later_flags_win(tmp_path, suffix):
-    settings = {"output_dir": "out", "learning_rate": "1e-3", "do_train": True, "logging_steps": 5, "run_name": None}
-    path = tmp_path / f"settings{suffix}"
-    lines = [f"{name}: {'null' if value is None else value}" for name, value in settings.items()]
-    path.write_text(json.dumps(settings) if suffix == ".json" else "\n".join(lines))
-    *_, training = parse(path)
-    assert (training.output_dir, training.learning_rate, training.do_train) == ("out", 1e-3, True)
-    assert parse(path, "--logging_steps", 7)[-1].logging_steps == 7
-
-
-def test_a_config_file_that_holds_no_settings_is_refused(tmp_path):
-    (tmp_path / "list.json").write_text("[1, 2]")
-    with pytest.raises(ValueError, match="must hold names and values of arguments; got list"):
-        parse(tmp_path / "list.json")
-    (tmp_path / "bad.yaml").write_text("a: [1")
-    with pytest.raises(ValueError, match=r"bad\.yaml cannot be read"):
-        parse(tmp_path / "bad.yaml")
-
-
-def test_an_unknown_setting_is_refused(tmp_path, capsys):
-    (tmp_path / "settings.json").write_text('{"learning_rat": 1}')
-    with pytest.raises(SystemExit):
-        parse(tmp_path / "settings.json", "--output_dir", tmp_path)
-    assert "learning_rat" in capsys.readouterr().err
-
-
-def test_a_recipe_sets_what_the_paper_sets(tmp_path):
-    text, model, _, training = parse("--recipe", "ac-bert", "--output_dir", tmp_path, "--use_cpu", "True")
-    assert (text.max_seq_length, model.model_type) == (128, "acn_bert")
-    assert training.per_device_train_batch_size * training.gradient_accumulation_steps == 2048
-    assert (training.learning_rate, training.warmup_steps, training.max_grad_norm) == (1e-3, 0.5, 0.5)
-    assert (training.adam_beta1, training.adam_beta2, training.adam_epsilon) == (0.9, 0.98, 1e-9)
-    assert training.get_warmup_steps(100) == 50
-    assert RECIPES["ac-bert"]["num_train_epochs"] == 2 * RECIPES["bert"]["num_train_epochs"]
-
-
-def test_what_is_given_wins_over_the_recipe(tmp_path):
-    own = ("--learning_rate", 5e-5, "--per_device_train_batch_size", 32, "--config_overrides", "hidden_size=32")
-    _, model, _, training = parse("--recipe", "ac-bert", "--output_dir", tmp_path, *own)
-    assert (training.learning_rate, training.gradient_accumulation_steps) == (5e-5, 64)
-    assert model.config_overrides == "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0,hidden_size=32"
-    *_, training = parse("--recipe", "ac-bert", "--output_dir", tmp_path, "--gradient_accumulation_steps", 2)
-    assert training.gradient_accumulation_steps == 2
-
-
-def test_a_recipe_counts_the_devices(monkeypatch):
-    @dataclass
-    class Training:
-        per_device_train_batch_size: int = 8
-        gradient_accumulation_steps: int = 1
-
-    monkeypatch.setenv("WORLD_SIZE", "8")
-    _, training = parse("--recipe", "vit", kinds=(RecipeArguments, Training))
-    assert (training.per_device_train_batch_size, training.gradient_accumulation_steps) == (32, 1)
-
-
-def test_a_batch_that_does_not_divide_the_recipes_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"must divide the 256 of the recipe, or gradient_.*; got 100"):
-        parse("--recipe", "vit", "--output_dir", tmp_path, "--per_device_train_batch_size", 100)
-
-
-def test_a_recipe_of_another_script_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="the recipe must be one of ac-bert, bert here; got vit"):
-        parse("--recipe", "vit", "--output_dir", tmp_path, recipes=("ac-bert", "bert"))
-
-
-def test_help_says_what_each_recipe_sets(capsys):
-    with pytest.raises(SystemExit):
-        parse("--help")
-    shown = " ".join(capsys.readouterr().out.split())
-    for recipe, settings in RECIPES.items():
-        for name, value in settings.items():
-            assert f"{name} {value}".replace(",", ", ") in shown, f"{recipe} does not say {name}"
-    assert "(default: 5e-05)" in shown
-
 
 # --- building
 

@@ -1,4 +1,4 @@
-"""What the example scripts share: building and resuming a model, and the run itself."""
+"""What the example scripts share: how a run begins, which data it reads, and the run itself."""
 
 import logging
 import math
@@ -11,18 +11,18 @@ import datasets
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, PreTrainedModel, Trainer, TrainerState, TrainingArguments, set_seed
+from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
-from .arguments import DataArguments, DepthArguments, ModelArguments
+from .arguments import DataArguments, DepthArguments
 from .callbacks import PROFILE_NAME, DepthProfileCallback, IntermediateSupervisionCallback
 from .cards import CardTrainer, write_model_card
 from .data import DataError, load_data, load_splits, not_empty
 from .metrics import IGNORED_LABEL, resolve_metric
 from .modeling.configuration_acn import AcnConfig
 from .profile import DepthProfile
-from .shedding import DEPTH, LayerSheddingCallback
+from .shedding import LayerSheddingCallback
 from .together import measure_together
 
 RUN_FILES = ("config.json", TRAINER_STATE_NAME, "checkpoint-*")
@@ -68,141 +68,6 @@ def last_checkpoint(arguments: TrainingArguments) -> str | None:
     if checkpoint is None:
         raise ValueError(f"--resume_from_checkpoint needs a checkpoint in --output_dir; {folder} holds none")
     return checkpoint
-
-
-def build_model(
-    auto_class: Any,
-    arguments: ModelArguments,
-    *,
-    default_type: str,
-    from_data: dict[str, Any] | None = None,
-    checkpoint: str | None = None,
-) -> PreTrainedModel:
-    """Build a new model, load a checkpoint, or load the one that a run is resumed from.
-
-    Args:
-        auto_class: Which head, for example `AutoModelForMaskedLM`.
-        arguments (`ModelArguments`): What was asked for.
-        default_type (`str`): The `model_type` of a new model if none was asked for.
-        from_data (`dict`, *optional*): Fields of the config that follow from the data, for example `id2label`.
-        checkpoint (`str`, *optional*): Where a run is resumed from; its config counts, also where layers have left
-            since the run began.
-
-    Raises:
-        OSError: There is no such checkpoint or config.
-        ValueError: A field does not exist or is out of range, or a resumed run asks for another model.
-    """
-    if checkpoint is not None:
-        stored = AutoConfig.from_pretrained(checkpoint)
-        _check_same(stored, arguments, checkpoint)
-        return auto_class.from_pretrained(checkpoint)
-    source = arguments.model_name_or_path
-    if source is None:
-        config = _new_config(arguments, default_type)
-        return auto_class.from_config(_changed(config, arguments, from_data or {}))
-    return _load(auto_class, source, arguments, from_data or {})
-
-
-def _load(auto_class: Any, source: str, arguments: ModelArguments, from_data: dict[str, Any]) -> PreTrainedModel:
-    depth = {} if arguments.num_hidden_layers is None else {"num_hidden_layers": arguments.num_hidden_layers}
-    _check_prefix(AutoConfig.from_pretrained(source, **arguments.hub_options()), arguments)
-    config = _retyped(AutoConfig.from_pretrained(source, **arguments.hub_options(), **depth), arguments.model_type)
-    if _knows(config, from_data.get("label2id", {})):
-        from_data = {name: value for name, value in from_data.items() if name not in ("id2label", "label2id")}
-    try:
-        return auto_class.from_pretrained(
-            source,
-            config=_changed(config, arguments, from_data),
-            ignore_mismatched_sizes=arguments.ignore_mismatched_sizes,
-            **arguments.hub_options(),
-        )
-    except RuntimeError as error:
-        if "ignore_mismatched_sizes" not in str(error):
-            raise
-        raise ValueError(
-            f"{source} must have the shapes that are listed above; --ignore_mismatched_sizes starts those parameters "
-            "anew, for a head with other classes"
-        ) from None
-
-
-def _knows(config: Any, classes: dict[str, int]) -> bool:
-    """Return whether the checkpoint's classes are those of the data, maybe in another order and with more beside."""
-    if all(name.startswith("LABEL_") for name in config.label2id):
-        return bool(classes) and all(name.isdigit() and int(name) < config.num_labels for name in classes)
-    return bool(classes) and set(classes) <= set(config.label2id)
-
-
-def _new_config(arguments: ModelArguments, default_type: str) -> Any:
-    if arguments.config_name is not None:
-        config = AutoConfig.from_pretrained(arguments.config_name, **arguments.hub_options())
-        return _retyped(config, arguments.model_type)
-    return AutoConfig.for_model(arguments.model_type or default_type)
-
-
-def _retyped(config: Any, model_type: str | None) -> Any:
-    """Return the config with the class of `model_type`, if another one is asked for, and all fields it shares."""
-    if model_type in (None, config.model_type):
-        return config
-    kind = type(AutoConfig.for_model(model_type))
-    if not issubclass(kind, type(config)):
-        raise ValueError(f"--model_type must be {config.model_type} or an ACN of it; got {model_type}")
-    own = ("model_type", "architectures", "auto_map", "transformers_version")
-    return kind.from_dict({name: value for name, value in config.to_dict().items() if name not in own})
-
-
-def _changed(config: Any, arguments: ModelArguments, from_data: dict[str, Any]) -> Any:
-    """Return a config with the fields that follow from the data and, above them, those that were asked for."""
-    if len(from_data.get("id2label", range(2))) < 2:
-        raise DataError(f"there must be at least two classes; got {', '.join(from_data['label2id'])}")
-    kind = type(config)
-    config = kind.from_dict({**config.to_dict(), **from_data})
-    if arguments.config_overrides is not None:
-        if not all("=" in item for item in arguments.config_overrides.split(",")):
-            raise ValueError(f"--config_overrides must read a=1,b=2; got {arguments.config_overrides}")
-        config.update_from_string(arguments.config_overrides)
-        if "patch_size=" in arguments.config_overrides and "encoder_stride=" not in arguments.config_overrides:
-            config.encoder_stride = config.patch_size  # a decoder of images makes one patch of each token
-    asked = {
-        name: getattr(arguments, name)
-        for name in ("num_hidden_layers", "residual_scale", "attention_residual", "readout")
-        if getattr(arguments, name) is not None
-    }
-    if not isinstance(config, AcnConfig) and set(asked) - {"num_hidden_layers"}:
-        raise ValueError(f"--{', --'.join(sorted(asked))} are for an ACN; got a {config.model_type}")
-    return kind.from_dict({**config.to_dict(), **asked})  # checks all fields together
-
-
-def _check_prefix(stored: Any, arguments: ModelArguments) -> None:
-    wanted = arguments.num_hidden_layers
-    if wanted is not None and not 0 <= wanted <= stored.num_hidden_layers:
-        raise ValueError(
-            f"--num_hidden_layers must lie in [0, {stored.num_hidden_layers}], the layers of "
-            f"{arguments.model_name_or_path}; got {wanted}"
-        )
-
-
-def _check_same(stored: Any, arguments: ModelArguments, checkpoint: str) -> None:
-    """Refuse to resume a run with flags that describe another model than its checkpoint."""
-    if arguments.model_type not in (None, stored.model_type):
-        raise ValueError(f"{checkpoint} is of model_type {stored.model_type} and cannot become {arguments.model_type}")
-    before, after = stored.to_dict(), _changed(stored, arguments, {}).to_dict()
-    if arguments.model_name_or_path is not None and arguments.num_hidden_layers is None:
-        source = AutoConfig.from_pretrained(arguments.model_name_or_path, **arguments.hub_options())
-        after["num_hidden_layers"] = source.num_hidden_layers
-    if after["num_hidden_layers"] == _depth_at_start(checkpoint):
-        after["num_hidden_layers"] = before["num_hidden_layers"]
-    for name, value in after.items():
-        if before.get(name) != value:
-            raise ValueError(
-                f"the resumed run must have the {name} of its checkpoint {checkpoint}, {before.get(name)}; got {value}"
-            )
-
-
-def _depth_at_start(checkpoint: str) -> int | None:
-    """Return the depth with which the run began that wrote a checkpoint, if its layers may leave."""
-    state = Path(checkpoint) / TRAINER_STATE_NAME
-    history = TrainerState.load_from_json(str(state)).log_history if state.exists() else []
-    return next((entry[f"eval_{DEPTH}"] for entry in history if f"eval_{DEPTH}" in entry), None)
 
 
 def load_labelled(arguments: DataArguments) -> dict[str, datasets.Dataset]:
@@ -259,32 +124,6 @@ def needed(splits: dict[str, Any], arguments: TrainingArguments) -> dict[str, An
     return {split: data for split, data in splits.items() if wanted[split]}
 
 
-def label_fields(classes: list[str] | None) -> dict[str, Any]:
-    """Return the fields of a config that say what there is to predict: classes, or without them one number."""
-    if classes is None:
-        return {"num_labels": 1, "problem_type": "regression"}
-    return {"id2label": dict(enumerate(classes)), "label2id": {name: index for index, name in enumerate(classes)}}
-
-
-def tokenizer_source(arguments: ModelArguments, checkpoint: str | None) -> str:
-    """Return where the tokenizer lies.
-
-    Raises:
-        DataError: Nobody said.
-    """
-    source = checkpoint or arguments.tokenizer_name or arguments.model_name_or_path
-    if source is None:
-        raise DataError("there must be a tokenizer; give --model_name_or_path or --tokenizer_name")
-    return source
-
-
-def vocabulary_fields(tokenizer: Any, arguments: ModelArguments) -> dict[str, Any]:
-    """Return the fields of a new model's config that follow from the tokenizer; a checkpoint has its own."""
-    if arguments.model_name_or_path is not None:
-        return {}
-    return {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-
-
 def metric_functions(name: str) -> dict[str, Callable]:
     """Return the arguments of a `Trainer` that make it compute a metric of `METRICS`; none for a loss."""
     metric = resolve_metric(name)
@@ -300,6 +139,42 @@ def metric_functions(name: str) -> dict[str, Callable]:
         return {name: metric.score(prediction.predictions[counts], prediction.label_ids[counts])}
 
     return {"compute_metrics": compute, "preprocess_logits_for_metrics": reduce}
+
+
+def run_labelled(
+    model: PreTrainedModel,
+    arguments: TrainingArguments,
+    depth: DepthArguments,
+    rows: dict[str, tuple[Any, Callable]],
+    processor: Any,
+    *,
+    metric: str,
+    checkpoint: str | None,
+    data: DataArguments,
+) -> None:
+    """Train and measure a model of labelled data; see [`run`].
+
+    Args:
+        model (`PreTrainedModel`): What is trained.
+        arguments (`TrainingArguments`): How.
+        depth (`DepthArguments`): What is done with depth.
+        rows (`dict`): For each split what `prepare` returned: rows, and the function that makes a batch of them.
+        processor: Tokenizer or image processor.
+        metric (`str`): Metric of the task, for the depths if no other was asked for.
+        checkpoint (`str`, *optional*): Where to resume from.
+        data (`DataArguments`): Which data were read, for the card.
+    """
+    parts = {split: part for split, (part, _) in rows.items()}
+    trainer = CardTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=parts.get("train"),
+        eval_dataset=parts.get("validation"),
+        data_collator=next(collate for _, collate in rows.values()),
+        processing_class=processor,
+        **metric_functions(depth.depth_metric or metric),
+    )
+    run(trainer, depth, metric=metric, checkpoint=checkpoint, test=parts.get("test"), data=data)
 
 
 def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str) -> None:

@@ -39,29 +39,11 @@ def check_depth(depth: Any, num_hidden_layers: int) -> int:
 def truncate(model: PreTrainedModel, depth: int) -> PreTrainedModel:
     """Return the first `depth` layers of `model` as a new, independent model of the same class.
 
-    Its outputs equal those of `model` at that depth bit for bit. `model` is left as it is.
-
-    Args:
-        model (`PreTrainedModel`): A model of acn_hf, with any head or none.
-        depth (`int`): Number of layers to keep, in `[0, L]`. Depth 0 is the embeddings alone.
-
-    Returns:
-        `PreTrainedModel`: On the same device, in the same dtype and the same train or eval mode, without gradients.
+    `acn_hf.truncate`, which is for users, takes wrapped and adapted models too.
 
     Raises:
         DepthError: `depth` is not a whole number in `[0, L]`.
         TypeError: `model` is not an ACN.
-
-    Example:
-
-    ```python
-    >>> from acn_hf import AcnBertConfig, AcnBertModel, truncate
-
-    >>> model = AcnBertModel(AcnBertConfig(num_hidden_layers=4, hidden_size=64, num_attention_heads=4))
-    >>> truncate(model, 2).config.num_hidden_layers
-    2
-
-    ```
     """
     view = prefix_view(model, depth)
     return independent_copy(view, model, view.config)
@@ -75,32 +57,12 @@ def independent_copy(view: Any, model: PreTrainedModel, config: Any) -> Any:
 
 
 def depth_logits(model: PreTrainedModel, **inputs: Any) -> torch.Tensor:
-    """Return the logits at every depth, from one pass through the layers.
+    """Return the logits at every depth, of shape `(L + 1, batch_size, ...)`, from one pass through the layers.
 
-    Args:
-        model (`PreTrainedModel`): An ACN with a head.
-        inputs: What `model` takes.
-
-    Returns:
-        `torch.Tensor` of shape `(L + 1, batch_size, ...)`: entry `k` equals the logits of `truncate(model, k)`.
-        For question answering the last dimension holds the start and the end logit; for pretraining these are
-        the `prediction_logits`; for masked image modelling the `reconstruction`.
+    `acn_hf.depth_logits`, which is for users, takes wrapped and adapted models too.
 
     Raises:
         TypeError: `model` is not an ACN, or has no head.
-
-    Example:
-
-    ```python
-    >>> import torch
-    >>> from acn_hf import AcnBertConfig, AcnBertForSequenceClassification, depth_logits
-
-    >>> config = AcnBertConfig(num_hidden_layers=4, hidden_size=64, num_attention_heads=4)
-    >>> model = AcnBertForSequenceClassification(config).eval()
-    >>> depth_logits(model, input_ids=torch.tensor([[1, 2, 3]])).shape
-    torch.Size([5, 1, 2])
-
-    ```
     """
     return torch.stack([output_logits(output) for _, output in depth_outputs(model, inputs)])
 
@@ -204,6 +166,14 @@ def layers_path(model: PreTrainedModel) -> str:
     return model.layers_name if model.base_model is model else f"{model.base_model_prefix}.{model.layers_name}"
 
 
+def _layers_and_depth(model: PreTrainedModel, depth: int) -> tuple[nn.ModuleList, int]:
+    """Return the layers of a model, and the depth if it is one of them."""
+    check_acn(model)
+    check_layers_match_config(model)
+    layers = encoder_layers(model)
+    return layers, check_depth(depth, len(layers))
+
+
 def prefix_view(model: PreTrainedModel, depth: int) -> PreTrainedModel:
     """Return a view of the first `depth` layers: another model object that shares every weight with `model`.
 
@@ -211,10 +181,7 @@ def prefix_view(model: PreTrainedModel, depth: int) -> PreTrainedModel:
         DepthError: `depth` is not a whole number in `[0, L]`, or layers and config disagree.
         TypeError: `model` is not an ACN.
     """
-    check_acn(model)
-    check_layers_match_config(model)
-    layers = encoder_layers(model)
-    depth = check_depth(depth, len(layers))
+    layers, depth = _layers_and_depth(model, depth)
     kept = layers[:depth]
     kept.training = layers.training
     view = replace_submodule(model, layers_path(model), kept, config=model.config.prefix(depth))
@@ -233,10 +200,7 @@ def shed_layers(model: PreTrainedModel, depth: int) -> list[nn.Module]:
         DepthError: `depth` is not a whole number in `[0, L]`, or layers and config disagree.
         TypeError: `model` is not an ACN.
     """
-    check_acn(model)
-    check_layers_match_config(model)
-    layers = encoder_layers(model)
-    depth = check_depth(depth, len(layers))
+    layers, depth = _layers_and_depth(model, depth)
     adapter_configs(model).update(prefix_adapter_configs(model, layers_path(model), depth))
     removed = list(layers[depth:])
     del layers[depth:]
