@@ -132,6 +132,30 @@ def test_real_measurements_shed_layers(tmp_path):
     assert saved[-1]["eval_shedding_saved_layer_steps"] == pytest.approx(1 - 30 / 48)
 
 
+def test_evaluating_a_trained_model_does_not_cut_it(tmp_path):
+    run = trainer(tmp_path, eval_strategy="no")
+    LayerSheddingCallback(tolerance=1.0, patience=1, margin=0, start=0.0).attach(run)
+    run.evaluate()
+    run.train()
+    run.evaluate()
+    run.predict(run.eval_dataset)
+    assert run.model.config.num_hidden_layers == DEPTH
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_of_several_evaluation_sets_one_must_be_named(tmp_path, given):
+    run = trainer(tmp_path)
+    near, far = run.eval_dataset.select(range(40)), run.eval_dataset
+    run.eval_dataset = {"near": near, "far": far}
+    LayerSheddingCallback(near if given else None, tolerance=1.0, margin=1, patience=2).attach(run)
+    if not given:
+        with pytest.raises(ValueError, match=r"give LayerSheddingCallback data, since .* several; got near"):
+            run.train()
+        return
+    run.train()
+    assert list(depths(run).items()) == [(0, 4), (2, 4), (4, 1), (6, 1)]
+
+
 def test_saved_layer_steps_by_hand():
     entries = [(0, 12), (100, 12), (200, 6), (300, 3)]
     state = TrainerState(global_step=400, log_history=[{"step": s, "eval_shedding_depth": d} for s, d in entries])

@@ -45,7 +45,7 @@ class LayerSheddingCallback(MeasuringCallback):
     Raises:
         ValueError: An argument is out of its range; when training begins, `load_best_model_at_end` is set, since the
             best checkpoint may be deeper than the network at the end, or there are several processes and the callback
-            is not attached to its Trainer.
+            is not attached to its Trainer; later, the Trainer evaluates on several sets and no `data` are given.
         TypeError: When training begins, the model is not an ACN, or its weights are sharded over processes.
     """
 
@@ -73,6 +73,7 @@ class LayerSheddingCallback(MeasuringCallback):
         self.patience = patience
         self.start = start
         self._loading: RemovableHandle | None = None
+        self._is_training = False
 
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         # Before training begins the Trainer may load a checkpoint whose layers have left.
@@ -96,13 +97,28 @@ class LayerSheddingCallback(MeasuringCallback):
                 "with several processes a LayerSheddingCallback must be attached, attach(trainer), so that nobody "
                 f"waits for gradients of layers that left; there are {args.world_size} processes"
             )
+        self._is_training = True
         if not _depths(state):
             self.log({f"eval_{DEPTH}": len(encoder_layers(unwrap(kwargs["model"])))}, state)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        self._is_training = False
         self.log({f"eval_{SAVED}": saved_layer_steps(state)}, state)
+
+    def measure_and_take(
+        self, args: TrainingArguments, state: TrainerState, *, prefix: str, model: Any, **kwargs: Any
+    ) -> dict[str, float]:
+        """Measure once a step, and never outside training: to evaluate a trained model does not change it."""
+        if not self._is_training or any(f"eval_{EFFECTIVE_DEPTH}" in entry for entry in _entries_at(state)):
+            return {}
+        if prefix != "eval" and self.data is None:
+            raise ValueError(
+                "the depth must be chosen on one set: give LayerSheddingCallback data, since the Trainer evaluates on "
+                f"several; got {prefix.removeprefix('eval_')}"
+            )
+        return super().measure_and_take(args, state, prefix="eval", model=model, **kwargs)
 
     def take(
         self, profile: DepthProfile, args: TrainingArguments, state: TrainerState, model: PreTrainedModel, **kwargs: Any
@@ -150,6 +166,11 @@ def saved_layer_steps(state: TrainerState) -> float:
     ends = [*(step for step, _ in depths[1:]), state.global_step]
     spent = sum((end - start) * depth for (start, depth), end in zip(depths, ends, strict=True))
     return 1 - spent / (depths[0][1] * state.global_step)
+
+
+def _entries_at(state: TrainerState) -> list[dict[str, float]]:
+    """Return what was logged at the present step."""
+    return [entry for entry in state.log_history if entry["step"] == state.global_step]
 
 
 def _depths(state: TrainerState) -> list[tuple[int, int]]:
