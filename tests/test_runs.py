@@ -24,10 +24,10 @@ def test_mean_and_spread_over_seeds(tmp_path):
     write(tmp_path / "shed-seed0", [0.2, 0.7], shares=[0.1, 0.25])
     rows = depth_table(find_networks(tmp_path), [0.01]).splitlines()
     assert rows == [
-        "| network | seeds | 0 | 1 | 2 | effective, 0.01 | minutes | saved |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        "| shed | 1 | 0.200 | 0.700 |  | 1 |  | 0.250 |",
-        "| strict | 2 | 0.200 ± 0.141 | 0.700 ± 0.141 | 0.850 ± 0.071 | 1 2 | 2.0 |  |",
+        "| network | seeds | 0 | 1 | 2 | full | effective, 0.01 | minutes | saved |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| shed | 1 | 0.200 | 0.700 |  | 0.700 | 1 |  | 0.250 |",
+        "| strict | 2 | 0.200 ± 0.141 | 0.700 ± 0.141 | 0.850 ± 0.071 | 0.850 ± 0.071 | 1 2 | 2.0 |  |",
     ]
 
 
@@ -35,7 +35,7 @@ def test_seeds_that_end_at_different_depths(tmp_path):
     write(tmp_path / "shed-seed0", [0.2, 0.7])
     write(tmp_path / "shed-seed1", [0.2, 0.7, 0.9])
     assert depth_table(find_networks(tmp_path)).splitlines()[2] == (
-        "| shed | 2 | 0.200 ± 0.000 | 0.700 ± 0.000 | 0.900 |"
+        "| shed | 2 | 0.200 ± 0.000 | 0.700 ± 0.000 | 0.900 | 0.800 ± 0.141 |"
     )
 
 

@@ -49,7 +49,7 @@ def find_networks(folder: Path, file_name: str = "depth_profile.json") -> list[N
 
 
 def depth_table(networks: Sequence[Network], tolerances: Sequence[float] = ()) -> str:
-    """Return a Markdown table: mean ± standard deviation over the seeds at every depth.
+    """Return a Markdown table: mean ± standard deviation over the seeds at every depth, and at full depth.
 
     Args:
         networks (sequence of `Network`): A row each.
@@ -57,13 +57,14 @@ def depth_table(networks: Sequence[Network], tolerances: Sequence[float] = ()) -
             minutes of training and what was saved by layers that left.
     """
     last = max(profile.depths[-1] for network in networks for profile in network.profiles)
-    header = ["network", "seeds", *map(str, range(last + 1)), *(f"effective, {t:g}" for t in tolerances)]
+    header = ["network", "seeds", *map(str, range(last + 1)), "full", *(f"effective, {t:g}" for t in tolerances)]
     if tolerances:
         header += ["minutes", "saved"]
     rows = [header, ["---"] * len(header)]
     for network in networks:
         row = [network.name, str(len(network.profiles))]
         row += [_cell([p.value_at(depth) for p in network.profiles if depth in p.depths]) for depth in range(last + 1)]
+        row.append(_cell([profile.values[-1] for profile in network.profiles]))
         for tolerance in tolerances:
             row.append(" ".join(str(profile.effective_depth(tolerance)) for profile in network.profiles))
         if tolerances:
