@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
 from acn_hf import (
     AcnViTForImageClassification,
@@ -15,6 +15,7 @@ from acn_hf import (
     intermediate_supervision,
     measure_depth_profile,
 )
+from acn_hf.callbacks import PROFILE_NAME
 from acn_hf.metrics import ProfileError
 from tests.training import CHECKPOINTING, NUM_LAYERS, build_model, same_weights, trainer, weights
 
@@ -178,6 +179,25 @@ def test_data_that_nobody_knows_are_asked_for_before_training(tmp_path):
         run.train()
 
 
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("attached", [False, True])
+@pytest.mark.parametrize("every", [None, 2])
+def test_without_one_eval_set_nothing_fails_in_the_middle(tmp_path, attached, every, several):
+    run = trainer(tmp_path, eval_strategy="no")
+    run.eval_dataset = {"near": run.eval_dataset, "far": run.eval_dataset} if several else None
+    callback = DepthProfileCallback(every=every)
+    callback.attach(run) if attached else run.add_callback(callback)
+    if every is not None:
+        with pytest.raises(ValueError, match="to a Trainer that has one eval set"):
+            run.train()
+        assert run.state.global_step == 0
+        return
+    run.train()
+    assert callback.profile is None
+    assert (tmp_path / "checkpoint-6" / "trainer_state.json").exists()
+    assert not (tmp_path / "checkpoint-6" / PROFILE_NAME).exists()
+
+
 @pytest.mark.parametrize("every", [0, -1, 1.5, True])
 def test_every_is_a_number_of_steps(every):
     with pytest.raises(ValueError, match="every must be a whole number of steps >= 1"):
@@ -245,3 +265,40 @@ def test_a_run_that_failed_leaves_no_second_supervision(tmp_path):
     run.train()
     assert not run.model._forward_hooks
     assert not run.model.vit._forward_hooks
+
+
+class OwnLoss(Trainer):
+    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        labels = inputs.pop("labels")
+        output = model(**inputs)
+        loss = torch.nn.functional.cross_entropy(output.logits, labels)
+        return (loss, output) if return_outputs else loss
+
+
+@pytest.mark.parametrize("way", ["label_smoothing_factor", "compute_loss_func", "compute_loss"])
+def test_a_loss_that_the_model_does_not_compute_cannot_be_supervised(tmp_path, way):
+    run = trainer(tmp_path, eval_strategy="no", label_smoothing_factor=0.1 if way == "label_smoothing_factor" else 0.0)
+    if way == "compute_loss":
+        run = OwnLoss(run.model, run.args, train_dataset=run.train_dataset)
+    elif way == "compute_loss_func":
+        run.compute_loss_func = lambda output, labels, **kwargs: output.logits.logsumexp(-1).mean()
+    IntermediateSupervisionCallback().attach(run)
+    with pytest.raises(ValueError, match=f"must be given labels, .* {way}"):
+        run.train()
+
+
+def test_supervision_of_several_gpus_needs_processes(tmp_path):
+    run = trainer(tmp_path)
+    run.args._n_gpu = 2
+    with pytest.raises(ValueError, match=r"a process for each GPU .* got one for 2"):
+        IntermediateSupervisionCallback().on_train_begin(run.args, run.state, run.control, model=run.model)
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_two_supervisions_are_refused_before_training(tmp_path, attached):
+    run = trainer(tmp_path)
+    for weights in ("linear", "uniform"):
+        callback = IntermediateSupervisionCallback(weights)
+        callback.attach(run) if attached else run.add_callback(callback)
+    with pytest.raises(ValueError, match="a model is supervised once"):
+        run.train()

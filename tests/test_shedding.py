@@ -142,6 +142,13 @@ def test_evaluating_a_trained_model_does_not_cut_it(tmp_path):
     assert run.model.config.num_hidden_layers == DEPTH
 
 
+def test_a_network_without_layers_has_none_to_lose(tmp_path):
+    run = trainer(tmp_path, model=build_model(num_hidden_layers=0))
+    LayerSheddingCallback(tolerance=1.0, patience=1, margin=0, start=0.0).attach(run)
+    run.train()
+    assert run.state.log_history[-1]["eval_shedding_saved_layer_steps"] == 0.0
+
+
 @pytest.mark.parametrize("given", [False, True])
 def test_of_several_evaluation_sets_one_must_be_named(tmp_path, given):
     run = trainer(tmp_path)

@@ -128,6 +128,36 @@ def test_the_weights_follow_layers_that_leave(build):
         torch.testing.assert_close(model(**inputs).loss, expected)
 
 
+def test_full_depth_takes_over_the_weights_of_layers_that_leave(build):
+    model, inputs = build(IMAGES).train(), IMAGES.inputs(labels=True)
+    with intermediate_supervision(truncate(model, 1), [1.0, 5.0]) as supervision:
+        expected = supervision.model(**inputs).loss
+    with intermediate_supervision(model, [1.0, 2.0, 0.0, 3.0]):
+        shed_layers(model, 1)
+        torch.testing.assert_close(model(**inputs).loss, expected)
+
+
+@pytest.mark.parametrize("return_dict", [False, True])
+@each_head([CLASSIFIER, IMAGES])
+def test_the_weight_of_full_depth_alone_counts_too(build, head, return_dict):
+    model, inputs = build(head).train(), head.inputs(labels=True)
+    plain = model(**inputs).loss
+    with intermediate_supervision(model, [0.0] * NUM_LAYERS + [3.0]):
+        torch.testing.assert_close(model(**inputs, return_dict=return_dict)[0], 3 * plain)
+        without = model(**head.inputs(), return_dict=return_dict)
+    torch.testing.assert_close(without[0], model(**head.inputs(), return_dict=return_dict)[0])
+
+
+def test_a_supervised_model_is_not_supervised_again(build):
+    model, inputs = build(CLASSIFIER).train(), CLASSIFIER.inputs(labels=True)
+    with intermediate_supervision(model):
+        expected = model(**inputs).loss
+        with pytest.raises(ValueError, match="a model is supervised once"), intermediate_supervision(model, "uniform"):
+            pass
+        assert torch.equal(model(**inputs).loss, expected)
+    assert not model._forward_hooks
+
+
 def test_autocast_reaches_every_depth(build):
     model, inputs = build(CLASSIFIER).train(), CLASSIFIER.inputs(labels=True)
     seen = []
@@ -166,6 +196,9 @@ def test_linear_and_uniform_weights():
         ([0.0, 0.0, 0.0, 0.0], "at least one of them positive"),
         ([1.0, -1.0, 0.0, 1.0], "finite numbers >= 0"),
         ([1.0, float("nan"), 0.0, 1.0], "finite numbers >= 0"),
+        (["a", "b", "c", "d"], "a list of numbers; got "),
+        (None, "a list of numbers; got None"),
+        (2.0, "a list of numbers; got 2.0"),
     ],
 )
 def test_weights_that_cannot_be(build, weights, text):
@@ -175,7 +208,7 @@ def test_weights_that_cannot_be(build, weights, text):
     assert not model._forward_hooks
 
 
-@pytest.mark.parametrize("number", [0, -1, True])
+@pytest.mark.parametrize("number", [0, -1, True, 1.5, "2"])
 def test_numbers_of_depths_that_cannot_be(build, number):
     with pytest.raises(ValueError, match="num_depths must be a whole number >= 1"):
         IntermediateSupervision(build(CLASSIFIER), num_depths=number)

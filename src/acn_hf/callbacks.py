@@ -81,7 +81,8 @@ class IntermediateSupervisionCallback(TrainerCallback):
 
     Raises:
         TypeError: When training begins, the model is not an ACN, or has no head.
-        ValueError: When training begins, `weights` or `num_depths` is out of range.
+        ValueError: When training begins, `weights` or `num_depths` is out of range, the model is supervised already,
+            or `DataParallel` spreads it over several GPUs; after the first step, the model was given no labels.
     """
 
     def __init__(self, weights: Weights = "linear", num_depths: int | None = None):
@@ -99,6 +100,10 @@ class IntermediateSupervisionCallback(TrainerCallback):
     ) -> None:
         if self.supervision is not None:  # of a run that ended with an error
             self.supervision.remove()
+        if args.n_gpu > 1:
+            raise ValueError(
+                f"supervision needs a process for each GPU (torchrun, accelerate launch); got one for {args.n_gpu}"
+            )
         self.supervision = IntermediateSupervision(kwargs["model"], self.weights, self.num_depths)
 
     def on_step_begin(
@@ -106,6 +111,13 @@ class IntermediateSupervisionCallback(TrainerCallback):
     ) -> None:
         if self.supervision is not None:
             self.supervision.turn = state.global_step
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.supervision is not None and not self.supervision.num_passes:
+            raise ValueError(
+                "the model must be given labels, to compute a loss at every depth; label_smoothing_factor, "
+                "compute_loss_func and a compute_loss of one's own may take them away"
+            )
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -27,7 +27,8 @@ class MeasuringCallback(TrainerCallback):
             callback is attached to it.
 
     Raises:
-        ValueError: `every` is not a whole number >= 1.
+        ValueError: `every` is not a whole number >= 1, or, when training begins, nobody can say what the data are.
+        TypeError: When training begins, the model is not an ACN, or its weights are sharded over processes.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class MeasuringCallback(TrainerCallback):
         unwrap(kwargs["model"])
         if self.every is not None and not self.knows_data():
             raise ValueError(
-                f"{type(self).__name__}(every={self.every}) must be told the data, or be attached to the Trainer with "
-                "attach(trainer): a Trainer hands over its eval set when it evaluates, which may be later"
+                f"{type(self).__name__}(every={self.every}) must be told the data, or be attached, attach(trainer), to "
+                "a Trainer that has one eval set: a Trainer hands it over when it evaluates, which may be later"
             )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -94,8 +95,9 @@ class MeasuringCallback(TrainerCallback):
         metrics.update(self.measure_and_take(args, state, prefix=prefix, **kwargs))
 
     def knows_data(self, eval_dataloader: Any = None) -> bool:
-        """Return whether there is something to measure on."""
-        return self.data is not None or self.trainer is not None or eval_dataloader is not None
+        """Return whether there is something to measure on, and one thing alone."""
+        usual = None if self.trainer is None else self.trainer.eval_dataset
+        return self.data is not None or eval_dataloader is not None or not (usual is None or isinstance(usual, dict))
 
     def _is_due(self, state: TrainerState) -> bool:
         return self.every is not None and state.global_step > 0 and state.global_step % self.every == 0

@@ -161,7 +161,7 @@ class LayerSheddingCallback(MeasuringCallback):
 def saved_layer_steps(state: TrainerState) -> float:
     """Return which share, in [0, 1], of the layers times steps a run has not needed so far."""
     depths = _depths(state)
-    if not depths or state.global_step == 0:
+    if not depths or depths[0][1] * state.global_step == 0:
         return 0.0
     ends = [*(step for step, _ in depths[1:]), state.global_step]
     spent = sum((end - start) * depth for (start, depth), end in zip(depths, ends, strict=True))

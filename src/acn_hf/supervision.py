@@ -40,7 +40,12 @@ def depth_weights(weights: Weights, num_layers: int) -> tuple[float, ...]:
         if weights == "uniform":
             return (0.0, *[1 / num_layers] * num_layers)
         raise ValueError(f"weights must be 'linear', 'uniform' or a list of numbers; got {weights!r}")
-    numbers = torch.as_tensor(weights, dtype=torch.float64)
+    try:
+        numbers = torch.as_tensor(weights, dtype=torch.float64)
+    except (TypeError, ValueError):
+        numbers = torch.empty(())
+    if numbers.ndim != 1:
+        raise ValueError(f"weights must be 'linear', 'uniform' or a list of numbers; got {weights!r}")
     if numbers.shape != (num_layers + 1,):
         raise ValueError(
             f"weights must hold one number for each of the {num_layers + 1} depths of this model, 0 included; "
@@ -68,20 +73,25 @@ class IntermediateSupervision:
 
     Raises:
         TypeError: `model` is not an ACN, or has no head.
-        ValueError: `weights` or `num_depths` is out of range.
+        ValueError: `weights` or `num_depths` is out of range, or the model is supervised already.
     """
 
     def __init__(self, model: Any, weights: Weights = "linear", num_depths: int | None = None):
         self.model: PreTrainedModel = unwrap(model)
         if self.model.base_model is self.model:
             raise TypeError(f"a loss needs a model with a head, and {type(self.model).__name__} has none")
-        if num_depths is not None and (isinstance(num_depths, bool) or num_depths < 1):
+        if num_depths is not None and (type(num_depths) is not int or num_depths < 1):
             raise ValueError(f"num_depths must be a whole number >= 1; got {num_depths!r}")
         depth_weights(weights, len(encoder_layers(self.model)))
+        hooks = self.model._forward_hooks.values()
+        if any(isinstance(getattr(hook, "__self__", None), IntermediateSupervision) for hook in hooks):
+            raise ValueError(f"a model is supervised once, with one set of weights; this {type(self.model).__name__} is")
         self.weights = weights
         self.num_depths = num_depths
         self.turn = 0
         """Which depths take part; set it to the number of the optimiser step."""
+        self.num_passes = 0
+        """How many passes were supervised so far."""
         self._inputs: dict[str, Any] | None = None
         self._others: torch.Tensor | None = None
         maybe_install_capturing_hooks(self.model.base_model)
@@ -102,7 +112,7 @@ class IntermediateSupervision:
     def chosen(self) -> dict[int, float]:
         """Return the depths that take part in this turn, with their weights; full depth is always there."""
         num_layers = len(encoder_layers(self.model))
-        weights = depth_weights(self.weights, num_layers)
+        weights = self._present_weights(num_layers)
         others = [depth for depth in range(num_layers) if weights[depth] > 0]
         chosen = {num_layers: weights[num_layers]}
         number = len(others) if self.num_depths is None else min(self.num_depths, len(others))
@@ -110,6 +120,13 @@ class IntermediateSupervision:
             depth = others[(self.turn * number + place) % len(others)]
             chosen[depth] = weights[depth] * len(others) / number
         return chosen
+
+    def _present_weights(self, num_layers: int) -> tuple[float, ...]:
+        """Return the weights of the depths that are left; full depth takes over those of layers that left."""
+        if isinstance(self.weights, str):
+            return depth_weights(self.weights, num_layers)
+        numbers = depth_weights(self.weights, len(self.weights) - 1)
+        return (*numbers[:num_layers], sum(numbers[num_layers:]))
 
     def _remember_inputs(self, model: PreTrainedModel, args: tuple, kwargs: dict[str, Any]) -> None:
         if model.training and torch.is_grad_enabled():
@@ -126,13 +143,14 @@ class IntermediateSupervision:
         if self._inputs is None:
             return None
         inputs, self._inputs = self._inputs, None
-        full = len(encoder_layers(self.model))
-        for depth, weight in self.chosen().items():
-            if depth == full:
+        full, chosen = len(encoder_layers(self.model)), self.chosen()
+        for depth, weight in chosen.items():
+            if depth == full and len(chosen) > 1:  # alone, it shows whether this pass has a loss
                 continue
             loss = head_output(self.model, output.hidden_states[depth], inputs).get("loss")
             if loss is not None:
-                self._others = weight * loss if self._others is None else self._others + weight * loss
+                loss = loss * (0.0 if depth == full else weight)
+                self._others = loss if self._others is None else self._others + loss
         if not self._wanted:
             output["hidden_states"] = None
         return output
@@ -141,6 +159,7 @@ class IntermediateSupervision:
         others, self._others, self._inputs = self._others, None, None
         if others is None or output is None:
             return None
+        self.num_passes += 1
         full = len(encoder_layers(self.model))
         own = self.chosen()[full]
         if isinstance(output, tuple):
@@ -168,7 +187,7 @@ def intermediate_supervision(
 
     Raises:
         TypeError: `model` is not an ACN, or has no head.
-        ValueError: `weights` or `num_depths` is out of range.
+        ValueError: `weights` or `num_depths` is out of range, or the model is supervised already.
 
     Source: arXiv 2506.09714, appendix H.
 
