@@ -297,8 +297,8 @@ def test_supervision_of_several_gpus_needs_processes(tmp_path):
 @pytest.mark.parametrize("attached", [False, True])
 def test_two_supervisions_are_refused_before_training(tmp_path, attached):
     run = trainer(tmp_path)
-    for weights in ("linear", "uniform"):
-        callback = IntermediateSupervisionCallback(weights)
+    for kind in ("linear", "uniform"):
+        callback = IntermediateSupervisionCallback(kind)
         callback.attach(run) if attached else run.add_callback(callback)
     with pytest.raises(ValueError, match="a model is supervised once"):
         run.train()

@@ -85,7 +85,7 @@ class IntermediateSupervision:
         depth_weights(weights, len(encoder_layers(self.model)))
         hooks = self.model._forward_hooks.values()
         if any(isinstance(getattr(hook, "__self__", None), IntermediateSupervision) for hook in hooks):
-            raise ValueError(f"a model is supervised once, with one set of weights; this {type(self.model).__name__} is")
+            raise ValueError(f"a model is supervised once, with one set of weights; {type(self.model).__name__} is so")
         self.weights = weights
         self.num_depths = num_depths
         self.turn = 0
