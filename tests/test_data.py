@@ -2,6 +2,7 @@
 
 import copy
 import gzip
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -16,6 +17,7 @@ from acn_hf import measure_depth_profile
 from acn_hf.data import Columns, DataError, find_classes, load_data, load_processor, prepare
 from acn_hf.loading import NotAnAcnError, load_model
 from acn_hf.masking import MaskingCollator, PatchMaskingCollator, mask_once, pack
+from acn_hf.pixels import image_size
 from tests.families import by_name
 from tests.test_idx import write_split
 
@@ -272,9 +274,12 @@ def test_classes_are_found_in_the_order_of_their_ids():
     assert find_classes(datasets.Dataset.from_dict({"label": [0, 0]}, features=named), "label") == ["z", "y"]
 
 
-def test_a_missing_class_is_named():
+@pytest.mark.parametrize(
+    "labels", [["a", None], [["a"], None], [None, ["a"]], [["a", None], ["b"]], [None, None]], ids=str
+)
+def test_a_missing_class_is_named(labels):
     with pytest.raises(DataError, match="every row of column 'label' must have a label; got None"):
-        find_classes(table(label=["a", None]), "label")
+        find_classes(table(label=labels), "label")
 
 
 @pytest.mark.parametrize("labels", [[5, 7, 5, 9], ["5", "7", "5", "9"]], ids=["numbers", "names"])
@@ -288,10 +293,35 @@ def test_classes_found_in_the_data_become_their_ids(build, tokenizer, labels):
         prepare(model, tokenizer, table(text=WORDS[:1], label=[1]), Columns())
 
 
-def test_words_without_a_label_are_named(build, tokenizer):
-    data = table(text=[["good", "film"], ["bad", "film"]], label=[[0, 1], [1]])
-    with pytest.raises(DataError, match="every word must have a label; row 1 has 1 labels"):
+@pytest.mark.parametrize("labels", [[1], [], None], ids=str)
+def test_words_without_a_label_are_named(build, tokenizer, labels):
+    data = table(text=[["good", "film"], ["bad", "film"]], label=[[0, 1], labels])
+    with pytest.raises(DataError, match=f"every word must have a label; row 1 has {len(labels or ())} labels"):
         prepare(build(TOKENS), tokenizer, data, Columns())
+
+
+@pytest.mark.parametrize("words", [None, [None, "film"]], ids=str)
+def test_words_that_are_none_are_named_with_their_row(build, tokenizer, words):
+    data = table(text=[["good", "film"], words], label=[[0, 1], [0, 1]])
+    with pytest.raises(DataError, match=r"column 'text' must hold lists of words; got \[?None.* in row 1"):
+        prepare(build(TOKENS), tokenizer, data, Columns())
+
+
+def test_texts_where_words_are_wanted_are_named(build, tokenizer):
+    data = table(text=["go", "no"], label=[[0, 1], [0, 1]])
+    with pytest.raises(DataError, match="column 'text' must hold lists of words; got 'go' in row 0"):
+        prepare(build(TOKENS), tokenizer, data, Columns())
+
+
+def test_images_of_other_channels_are_refused(build, folder):
+    with pytest.raises(DataError, match=r"num_channels must be 1 or 3, .*; got 2"):
+        prepare(build(IMAGES, num_channels=2), GREY, load_data(str(folder)), Columns())
+
+
+@pytest.mark.parametrize("patch_size", [0, -2, 3])
+def test_patches_that_do_not_cover_an_image_are_refused(patch_size):
+    with pytest.raises(DataError, match=f"patch_size must divide image_size, 8; got {patch_size}"):
+        image_size(SimpleNamespace(image_size=8, patch_size=patch_size))
 
 
 def test_texts_are_joined_and_no_token_is_lost(tokenizer):

@@ -237,11 +237,14 @@ def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns
     known = _label_names(data.features[columns.label])
 
     def encode(batch: dict[str, Any], rows: list[int]) -> dict[str, Any]:
+        for number, words in zip(rows, batch[columns.text], strict=True):
+            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                raise DataError(f"column {columns.text!r} must hold lists of words; got {words!r} in row {number}")
         encoded = tokenizer(batch[columns.text], is_split_into_words=True, truncation=True, max_length=longest)
         encoded["labels"] = []
         for number, labels in enumerate(batch[columns.label]):
-            if len(labels) != len(batch[columns.text][number]):
-                raise DataError(f"every word must have a label; row {rows[number]} has {len(labels)} labels")
+            if len(labels or ()) != len(batch[columns.text][number]):
+                raise DataError(f"every word must have a label; row {rows[number]} has {len(labels or ())} labels")
             ids = [_label_id(label, known, config) for label in labels]
             words = encoded.word_ids(number)
             is_first = [
@@ -345,7 +348,9 @@ def find_classes(data: datasets.Dataset, column: str) -> list[str]:
     if names is not None:
         return names
     values = data[column][:]
-    found = set(chain.from_iterable(values) if isinstance(values[0], list) else values)
+    if any(isinstance(value, list) for value in values):
+        values = chain.from_iterable([None] if value is None else value for value in values)
+    found = set(values)
     if None in found:
         raise DataError(f"every row of column {column!r} must have a label; got None")
     return [str(_whole(value)) for value in sorted(found)]

@@ -30,7 +30,7 @@ def image_size(config: Any) -> tuple[int, int]:
         DataError: They are no multiples of the patches.
     """
     (height, width), patches = _pair(config.image_size), _pair(config.patch_size)
-    if height % patches[0] or width % patches[1]:
+    if min(patches) < 1 or height % patches[0] or width % patches[1]:
         raise DataError(f"patch_size must divide image_size, {config.image_size}; got {config.patch_size}")
     return height, width
 
@@ -58,9 +58,11 @@ def pixels(
         labels (`list`, *optional*): One for each image.
 
     Raises:
-        DataError: An image cannot be decoded.
+        DataError: An image cannot be decoded, or the model takes neither grey nor coloured images.
     """
-    mode = {1: "L", 3: "RGB"}[config.num_channels]
+    mode = {1: "L", 3: "RGB"}.get(config.num_channels)
+    if mode is None:
+        raise DataError(f"num_channels must be 1 or 3, grey or red, green and blue; got {config.num_channels}")
     height, width = image_size(config)
     shape = (config.num_channels, height, width)
 
