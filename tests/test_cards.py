@@ -225,12 +225,17 @@ def test_a_fact_that_no_card_knows_is_refused(short, tmp_path):
         write_model_card(tmp_path, short, licence="mit")
 
 
-def test_metadata_that_cannot_be_read_leave_the_card_as_it_is(short, tmp_path):
-    (tmp_path / "README.md").write_text("---\n- a list\n---\nmine\n")
-    with pytest.raises(ValueError, match="should be a dict"):
+@pytest.mark.parametrize(
+    ("metadata", "text"),
+    [("- a list", "should be a dict"), ("- a\n: b", "the metadata of the card that is there cannot be read: ")],
+    ids=["a list", "no YAML"],
+)
+def test_metadata_that_cannot_be_read_leave_the_card_as_it_is(short, tmp_path, metadata, text):
+    (tmp_path / "README.md").write_text(f"---\n{metadata}\n---\nmine\n")
+    with pytest.raises(ValueError, match=text):
         write_model_card(tmp_path, short)
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
-    assert (tmp_path / "README.md").read_text() == "---\n- a list\n---\nmine\n"
+    assert (tmp_path / "README.md").read_text() == f"---\n{metadata}\n---\nmine\n"
 
 
 # --- cards of others

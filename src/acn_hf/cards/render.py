@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from huggingface_hub import ModelCard
 
 from ..cost import Cost
@@ -38,7 +39,10 @@ def render_model_card(
     assert block is not None, "the template holds the two marks"
     if existing is None or not existing.strip():
         return _ended(str(card))
-    whole = ModelCard(existing)
+    try:
+        whole = ModelCard(existing)
+    except yaml.YAMLError as error:
+        raise ValueError(f"the metadata of the card that is there cannot be read: {error}") from error
     if _BLOCK.search(whole.text):
         whole.text = _BLOCK.sub(lambda match: block[0], whole.text)
     else:
