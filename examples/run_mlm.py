@@ -92,6 +92,10 @@ def read(data: DataArguments, split: str) -> Any:
 
 def read_both(data: DataArguments, training: TrainingArguments) -> tuple[Any, Any]:
     """Return the texts to train on and those to evaluate on, as far as they are needed."""
+    if data.dataset_name is not None and (data.train_file or data.validation_file):
+        raise DataError("--dataset_name names all the data; --train_file and --validation_file must not be given")
+    if training.do_predict:
+        raise DataError("there is no test of a masked language model; give --do_eval instead of --do_predict")
     holds_out = data.validation_sequences is not None
     if holds_out and data.validation_file:
         raise DataError(
@@ -137,6 +141,8 @@ def find_tokenizer(
 
 def train_tokenizer(texts: Any, data: DataArguments, num_texts: int = 1_000_000) -> BertTokenizerFast:
     """Return a WordPiece tokenizer of the first million texts, in lower case as BERT's."""
+    if data.vocab_size < 1:
+        raise DataError(f"--vocab_size must be at least 1; got {data.vocab_size}")
     trained = BertWordPieceTokenizer(lowercase=True)
     lines = (row[data.text_column_name] for row in texts.take(num_texts))
     trained.train_from_iterator(lines, vocab_size=data.vocab_size, show_progress=False)
@@ -148,11 +154,9 @@ def split_blocks(train: Any, validation: Any, data: DataArguments) -> tuple[Any,
     number = data.validation_sequences
     if number is None:
         return train, validation
-    if data.validation_file:
-        raise DataError(
-            "--validation_sequences are held out of the training texts; --validation_file must not be given"
-        )
     if data.streaming:
+        if number < 1:
+            raise DataError(f"--validation_sequences must be at least 1; got {number}")
         return train.skip(number), datasets.Dataset.from_list(list(train.take(number)))
     if not 0 < number < len(train):
         raise DataError(f"--validation_sequences must lie in [1, {len(train) - 1}] for these texts; got {number}")

@@ -173,6 +173,9 @@ def test_what_is_wrong_with_a_corpus_is_named(script, corpus, tables, tmp_path, 
     text = ("--train_file", corpus / "train.txt.gz")
     refused("--validation_file must not be given", *text, "--validation_file", text[1], "--validation_sequences", 5)
     refused("there must be held-out texts; give --validation_file", *text)
+    refused("--dataset_name names all the data; --train_file", *text, "--dataset_name", "some/name")
+    refused("there is no test of a masked language model", *text, "--validation_sequences", 5, "--do_predict")
+    refused("--vocab_size must be at least 1; got -5", *text, "--validation_sequences", 5, "--vocab_size", -5)
 
 
 def test_an_empty_corpus_is_named(script, tmp_path):

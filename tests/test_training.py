@@ -2,11 +2,13 @@
 
 import json
 
+import datasets
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoModelForImageClassification,
+    AutoModelForMaskedImageModeling,
     AutoModelForSequenceClassification,
     Trainer,
     TrainerState,
@@ -139,10 +141,33 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(saved, files):
     assert start(arguments(saved, do_eval=True)) is None
 
 
+def write_checkpoint(folder):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "trainer_state.json").write_text("{}")
+
+
+@pytest.mark.parametrize("lacking", ["everything", "config.json", "trainer_state.json", "half of trainer_state.json"])
+def test_half_of_a_checkpoint_is_left_aside(tmp_path, lacking, caplog):
+    for step in (2, 10):
+        write_checkpoint(tmp_path / f"checkpoint-{step}")
+    broken = tmp_path / "checkpoint-10"
+    for path in broken.iterdir():
+        if lacking in ("everything", path.name):
+            path.unlink()
+    if lacking.startswith("half of"):
+        (broken / "trainer_state.json").write_text('{"epoch": 1.0, ')
+    last = last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="True"))
+    assert last == str(tmp_path / "checkpoint-2")
+    assert f"{broken} is left aside" in caplog.text
+    with pytest.raises(ValueError, match=r"the folder of a whole checkpoint; got .*checkpoint-10"):
+        last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint=str(broken)))
+
+
 def test_the_last_checkpoint_is_found(tmp_path):
     for step in (2, 10):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / "config.json").write_text("{}")
+        write_checkpoint(tmp_path / f"checkpoint-{step}")
+    (tmp_path / "checkpoint.py").write_text("")  # travels with the model
     last = last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="True"))
     assert last == str(tmp_path / "checkpoint-10")
     named = str(tmp_path / "checkpoint-2")
@@ -150,9 +175,9 @@ def test_the_last_checkpoint_is_found(tmp_path):
 
 
 def test_there_must_be_a_checkpoint_to_resume_from(tmp_path):
-    with pytest.raises(ValueError, match=r"needs a checkpoint in --output_dir; .* holds none"):
+    with pytest.raises(ValueError, match=r"needs a whole checkpoint in --output_dir; .* holds none"):
         last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="True"))
-    with pytest.raises(ValueError, match="must be True or the folder of a checkpoint; got nowhere"):
+    with pytest.raises(ValueError, match="must be True or the folder of a whole checkpoint; got nowhere"):
         last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="nowhere"))
 
 
@@ -186,6 +211,26 @@ def test_a_resumed_run_with_flags_for_another_model_is_refused(saved, files, opt
     with pytest.raises(ValueError, match=message):
         resume(saved, **options)
     assert files(saved) == before
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_weights_that_are_not_whole_are_named(saved, resumed):
+    weights_file = saved / "model.safetensors"
+    weights_file.write_bytes(weights_file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=rf"the weights in {saved} must be whole: "):
+        resume(saved) if resumed else build_vit(model_name_or_path=str(saved))
+
+
+def test_a_resumed_run_has_the_head_of_its_checkpoint(saved):
+    options = {"default_type": "acn_vit", "checkpoint": str(saved)}
+    with pytest.raises(ValueError, match=r"its checkpoint .*, AcnViTForImageClassification; got .*Modeling"):
+        build_model(AutoModelForMaskedImageModeling, ModelArguments(), **options)
+
+
+@pytest.mark.parametrize("field", ["hidden_act=none", "patch_size=0"])
+def test_fields_that_make_no_model_are_refused(field):
+    with pytest.raises(ValueError, match="no model can be built with these fields of its config: "):
+        build_vit(config_overrides=f"{VIT},{field}")
 
 
 def test_a_run_that_shed_layers_resumes_with_the_flags_it_began_with(saved):
@@ -256,6 +301,39 @@ def test_depth_arguments_need_an_acn(tmp_path):
         run(digits_trainer(tmp_path, model), depth, metric="accuracy")
 
 
+@pytest.mark.parametrize("asked", [{"profile_every": 1}, {"shed_tolerance": 0.1, "shed_examples": 5, "shed_every": 1}])
+def test_depth_arguments_need_validation_data(tmp_path, asked):
+    trainer = digits_trainer(tmp_path, eval_strategy="no")
+    trainer.eval_dataset = None
+    with pytest.raises(ValueError, match="measure on the validation data; give --do_eval too"):
+        run(trainer, DepthArguments(**asked), metric="accuracy")
+
+
+def test_shedding_needs_to_know_when_to_measure(tmp_path):
+    trainer = digits_trainer(tmp_path, eval_strategy="no")
+    with pytest.raises(ValueError, match="needs measurements; give --shed_every, or --eval_strategy"):
+        run(trainer, DepthArguments(shed_tolerance=0.1), metric="accuracy")
+
+
+@pytest.mark.parametrize(
+    ("head", "labels", "fitting", "other"),
+    [
+        ("vit-ForImageClassification", 10, ("accuracy", "f1_macro", "loss"), ("mse", "f1", "recall")),
+        ("bert-ForSequenceClassification", 2, ("accuracy", "f1", "loss"), ("mse", "pearson")),
+        ("bert-ForSequenceClassification", 1, ("mse", "pearson", "loss"), ("accuracy", "f1")),
+        ("bert-ForMaskedLM", 2, ("loss", "perplexity", "accuracy"), ("mse", "f1")),
+        ("vit-ForMaskedImageModeling", 2, ("loss",), ("accuracy", "mse", "f1")),
+    ],
+)
+def test_a_metric_that_does_not_fit_is_refused_before_training(tmp_path, build, head, labels, fitting, other):
+    trainer = Trainer(build(by_name(head), num_labels=labels), arguments(tmp_path, eval_strategy="no", do_eval=False))
+    for name in fitting:
+        run(trainer, DepthArguments(depth_metric=name), metric="loss")
+    for name in other:
+        with pytest.raises(ValueError, match=rf"--depth_metric must be one of .* for this Acn.*; got {name}"):
+            run(trainer, DepthArguments(depth_metric=name), metric="loss")
+
+
 def test_a_metric_that_does_not_exist_is_refused_before_anything_is_read():
     with pytest.raises(ValueError, match=r"metric must be one of .*; got 'acuracy'"):
         DepthArguments(depth_metric="acuracy")
@@ -296,6 +374,21 @@ def test_holding_out_nothing_or_all_is_refused(table, number):
 def test_holding_out_beside_validation_data_is_refused(table):
     with pytest.raises(DataError, match="needs training data and no validation data; got train, validation"):
         load_labelled(DataArguments(train_file=table, validation_file=table, num_held_out=3))
+
+
+def test_a_class_of_which_no_example_is_left_is_named(tmp_path):
+    features = datasets.Features({"label": datasets.ClassLabel(names=["cat", "dog"])})
+    data = datasets.Dataset.from_dict({"label": [0, 0, 0, 1, 1]}, features=features)
+    data.save_to_disk(tmp_path / "data")
+    assert len(load_labelled(DataArguments(dataset_name=str(tmp_path / "data"), num_held_out=1))["validation"]) == 1
+    with pytest.raises(DataError, match="the last 2 are all that there are of dog: data that are sorted by class"):
+        load_labelled(DataArguments(dataset_name=str(tmp_path / "data"), num_held_out=2))
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_data_that_are_named_in_two_ways_are_refused(table, split):
+    with pytest.raises(DataError, match=f"--dataset_name names all the data; --{split}_file must not be given"):
+        load_labelled(DataArguments(dataset_name=table, **{f"{split}_file": table}))
 
 
 def test_no_data_are_named():

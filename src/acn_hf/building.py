@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedModel, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
@@ -32,17 +33,34 @@ def build_model(
 
     Raises:
         OSError: There is no such checkpoint or config.
-        ValueError: A field does not exist or is out of range, or a resumed run asks for another model.
+        ValueError: A field does not exist or is out of range, a resumed run asks for another model, or the weights of
+            a checkpoint are not whole.
     """
     if checkpoint is not None:
         stored = AutoConfig.from_pretrained(checkpoint)
         _check_same(stored, arguments, checkpoint)
-        return auto_class.from_pretrained(checkpoint)
+        model = _read(auto_class, checkpoint)
+        if type(model).__name__ not in (stored.architectures or [type(model).__name__]):
+            raise ValueError(
+                f"the resumed run must have the head of its checkpoint {checkpoint}, {stored.architectures[0]}; "
+                f"got {type(model).__name__}"
+            )
+        return model
     source = arguments.model_name_or_path
-    if source is None:
-        config = _new_config(arguments, default_type)
-        return auto_class.from_config(_changed(config, arguments, from_data or {}))
-    return _load(auto_class, source, arguments, from_data or {})
+    if source is not None:
+        return _load(auto_class, source, arguments, from_data or {})
+    config = _changed(_new_config(arguments, default_type), arguments, from_data or {})
+    try:
+        return auto_class.from_config(config)
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise ValueError(f"no model can be built with these fields of its config: {error!r}") from error
+
+
+def _read(auto_class: Any, source: str, **options: Any) -> PreTrainedModel:
+    try:
+        return auto_class.from_pretrained(source, **options)
+    except SafetensorError as error:
+        raise ValueError(f"the weights in {source} must be whole: {error}") from error
 
 
 def _load(auto_class: Any, source: str, arguments: ModelArguments, from_data: dict[str, Any]) -> PreTrainedModel:
@@ -52,7 +70,8 @@ def _load(auto_class: Any, source: str, arguments: ModelArguments, from_data: di
     if _knows(config, from_data.get("label2id", {})):
         from_data = {name: value for name, value in from_data.items() if name not in ("id2label", "label2id")}
     try:
-        return auto_class.from_pretrained(
+        return _read(
+            auto_class,
             source,
             config=_changed(config, arguments, from_data),
             ignore_mismatched_sizes=arguments.ignore_mismatched_sizes,

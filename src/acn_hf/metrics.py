@@ -92,6 +92,8 @@ METRICS = {
         _worse(name="perplexity", score=lambda *args: float(np.exp(_mean_loss(*args))), needs="loss"),
     )
 }
+BINARY = ("f1", "precision", "recall")
+"""Metrics of a positive and a negative class."""
 
 
 def resolve_metric(metric: Any, greater_is_better: bool | None = None) -> Metric:

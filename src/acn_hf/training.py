@@ -1,5 +1,6 @@
 """What the example scripts share: how a run begins, which data it reads, and the run itself."""
 
+import json
 import logging
 import math
 import sys
@@ -13,17 +14,18 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import get_last_checkpoint
 
 from .arguments import DataArguments, DepthArguments
 from .callbacks import PROFILE_NAME, DepthProfileCallback, IntermediateSupervisionCallback
 from .cards import CardTrainer, write_model_card
-from .data import DataError, load_data, load_splits, not_empty
-from .metrics import IGNORED_LABEL, resolve_metric
+from .data import DataError, is_regression, load_data, load_splits, not_empty
+from .metrics import BINARY, IGNORED_LABEL, METRICS, resolve_metric
 from .modeling.configuration_acn import AcnConfig
 from .profile import DepthProfile
 from .shedding import LayerSheddingCallback
 from .together import measure_together
+
+logger = logging.getLogger(__name__)
 
 RUN_FILES = ("config.json", TRAINER_STATE_NAME, "checkpoint-*")
 """What shows that a folder holds a run."""
@@ -46,10 +48,10 @@ def start(arguments: TrainingArguments) -> str | None:
 
 
 def last_checkpoint(arguments: TrainingArguments) -> str | None:
-    """Return the checkpoint to resume from: the one named, or for `True` the last of the output folder.
+    """Return the checkpoint to resume from: the one named, or for `True` the last whole one of the output folder.
 
     Raises:
-        ValueError: There is none; or the output folder holds a run, and none is to be resumed.
+        ValueError: There is none, or half of one; or the output folder holds a run, and none is to be resumed.
     """
     asked, folder = arguments.resume_from_checkpoint, Path(str(arguments.output_dir))
     if not arguments.do_train or asked in (None, False, "False", "false"):
@@ -61,13 +63,24 @@ def last_checkpoint(arguments: TrainingArguments) -> str | None:
             )
         return None
     if str(asked).lower() != "true":
-        if not (Path(str(asked)) / "config.json").exists():
-            raise ValueError(f"--resume_from_checkpoint must be True or the folder of a checkpoint; got {asked}")
+        if not _is_whole(Path(str(asked))):
+            raise ValueError(f"--resume_from_checkpoint must be True or the folder of a whole checkpoint; got {asked}")
         return str(asked)
-    checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    if checkpoint is None:
-        raise ValueError(f"--resume_from_checkpoint needs a checkpoint in --output_dir; {folder} holds none")
-    return checkpoint
+    checkpoints = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    for path in sorted(checkpoints, key=lambda path: -int(path.name.removeprefix("checkpoint-"))):
+        if _is_whole(path):
+            return str(path)
+        logger.warning(f"{path} is left aside: the run was stopped while it was written")
+    raise ValueError(f"--resume_from_checkpoint needs a whole checkpoint in --output_dir; {folder} holds none")
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Return whether a checkpoint was written to its end: the state of the run is what comes last."""
+    try:
+        json.loads((checkpoint / TRAINER_STATE_NAME).read_text())
+    except (OSError, ValueError):
+        return False
+    return (checkpoint / "config.json").exists()
 
 
 def load_labelled(arguments: DataArguments) -> dict[str, datasets.Dataset]:
@@ -77,34 +90,44 @@ def load_labelled(arguments: DataArguments) -> dict[str, datasets.Dataset]:
         arguments (`DataArguments`): Which.
 
     Raises:
-        DataError: No data are named, or more are to be held out than there are.
+        DataError: No data are named, or some in two ways; more are to be held out than there are, or all of a class.
     """
     names = {"train": arguments.train_split, "validation": arguments.validation_split, "test": arguments.test_split}
+    files = {split: getattr(arguments, f"{split}_file") for split in names}
     if arguments.dataset_name is not None:
+        if given := [f"--{split}_file" for split, file in files.items() if file is not None]:
+            raise DataError(f"--dataset_name names all the data; {', '.join(given)} must not be given")
         loaded = load_splits(arguments.dataset_name, name=arguments.dataset_config_name)
         splits = {split: loaded[name] for split, name in names.items() if name in loaded}
         if not splits:
             raise DataError(f"--train_split must be one of {', '.join(loaded)}; got {arguments.train_split!r}")
     else:
-        files = {split: getattr(arguments, f"{split}_file") for split in names}
         splits = {split: load_data(file) for split, file in files.items() if file is not None}
     if not splits:
         raise DataError("there must be data; give --dataset_name, --train_file or --validation_file")
     if arguments.num_held_out is not None:
-        splits |= _hold_out(splits, arguments.num_held_out)
+        splits |= _hold_out(splits, arguments.num_held_out, arguments.label_column_name)
     for split, most in (("train", arguments.max_train_samples), ("validation", arguments.max_eval_samples)):
         if split in splits and most is not None:
             splits[split] = splits[split].select(range(min(most, len(splits[split]))))
     return {split: not_empty(data, f"the {split} split") for split, data in splits.items()}
 
 
-def _hold_out(splits: dict[str, datasets.Dataset], number: int) -> dict[str, datasets.Dataset]:
+def _hold_out(splits: dict[str, datasets.Dataset], number: int, label: str) -> dict[str, datasets.Dataset]:
     if "validation" in splits or "train" not in splits:
         raise DataError(f"--num_held_out needs training data and no validation data; got {', '.join(splits)}")
     train = splits["train"]
     if not 0 < number < len(train):
         raise DataError(f"--num_held_out must lie in [1, {len(train) - 1}] for these data; got {number}")
     rest = len(train) - number
+    if isinstance(train.features.get(label), datasets.ClassLabel):
+        labels = train[label][:]
+        if lost := sorted(set(labels[rest:]) - set(labels[:rest])):
+            names = ", ".join(train.features[label].int2str(lost))
+            raise DataError(
+                f"some examples of each class must be left to train on; the last {number} are all that there are of "
+                f"{names}: data that are sorted by class, as a folder of images, must be divided beforehand"
+            )
     return {"train": train.select(range(rest)), "validation": train.select(range(rest, len(train)))}
 
 
@@ -181,7 +204,7 @@ def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str
     """Add what was asked for to a Trainer.
 
     Raises:
-        ValueError: Something was, and the model is not an ACN.
+        ValueError: Something was, and the model is not an ACN, or there is nothing to measure on.
     """
     asked = {
         "profile_every": arguments.profile_every is not None,
@@ -192,6 +215,12 @@ def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str
     if any(asked.values()) and not isinstance(kind, AcnConfig):
         names = " and --".join(name for name, is_asked in asked.items() if is_asked)
         raise ValueError(f"--{names} need an ACN, which has every depth in it; got a {kind.model_type}")
+    if (asked["profile_every"] or asked["shed_tolerance"]) and trainer.eval_dataset is None:
+        raise ValueError("--profile_every and --shed_tolerance measure on the validation data; give --do_eval too")
+    if asked["shed_tolerance"] and arguments.shed_every is None and trainer.args.eval_strategy == "no":
+        raise ValueError(
+            "--shed_tolerance needs measurements; give --shed_every, or --eval_strategy with steps or epoch"
+        )
     metric = arguments.depth_metric or metric
     if arguments.profile_every is not None:
         DepthProfileCallback(metric=metric, every=arguments.profile_every).attach(trainer)
@@ -231,6 +260,7 @@ def run(
         test (*optional*): Data that neither training nor a choice has seen; their metrics come last.
         data (*optional*): Arguments that say which data were read, for the card.
     """
+    _check_metric(trainer.accelerator.unwrap_model(trainer.model), depth.depth_metric or metric)
     if trainer.args.do_train:
         add_depth_callbacks(trainer, depth, metric)
         metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
@@ -251,11 +281,22 @@ def run(
             trainer.push_to_hub()
 
 
+def _check_metric(model: PreTrainedModel, name: str) -> None:
+    """Refuse a metric that does not fit what a model predicts, before it is trained."""
+    kind, predicts = type(model).__name__, "numbers" if is_regression(model.config) else "classes"
+    needs = {"loss"} if kind.endswith("ForMaskedImageModeling") else {"loss", predicts}
+    is_binary = model.config.num_labels <= 2 and not kind.endswith("ForMaskedLM")
+    fitting = [one.name for one in METRICS.values() if one.needs in needs and (is_binary or one.name not in BINARY)]
+    if name not in fitting:
+        raise ValueError(f"--depth_metric must be one of {', '.join(fitting)} for this {kind}; got {name}")
+
+
 def _write_card(trainer: CardTrainer, data: Any) -> None:
     model, folder = trainer.accelerator.unwrap_model(trainer.model), Path(str(trainer.args.output_dir))
     if isinstance(model.config, AcnConfig) and trainer.is_world_process_zero():
         profile = DepthProfile.load(folder / PROFILE_NAME) if trainer.args.do_eval else None
-        split = None if profile is None else "validation"
+        named = getattr(data, "validation_split", None) if getattr(data, "dataset_name", None) else None
+        split = None if profile is None else named or "validation"
         facts: dict[str, Any] = {"name": folder.resolve().name, "dataset": _name(data), "split": split}
         write_model_card(folder, model, profile=profile, training=trainer.args, **facts)
 
