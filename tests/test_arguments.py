@@ -11,6 +11,7 @@ from transformers import (
 
 from acn_hf.arguments import (
     RECIPES,
+    DepthArguments,
     ModelArguments,
     RecipeArguments,
     TextDataArguments,
@@ -106,3 +107,16 @@ def test_help_says_what_each_recipe_sets(capsys):
         for name, value in settings.items():
             assert f"{name} {value}".replace(",", ", ") in shown, f"{recipe} does not say {name}"
     assert "(default: 5e-05)" in shown
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--supervision_depths", 2], "--supervision_depths 2 needs --supervision linear or uniform"),
+        (["--shed_every", 5], "--shed_every and --shed_examples need --shed_tolerance"),
+        (["--shed_examples", 5], "--shed_every and --shed_examples need --shed_tolerance"),
+    ],
+)
+def test_flags_that_would_do_nothing_are_refused(tmp_path, flags, message):
+    with pytest.raises(ValueError, match=message):
+        parse("--output_dir", tmp_path, *flags, kinds=(DepthArguments, TrainingArguments))

@@ -149,6 +149,10 @@ class DepthArguments:
     def __post_init__(self) -> None:
         if self.depth_metric is not None:
             resolve_metric(self.depth_metric)
+        if self.supervision_depths is not None and self.supervision == "none":
+            raise ValueError(f"--supervision_depths {self.supervision_depths} needs --supervision linear or uniform")
+        if (self.shed_every or self.shed_examples) and self.shed_tolerance is None:
+            raise ValueError("--shed_every and --shed_examples need --shed_tolerance")
 
 
 @dataclass
@@ -167,7 +171,11 @@ class DataArguments:
     validation_split: str = field(default="validation", metadata={"help": "Name of the split to evaluate on."})
     test_split: str = field(default="test", metadata={"help": "Name of the split to test on, with --do_predict."})
     num_held_out: int | None = field(
-        default=None, metadata={"help": "Hold out the last so many training examples for validation."}
+        default=None,
+        metadata={
+            "help": "Hold out the last so many training examples for validation; in data sorted by class these are of "
+            "one class."
+        },
     )
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on the first so many examples."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first so many examples."})

@@ -65,7 +65,8 @@ class CompressionResult:
 
         Raises:
             NotADirectoryError: `folder` is a file.
-            TypeError: A fact has a name that a card does not know.
+            TypeError: A fact has a name that a card does not know, or the model keeps its adapters apart
+                (`merge_adapter=False`), of which there is no card: save it by itself.
         """
         target = Path(folder)
         facts.setdefault("name", facts.get("repo_id", target.absolute().name).split("/")[-1])
@@ -100,7 +101,8 @@ class CompressionResult:
 
         Raises:
             HfHubHTTPError: The Hub refuses; the repository is as it was.
-            TypeError: A fact has a name that a card does not know.
+            TypeError: A fact has a name that a card does not know, or the model keeps its adapters apart
+                (`merge_adapter=False`), of which there is no card: save it by itself.
         """
         with tempfile.TemporaryDirectory() as scratch:
             there, folder = Path(scratch, "there"), Path(scratch, "new")
