@@ -127,9 +127,9 @@ def test_real_measurements_shed_layers(tmp_path):
     run.train()
     assert run.model.config.num_hidden_layers == 1  # everything is within 1.0 of everything
     saved = [entry for entry in run.state.log_history if "eval_shedding_saved_layer_steps" in entry]
-    # Four layers until step 6 (2 is before the start, 4 and 6 count), then one: 4 * 6 + 1 * 6 of 48 layer-steps.
+    # Four layers until step 4 (1.2 is the start, 2 and 4 count), then one: 4 * 4 + 1 * 8 of 48 layer-steps.
     assert saved[-1]["step"] == 12
-    assert saved[-1]["eval_shedding_saved_layer_steps"] == pytest.approx(1 - 30 / 48)
+    assert saved[-1]["eval_shedding_saved_layer_steps"] == pytest.approx(1 - 24 / 48)
 
 
 def test_evaluating_a_trained_model_does_not_cut_it(tmp_path):

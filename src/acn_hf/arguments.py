@@ -140,7 +140,7 @@ class DepthArguments:
         default=None, metadata={"help": "Measure for shedding every so many steps; defaults to every evaluation."}
     )
     shed_start: float = field(
-        default=0.2, metadata={"help": "Share of the steps, in [0, 1], before which no layer leaves."}
+        default=0.1, metadata={"help": "Share of the steps, in [0, 1], before which no layer leaves."}
     )
     shed_examples: int | None = field(
         default=None, metadata={"help": "Measure for shedding on so many validation examples; defaults to all."}

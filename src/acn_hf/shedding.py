@@ -37,7 +37,7 @@ class LayerSheddingCallback(MeasuringCallback):
         tolerance (`float`, *optional*, defaults to 0.005): See [`DepthProfile.effective_depth`].
         margin (`int`, *optional*, defaults to 1): Number of layers to keep above the effective depth.
         patience (`int`, *optional*, defaults to 2): Number of measurements in a row that must agree.
-        start (`float`, *optional*, defaults to 0.2): Share of the training steps, in [0, 1], before which measurements
+        start (`float`, *optional*, defaults to 0.1): Share of the training steps, in [0, 1], before which measurements
             do not count: a network that has learnt little is as good at every depth.
         every (`int`, *optional*): Measure every so many steps. Defaults to every evaluation of the Trainer.
         collate_fn (`Callable`, *optional*): Makes a batch of rows of `data`.
@@ -57,7 +57,7 @@ class LayerSheddingCallback(MeasuringCallback):
         *,
         margin: int = 1,
         patience: int = 2,
-        start: float = 0.2,
+        start: float = 0.1,
         every: int | None = None,
         collate_fn: Callable | None = None,
     ):
