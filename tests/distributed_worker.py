@@ -97,7 +97,12 @@ def resumed_after_shedding(folder: Path) -> dict[str, Any]:
     """Go on from step 3 of `shedding`, when a layer had left, with a model of all layers."""
     run = trainer(folder, build_model(seed=5), **RUN, eval_strategy="no")
     Scripted(2, 2, 0, 0).attach(run)
-    run.train(resume_from_checkpoint=str(folder.parent / "shedding" / "checkpoint-3"))
+    try:
+        run.train(resume_from_checkpoint=str(folder.parent / "shedding" / "checkpoint-3"))
+    except RuntimeError as error:
+        if "tagged with cpu:0" not in str(error):
+            raise
+        return {"unsupported": "this release of transformers cannot resume several processes on a CPU"}
     return {"weights": weights(run.model), "depths": depths(run)}
 
 

@@ -101,6 +101,8 @@ def test_layers_leave_in_both(two, name):
 
 def test_a_run_goes_on_after_layers_left(two):
     resumed, whole = two("resumed_after_shedding"), two("shedding")
+    if "unsupported" in resumed:
+        pytest.skip(resumed["unsupported"])
     assert resumed["depths"] == whole["depths"]
     assert same_weights(resumed["weights"], whole["weights"])
 

@@ -3,6 +3,7 @@
 import datasets
 import pytest
 import torch
+from tokenizers import BertWordPieceTokenizer
 from transformers import BertTokenizerFast, Trainer, set_seed
 
 from acn_hf import AcnBertForMaskedLM, AcnViTForMaskedImageModeling
@@ -13,9 +14,9 @@ from tests.training import arguments, data, same_weights, weights
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{number}" for number in range(35))]
 
 
-def text_collator(tmp_path):
-    (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY))
-    return MaskingCollator(BertTokenizerFast(vocab=str(tmp_path / "vocab.txt")), mlm_probability=0.4)
+def text_collator():
+    words = BertWordPieceTokenizer(vocab={token: number for number, token in enumerate(VOCABULARY)})
+    return MaskingCollator(BertTokenizerFast(tokenizer_object=words._tokenizer), mlm_probability=0.4)
 
 
 def text_rows():
@@ -28,15 +29,15 @@ def image_rows():
     return [{"pixel_values": row["pixel_values"]} for row in data()["train"].select(range(64))]
 
 
-def collators(tmp_path):
+def collators():
     return [
-        (text_collator(tmp_path), text_rows(), "labels"),
+        (text_collator(), text_rows(), "labels"),
         (PatchMaskingCollator(16), image_rows(), "bool_masked_pos"),
     ]
 
 
-def test_masks_depend_on_batch_and_epoch_alone(tmp_path):
-    for collate, rows, masks in collators(tmp_path):
+def test_masks_depend_on_batch_and_epoch_alone():
+    for collate, rows, masks in collators():
         before = torch.get_rng_state()
         first = collate(rows[:8])[masks]
         assert torch.equal(torch.get_rng_state(), before)
@@ -47,18 +48,18 @@ def test_masks_depend_on_batch_and_epoch_alone(tmp_path):
         assert not torch.equal(collate(rows[:8])[masks], first)
 
 
-def build(kind, tmp_path):
+def build(kind):
     set_seed(0)
     if kind == "text":
         config = by_name("bert-ForMaskedLM").config(hidden_dropout_prob=0.1)
-        return AcnBertForMaskedLM(config), text_collator(tmp_path), text_rows()
+        return AcnBertForMaskedLM(config), text_collator(), text_rows()
     fields = {"image_size": 8, "patch_size": 2, "encoder_stride": 2, "num_channels": 3, "hidden_dropout_prob": 0.1}
     config = by_name("vit-ForMaskedImageModeling").config(**fields)
     return AcnViTForMaskedImageModeling(config), PatchMaskingCollator(16), image_rows()
 
 
-def trained(kind, tmp_path, folder, resume=None):
-    model, collate, rows = build(kind, tmp_path)
+def trained(kind, folder, resume=None):
+    model, collate, rows = build(kind)
     seen = []
 
     def watch(batch):
@@ -76,8 +77,8 @@ def trained(kind, tmp_path, folder, resume=None):
 @pytest.mark.parametrize("kind", ["text", "images"])
 @pytest.mark.parametrize("step", [3, 6])
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path, kind, step):
-    whole, epochs = trained(kind, tmp_path, tmp_path / "whole")
+    whole, epochs = trained(kind, tmp_path / "whole")
     assert set(epochs) == {0, 1, 2}  # four batches an epoch
-    resumed, epochs = trained(kind, tmp_path, tmp_path / "more", str(tmp_path / "whole" / f"checkpoint-{step}"))
+    resumed, epochs = trained(kind, tmp_path / "more", str(tmp_path / "whole" / f"checkpoint-{step}"))
     assert set(epochs) == ({0, 1, 2} if step == 3 else {1, 2})
     assert same_weights(whole, resumed)
