@@ -1,5 +1,6 @@
 """What the callbacks share that measure every depth while a `Trainer` trains."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from .together import measure_together
 from .unwrapping import unwrap
 
 
-class MeasuringCallback(TrainerCallback):
+class MeasuringCallback(TrainerCallback, ABC):
     """Measures a depth profile while a [`~transformers.Trainer`] trains; what is done with it, subclasses say.
 
     Every process measures its share of the data, under the autocast of the training. Modes and random numbers are left
@@ -59,11 +60,11 @@ class MeasuringCallback(TrainerCallback):
             self.on_init_end(trainer.args, trainer.state, trainer.control, model=trainer.model)
         return self
 
+    @abstractmethod
     def take(
         self, profile: DepthProfile, args: TrainingArguments, state: TrainerState, model: PreTrainedModel, **kwargs: Any
     ) -> dict[str, float]:
         """Do something with a profile, and return what belongs into the log."""
-        raise NotImplementedError
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
