@@ -170,9 +170,10 @@ def load_image_processor(source: str, **options: Any) -> Any:
         DataError: There is none.
     """
     try:
-        return AutoImageProcessor.from_pretrained(source, **options)
-    except ImportError:  # the oldest release wants torchvision for its Auto class, though not for this processor
-        return ViTImageProcessorPil.from_pretrained(source, **options)
+        try:
+            return AutoImageProcessor.from_pretrained(source, **options)
+        except ImportError:  # the oldest release wants torchvision for its Auto class, though not for this processor
+            return ViTImageProcessorPil.from_pretrained(source, **options)
     except (OSError, ValueError) as error:
         raise DataError(f"{source} must hold the image processor of the model: {error}") from error
 
