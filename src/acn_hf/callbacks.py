@@ -1,6 +1,5 @@
 """Callbacks for `Trainer`: measure every depth while training, and supervise at several depths."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,25 +29,13 @@ class DepthProfileCallback(MeasuringCallback):
         collate_fn (`Callable`, *optional*): Makes a batch of rows of `data`.
 
     Raises:
-        ValueError: `every` is not a whole number >= 1, or, when training begins, nobody can say what the data are.
+        ValueError: `every` or `tolerance` is out of its range, or, when training begins, nobody can say what the data
+            are.
         TypeError: When training begins, the model is not an ACN, or its weights are sharded over processes.
     """
 
-    def __init__(
-        self,
-        data: Any = None,
-        metric: Any = "accuracy",
-        *,
-        every: int | None = None,
-        tolerance: float = 0.005,
-        collate_fn: Callable | None = None,
-    ):
-        super().__init__(data, metric, every=every, collate_fn=collate_fn)
-        if not 0 <= tolerance < float("inf"):
-            raise ValueError(f"tolerance must be a finite number >= 0; got {tolerance!r}")
-        self.tolerance = tolerance
-        self.profile: DepthProfile | None = None
-        self._measured_at: int | None = None
+    profile: DepthProfile | None = None
+    _measured_at: int | None = None
 
     def take(
         self, profile: DepthProfile, args: TrainingArguments, state: TrainerState, model: PreTrainedModel, **kwargs: Any

@@ -24,11 +24,13 @@ class MeasuringCallback(TrainerCallback, ABC):
         data (*optional*): See [`measure_depth_profile`]. Defaults to the set that the Trainer evaluates on.
         metric (`str` or `Callable`, *optional*, defaults to `"accuracy"`): See [`measure_depth_profile`].
         every (`int`, *optional*): Measure every so many steps. Defaults to every evaluation of the Trainer.
+        tolerance (`float`, *optional*, defaults to 0.005): See [`DepthProfile.effective_depth`].
         collate_fn (`Callable`, *optional*): Makes a batch of rows of `data`. Defaults to that of the Trainer, if the
             callback is attached to it.
 
     Raises:
-        ValueError: `every` is not a whole number >= 1, or, when training begins, nobody can say what the data are.
+        ValueError: `every` or `tolerance` is out of its range, or, when training begins, nobody can say what the data
+            are.
         TypeError: When training begins, the model is not an ACN, or its weights are sharded over processes.
     """
 
@@ -38,13 +40,17 @@ class MeasuringCallback(TrainerCallback, ABC):
         metric: Any = "accuracy",
         *,
         every: int | None = None,
+        tolerance: float = 0.005,
         collate_fn: Callable | None = None,
     ):
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             raise ValueError(f"every must be a whole number of steps >= 1; got {every!r}")
+        if not 0 <= tolerance < float("inf"):
+            raise ValueError(f"tolerance must be a finite number >= 0; got {tolerance!r}")
         self.data = data
         self.metric = metric
         self.every = every
+        self.tolerance = tolerance
         self.collate_fn = collate_fn
         self.trainer: Trainer | None = None
 

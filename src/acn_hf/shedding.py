@@ -61,12 +61,9 @@ class LayerSheddingCallback(MeasuringCallback):
         every: int | None = None,
         collate_fn: Callable | None = None,
     ):
-        super().__init__(data, metric, every=every, collate_fn=collate_fn)
-        if not 0 <= tolerance < float("inf"):
-            raise ValueError(f"tolerance must be a finite number >= 0; got {tolerance!r}")
+        super().__init__(data, metric, every=every, tolerance=tolerance, collate_fn=collate_fn)
         if margin < 0 or patience < 1:
             raise ValueError(f"margin must be >= 0 and patience >= 1; got {margin!r} and {patience!r}")
-        self.tolerance = tolerance
         self.margin = margin
         if not 0 <= start <= 1:
             raise ValueError(f"start must lie in [0, 1]; got {start!r}")
