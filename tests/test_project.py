@@ -17,7 +17,8 @@ import acn_hf
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "acn_hf"
-LAYERS = ["modeling", "auto", "records", "evaluating", "unwrapping", "adapters", "metrics", "profile", "together"]
+LAYERS = ["modeling", "auto", "records", "evaluating", "unwrapping", "adapters", "convert", "metrics", "profile"]
+LAYERS += ["together"]
 LAYERS += ["cost", "plots", "runs", "cards", "compress", "supervision", "measuring", "shedding", "callbacks", "loading"]
 LAYERS += ["idx", "masking", "pixels", "data", "arguments", "building", "training", "demo", "cli", "__main__"]
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(PACKAGE)], "acn_hf.") if name != "acn_hf.__main__")

@@ -9,6 +9,7 @@ from .adapters import depth_logits, lora_config, truncate
 from .callbacks import DepthProfileCallback, IntermediateSupervisionCallback
 from .cards import CardFacts, CardTrainer, write_model_card
 from .compress import CompressionResult, compress
+from .convert import ConversionError, from_residual
 from .cost import Cost, measure_cost
 from .modeling.configuration_acn_bert import AcnBertConfig
 from .modeling.configuration_acn_vit import AcnViTConfig
@@ -52,6 +53,7 @@ __all__ = [
     "CardFacts",
     "CardTrainer",
     "CompressionResult",
+    "ConversionError",
     "Cost",
     "DepthError",
     "DepthProfile",
@@ -61,6 +63,7 @@ __all__ = [
     "__version__",
     "compress",
     "depth_logits",
+    "from_residual",
     "intermediate_supervision",
     "lora_config",
     "measure_cost",

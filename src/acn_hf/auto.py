@@ -5,7 +5,7 @@ from types import ModuleType
 
 import transformers
 from peft.utils import constants as peft_defaults
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PreTrainedModel
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
 from transformers.utils import is_torchvision_available
 
@@ -13,6 +13,9 @@ from .modeling import modeling_acn_bert, modeling_acn_vit
 from .modeling.configuration_acn import AcnConfig
 from .modeling.configuration_acn_bert import AcnBertConfig
 from .modeling.configuration_acn_vit import AcnViTConfig
+
+FAMILIES: dict[type[AcnConfig], ModuleType] = {AcnBertConfig: modeling_acn_bert, AcnViTConfig: modeling_acn_vit}
+"""The config of every family, and the module of its models."""
 
 VIT_NAMES = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output.dense": "fc2"}
 """What the modules are called in ViT that peft targets in BERT; its few entries for ViT are names of older releases."""
@@ -23,11 +26,21 @@ def register() -> None:
 
     A `model_type` that a later transformers defines by itself is served by acn_hf's class all the same.
     """
-    _register_family(AcnBertConfig, modeling_acn_bert)
-    _register_family(AcnViTConfig, modeling_acn_vit)
+    for config_class, module in FAMILIES.items():
+        _register_family(config_class, module)
     AutoTokenizer.register(AcnBertConfig, TOKENIZER_MAPPING[transformers.BertConfig], exist_ok=True)
     _register_image_processors(AcnViTConfig)
     _register_adapters()
+
+
+def model_classes() -> dict[str, type[PreTrainedModel]]:
+    """Return every model class that an Auto class serves, of every family, by its name."""
+    return {
+        name: getattr(module, name)
+        for config_class, module in FAMILIES.items()
+        for auto_name, reference in config_class.auto_classes.items()
+        if auto_name != "AutoConfig" and (name := reference.partition(".")[2])
+    }
 
 
 def _register_image_processors(config_class: type[AcnConfig]) -> None:

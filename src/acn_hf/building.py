@@ -8,6 +8,7 @@ from transformers import AutoConfig, PreTrainedModel, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
 from .arguments import ModelArguments
+from .convert import retyped
 from .data import DataError
 from .modeling.configuration_acn import AcnConfig
 from .shedding import DEPTH
@@ -107,8 +108,7 @@ def _retyped(config: Any, model_type: str | None) -> Any:
     kind = type(AutoConfig.for_model(model_type))
     if not issubclass(kind, type(config)):
         raise ValueError(f"--model_type must be {config.model_type} or an ACN of it; got {model_type}")
-    own = ("model_type", "architectures", "auto_map", "transformers_version")
-    return kind.from_dict({name: value for name, value in config.to_dict().items() if name not in own})
+    return retyped(config, kind)
 
 
 def _changed(config: Any, arguments: ModelArguments, from_data: dict[str, Any]) -> Any:

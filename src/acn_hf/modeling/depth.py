@@ -161,6 +161,11 @@ def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     return model.get_submodule(layers_path(model))
 
 
+def short_connections(model: PreTrainedModel) -> list[Any]:
+    """Return what is left of each layer's residual connections, a `ShortConnection` each."""
+    return [layer.short_connection for layer in encoder_layers(model)]
+
+
 def layers_path(model: PreTrainedModel) -> str:
     """Return the dotted name of the list of layers, seen from `model`."""
     return model.layers_name if model.base_model is model else f"{model.base_model_prefix}.{model.layers_name}"

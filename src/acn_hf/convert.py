@@ -1,0 +1,200 @@
+"""From a residual checkpoint that people already have to an ACN with the same weights."""
+
+import os
+import re
+from typing import Any
+
+import transformers
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from . import auto
+from .modeling.depth import layers_path, short_connections
+from .modeling.injected import adapter_configs
+from .modeling.modeling_acn import AcnPreTrainedModel
+from .modeling.upstream import no_init_weights
+from .unwrapping import unwrap_parallel
+
+OWN_FIELDS = ("model_type", "architectures", "auto_map", "transformers_version")
+"""Fields that say which class a config belongs to."""
+
+
+class ConversionError(ValueError):
+    """A model or checkpoint whose weights do not map to an ACN."""
+
+
+def from_residual(
+    model_or_path: PreTrainedModel | str | os.PathLike,
+    *,
+    residual_scale: float | list[float] = 0.0,
+    attention_residual: bool | None = None,
+    readout: str = "auto",
+    learn_residual_scale: bool = False,
+    architecture: str | None = None,
+    **options: Any,
+) -> PreTrainedModel:
+    """Return the ACN with the same head and the same weights as a residual model.
+
+    With `residual_scale=1.0` and the automatic readout it computes what the original computes, bit for bit. With 0.0
+    it is an ACN that starts from trained weights, and has to be trained: without its short connections a layer reads
+    what it never read before. `docs/conversion.md` says which way there is the best.
+
+    Args:
+        model_or_path (`PreTrainedModel`, `str` or `os.PathLike`): A BERT or ViT of transformers, with any head or
+            none, which is left as it is; or a folder or a name on the Hub where one lies.
+        residual_scale (`float` or `list[float]`, *optional*, defaults to 0.0):
+            In [0, 1]; one number, or one number a layer, so `[1, 1, 1, 0, 0, 0]` converts the upper layers alone.
+        attention_residual (`bool`, *optional*): Whether to keep the short connection around attention. Defaults to
+            what the family does: `True` for BERT, `False` for ViT.
+        readout (`"auto"` or `"sum"`, *optional*, defaults to `"auto"`): What the long connections add up; see
+            [`AcnBertConfig`].
+        learn_residual_scale (`bool`, *optional*, defaults to `False`): Whether each layer's scale is a parameter that
+            starts at `residual_scale`.
+        architecture (`str`, *optional*): Class of transformers to read a checkpoint with, for one that does not say it
+            (`"BertForMaskedLM"`), or to put a new head on it (`"BertForSequenceClassification"`). Defaults to the one
+            that the checkpoint was saved as.
+        options: What `from_pretrained` takes, for a path: `revision`, `token`, `dtype`, `num_labels`, ...
+
+    Returns:
+        `PreTrainedModel`: A new, independent model; on the same device, in the same dtype and the same mode.
+
+    Raises:
+        ConversionError: The weights do not map to an ACN: another architecture, layers that are missing or too many,
+            weights that a checkpoint lacks, quantised weights, or adapters beside them.
+        OSError: There is no such checkpoint.
+        StrictDataclassError: A field of the config is out of range.
+        TypeError: `model_or_path` is neither a model nor a path, or is an ACN already.
+
+    Example:
+
+    ```python
+    >>> from transformers import BertConfig, BertForSequenceClassification
+    >>> from acn_hf import from_residual
+
+    >>> config = BertConfig(num_hidden_layers=4, hidden_size=64, num_attention_heads=4)
+    >>> model = from_residual(BertForSequenceClassification(config), residual_scale=1.0)
+    >>> type(model).__name__, model.config.residual_scale
+    ('AcnBertForSequenceClassification', 1.0)
+
+    ```
+    """
+    if isinstance(model_or_path, (str, os.PathLike)):
+        original = _load(os.fspath(model_or_path), architecture, options)
+    elif architecture is not None or options:
+        given = ", ".join([*(["architecture"] if architecture else []), *options])
+        raise TypeError(f"a model is taken as it is, so only a path takes {given}")
+    else:
+        original = _checked_model(unwrap_parallel(model_or_path))
+    acn_class = acn_class_of(type(original).__name__)
+    fields = {"residual_scale": residual_scale, "readout": readout, "learn_residual_scale": learn_residual_scale}
+    if attention_residual is not None:
+        fields["attention_residual"] = attention_residual
+    return _with_weights(original, acn_class, retyped(original.config, acn_class.config_class, **fields))
+
+
+def acn_class_of(name: str) -> type[PreTrainedModel]:
+    """Return the ACN class whose weights are those of a class of transformers.
+
+    Raises:
+        ConversionError: There is none; the message names those that have one.
+    """
+    classes = {acn_name.removeprefix("Acn"): acn for acn_name, acn in auto.model_classes().items()}
+    if name not in classes:
+        raise ConversionError(
+            f"only models whose weights are those of an ACN can be converted ({', '.join(sorted(classes))}); got {name}"
+        )
+    return classes[name]
+
+
+def retyped(config: PreTrainedConfig, kind: type[PreTrainedConfig], **fields: Any) -> Any:
+    """Return a config of the class `kind` with all fields of `config`, and those that are given.
+
+    Raises:
+        StrictDataclassError: A field is out of range for `kind`.
+    """
+    kept = {name: value for name, value in config.to_dict().items() if name not in OWN_FIELDS}
+    new = kind.from_dict(kept | fields)
+    new.name_or_path = config.name_or_path
+    new._attn_implementation = config._attn_implementation
+    return new
+
+
+def _load(source: str, architecture: str | None, options: dict[str, Any]) -> PreTrainedModel:
+    """Return the residual model of a checkpoint, if all its weights are there."""
+    name = architecture or _saved_as(source, options)
+    acn_class_of(name)
+    model, info = getattr(transformers, name).from_pretrained(source, **options, output_loading_info=True)
+    missing = sorted(info["missing_keys"])
+    in_layers = [key for key in missing if re.search(r"\blayers?\.\d+\.", key)]
+    if in_layers or (missing and architecture is None):
+        raise ConversionError(
+            f"{source} must hold every weight of {name}; it lacks {len(missing)}, which would stay random: "
+            f"{', '.join((in_layers or missing)[:3])}{', ...' if len(missing) > 3 else ''}"
+        )
+    return _checked_model(model)
+
+
+def _saved_as(source: str, options: dict[str, Any]) -> str:
+    """Return the name of the class that a checkpoint was saved as."""
+    hub = {name: options[name] for name in ("revision", "token", "cache_dir", "subfolder") if name in options}
+    try:
+        config = AutoConfig.from_pretrained(source, **hub)
+    except ValueError as error:  # transformers does not know what it is
+        raise ConversionError(
+            f"{source} must say what it is, or architecture must, for example 'BertForMaskedLM': {error}"
+        ) from error
+    if not config.architectures:
+        raise ConversionError(
+            f"{source} must say the class that it was saved as, or architecture must, for example "
+            f"'BertForMaskedLM'; its config is a {type(config).__name__} without architectures"
+        )
+    return config.architectures[0]
+
+
+def _checked_model(model: Any) -> PreTrainedModel:
+    """Return a residual model, if it is one that is whole."""
+    if isinstance(model, AcnPreTrainedModel):
+        raise TypeError(
+            f"a residual model is converted, and {type(model).__name__} is an ACN already; its config.residual_scale "
+            "may be set as it is"
+        )
+    if not isinstance(model, PreTrainedModel):
+        peft = ": merge its adapters, merge_and_unload()" if hasattr(model, "merge_and_unload") else ""
+        raise TypeError(f"a model of transformers or a path must be given; got {type(model).__name__}{peft}")
+    acn_class_of(type(model).__name__)
+    if adapter_configs(model):
+        raise ConversionError(
+            f"adapters must be merged before a conversion; {type(model).__name__} holds {', '.join(model.peft_config)}"
+        )
+    if getattr(model, "hf_quantizer", None) is not None:
+        raise ConversionError(f"weights must be plain numbers; those of this {type(model).__name__} are quantised")
+    return model
+
+
+def _with_weights(original: PreTrainedModel, acn_class: type[PreTrainedModel], config: Any) -> PreTrainedModel:
+    """Return a model of `acn_class` with copies of the weights of `original`."""
+    options: dict[str, Any] = {}
+    if original.base_model is original:
+        options["add_pooling_layer"] = getattr(original, "pooler", None) is not None
+        if getattr(original.embeddings, "mask_token", None) is not None:
+            options["use_mask_token"] = True
+    with no_init_weights():
+        model = acn_class(config, **options)
+    held = len(original.get_submodule(layers_path(model)))
+    if held != config.num_hidden_layers:
+        raise ConversionError(f"the model holds {held} layers and its config says {config.num_hidden_layers}")
+    weights = {name: weight.detach().clone() for name, weight in original.state_dict().items()}
+    missing, unexpected = model.load_state_dict(weights, strict=False, assign=True)
+    wrong = [name for name in missing if not name.endswith("short_connection.residual_scale")] + unexpected
+    if wrong:
+        raise ConversionError(
+            f"the weights of {type(original).__name__} do not map to {acn_class.__name__}: {wrong[:3]}"
+        )
+    model.tie_weights()
+    for short in short_connections(model):
+        if short.residual_scale is not None:
+            short.residual_scale.data.fill_(short.initial_scale)
+    trained = {name: parameter.requires_grad for name, parameter in original.named_parameters()}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(trained.get(name, True))
+    model.to(original.device)
+    return model.train(original.training)
