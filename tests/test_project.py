@@ -17,10 +17,14 @@ import acn_hf
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "acn_hf"
-LAYERS = ["modeling", "auto", "records", "evaluating", "unwrapping", "adapters", "convert", "metrics", "profile"]
-LAYERS += ["together"]
-LAYERS += ["cost", "plots", "runs", "cards", "compress", "supervision", "measuring", "shedding", "callbacks", "loading"]
-LAYERS += ["idx", "masking", "pixels", "data", "arguments", "building", "training", "demo", "cli", "__main__"]
+LAYERS = re.findall(
+    r"\w+",
+    """
+    modeling auto records evaluating unwrapping adapters convert metrics profile together cost plots runs cards
+    compress distillation supervision measuring shedding callbacks annealing loading idx masking pixels data
+    arguments building training demo cli __main__
+    """,
+)
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(PACKAGE)], "acn_hf.") if name != "acn_hf.__main__")
 PUBLIC = [getattr(acn_hf, name) for name in acn_hf.__all__ if name != "__version__"]
 FUNCTIONS = [item for item in PUBLIC if inspect.isfunction(item)]

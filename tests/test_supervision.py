@@ -191,7 +191,7 @@ def test_linear_and_uniform_weights():
 @pytest.mark.parametrize(
     ("weights", "text"),
     [
-        ("quadratic", "'linear', 'uniform' or a list of numbers; got 'quadratic'"),
+        ("quadratic", "'linear', 'uniform', 'full' or a list of numbers; got 'quadratic'"),
         ([1.0, 2.0], "each of the 4 depths of this model, 0 included; got 2"),
         ([0.0, 0.0, 0.0, 0.0], "at least one of them positive"),
         ([1.0, -1.0, 0.0, 1.0], "finite numbers >= 0"),

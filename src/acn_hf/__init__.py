@@ -6,11 +6,13 @@ Importing this package registers its models with the Auto classes of transformer
 from . import auto
 from ._version import __version__
 from .adapters import depth_logits, lora_config, truncate
+from .annealing import ResidualAnnealingCallback
 from .callbacks import DepthProfileCallback, IntermediateSupervisionCallback
 from .cards import CardFacts, CardTrainer, write_model_card
 from .compress import CompressionResult, compress
 from .convert import ConversionError, from_residual
 from .cost import Cost, measure_cost
+from .distillation import DistillationLoss
 from .modeling.configuration_acn_bert import AcnBertConfig
 from .modeling.configuration_acn_vit import AcnViTConfig
 from .modeling.depth import DepthError
@@ -58,8 +60,10 @@ __all__ = [
     "DepthError",
     "DepthProfile",
     "DepthProfileCallback",
+    "DistillationLoss",
     "IntermediateSupervisionCallback",
     "LayerSheddingCallback",
+    "ResidualAnnealingCallback",
     "__version__",
     "compress",
     "depth_logits",

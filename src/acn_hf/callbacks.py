@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from .distillation import DistillationLoss
 from .measuring import MeasuringCallback
 from .profile import DepthProfile
 from .supervision import IntermediateSupervision, Weights
@@ -61,10 +62,12 @@ class IntermediateSupervisionCallback(TrainerCallback):
     """Trains with the loss through the shared head at several depths; see [`intermediate_supervision`].
 
     Args:
-        weights (`"linear"`, `"uniform"` or sequence of `float`, *optional*, defaults to `"linear"`):
-            Weight of each depth's loss: `2 * k / (L * (L + 1))`, `1 / L`, or `L + 1` given numbers.
+        weights (`"linear"`, `"uniform"`, `"full"` or sequence of `float`, *optional*, defaults to `"linear"`):
+            Weight of each depth's loss: `2 * k / (L * (L + 1))`, `1 / L`, that of full depth alone (for distillation
+            without supervision), or `L + 1` given numbers.
         num_depths (`int`, *optional*): Number of depths beside full depth in a step, for heads that are expensive, as
             in masked language modelling. They rotate from step to step. Defaults to all.
+        distillation (`DistillationLoss`, *optional*): What a teacher adds at every depth that takes part.
 
     Raises:
         TypeError: When training begins, the model is not an ACN, or has no head.
@@ -72,9 +75,15 @@ class IntermediateSupervisionCallback(TrainerCallback):
             or `DataParallel` spreads it over several GPUs; after the first step, the model was given no labels.
     """
 
-    def __init__(self, weights: Weights = "linear", num_depths: int | None = None):
+    def __init__(
+        self,
+        weights: Weights = "linear",
+        num_depths: int | None = None,
+        distillation: DistillationLoss | None = None,
+    ):
         self.weights = weights
         self.num_depths = num_depths
+        self.distillation = distillation
         self.supervision: IntermediateSupervision | None = None
 
     def attach(self, trainer: Trainer) -> Self:
@@ -91,7 +100,7 @@ class IntermediateSupervisionCallback(TrainerCallback):
             raise ValueError(
                 f"supervision needs a process for each GPU (torchrun, accelerate launch); got one for {args.n_gpu}"
             )
-        self.supervision = IntermediateSupervision(kwargs["model"], self.weights, self.num_depths)
+        self.supervision = IntermediateSupervision(kwargs["model"], self.weights, self.num_depths, self.distillation)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -1,4 +1,4 @@
-"""Intermediate supervision: the loss through the shared head at several depths.
+"""Intermediate supervision: the loss through the shared head at several depths, from labels and from a teacher.
 
 It is the strongest rival of auto-compressing connections, and combines with them.
 """
@@ -11,20 +11,22 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from .distillation import DistillationLoss, Lesson
 from .modeling.depth import encoder_layers, head_output
 from .modeling.upstream import maybe_install_capturing_hooks
 from .unwrapping import unwrap
 
 Weights = str | Sequence[float]
+KINDS = "weights must be 'linear', 'uniform', 'full' or a list of numbers"
 
 
 def depth_weights(weights: Weights, num_layers: int) -> tuple[float, ...]:
     """Return the weight of the loss at every depth, `0..L`.
 
     Args:
-        weights (`"linear"`, `"uniform"` or sequence of `float`): `linear` gives depth `k` the weight
-            `2 * k / (L * (L + 1))`, `uniform` gives each depth from 1 on `1 / L`; both add up to 1. A sequence holds
-            one number for each of the `L + 1` depths, 0 included, and is taken as it is.
+        weights (`"linear"`, `"uniform"`, `"full"` or sequence of `float`): `linear` gives depth `k` the weight
+            `2 * k / (L * (L + 1))`, `uniform` gives each depth from 1 on `1 / L`, `full` gives full depth 1; all add up
+            to 1. A sequence holds one number for each of the `L + 1` depths, 0 included, and is taken as it is.
         num_layers (`int`): `L`.
 
     Raises:
@@ -39,13 +41,15 @@ def depth_weights(weights: Weights, num_layers: int) -> tuple[float, ...]:
             return tuple(2 * depth / (num_layers * (num_layers + 1)) for depth in range(num_layers + 1))
         if weights == "uniform":
             return (0.0, *[1 / num_layers] * num_layers)
-        raise ValueError(f"weights must be 'linear', 'uniform' or a list of numbers; got {weights!r}")
+        if weights == "full":
+            return (*[0.0] * num_layers, 1.0)
+        raise ValueError(f"{KINDS}; got {weights!r}")
     try:
         numbers = torch.as_tensor(weights, dtype=torch.float64)
     except (TypeError, ValueError):
         numbers = torch.empty(())
     if numbers.ndim != 1:
-        raise ValueError(f"weights must be 'linear', 'uniform' or a list of numbers; got {weights!r}")
+        raise ValueError(f"{KINDS}; got {weights!r}")
     if numbers.shape != (num_layers + 1,):
         raise ValueError(
             f"weights must hold one number for each of the {num_layers + 1} depths of this model, 0 included; "
@@ -64,19 +68,26 @@ class IntermediateSupervision:
 
     Args:
         model (`PreTrainedModel`): An ACN with a head, of any residual scale, or what wraps one.
-        weights (`"linear"`, `"uniform"` or sequence of `float`, *optional*, defaults to `"linear"`):
+        weights (`"linear"`, `"uniform"`, `"full"` or sequence of `float`, *optional*, defaults to `"linear"`):
             See [`depth_weights`].
         num_depths (`int`, *optional*):
             Number of depths beside full depth that take part in a step, for heads that are expensive. They rotate:
             every depth has its turn, and its weight is scaled up so that the mean over a turn is the whole sum.
             Defaults to all.
+        distillation (`DistillationLoss`, *optional*): What a teacher adds at every depth that takes part.
 
     Raises:
         TypeError: `model` is not an ACN, or has no head.
         ValueError: `weights` or `num_depths` is out of range, or the model is supervised already.
     """
 
-    def __init__(self, model: Any, weights: Weights = "linear", num_depths: int | None = None):
+    def __init__(
+        self,
+        model: Any,
+        weights: Weights = "linear",
+        num_depths: int | None = None,
+        distillation: DistillationLoss | None = None,
+    ):
         self.model: PreTrainedModel = unwrap(model)
         if self.model.base_model is self.model:
             raise TypeError(f"a loss needs a model with a head, and {type(self.model).__name__} has none")
@@ -88,12 +99,14 @@ class IntermediateSupervision:
             raise ValueError(f"a model is supervised once, with one set of weights; {type(self.model).__name__} is so")
         self.weights = weights
         self.num_depths = num_depths
+        self.distillation = distillation
         self.turn = 0
         """Which depths take part; set it to the number of the optimiser step."""
         self.num_passes = 0
         """How many passes were supervised so far."""
         self._inputs: dict[str, Any] | None = None
         self._others: torch.Tensor | None = None
+        self._lesson: tuple[Lesson, torch.Tensor, dict[str, Any]] | None = None
         maybe_install_capturing_hooks(self.model.base_model)
         # The losses are computed inside the pass of the model, between base model and head, so that they run under the
         # same autocast and the same hooks of distributed training as the head itself.
@@ -143,11 +156,14 @@ class IntermediateSupervision:
         if self._inputs is None:
             return None
         inputs, self._inputs = self._inputs, None
+        if self.distillation is not None:
+            lesson = self.distillation.ask(inputs, output.last_hidden_state.device)
+            self._lesson = (lesson, output.last_hidden_state, inputs)
         full, chosen = len(encoder_layers(self.model)), self.chosen()
         for depth, weight in chosen.items():
             if depth == full and len(chosen) > 1:  # alone, it shows whether this pass has a loss
                 continue
-            loss = head_output(self.model, output.hidden_states[depth], inputs).get("loss")
+            loss = self._loss_at(output.hidden_states[depth], inputs)
             if loss is not None:
                 loss = loss * (0.0 if depth == full else weight)
                 self._others = loss if self._others is None else self._others + loss
@@ -155,13 +171,27 @@ class IntermediateSupervision:
             output["hidden_states"] = None
         return output
 
+    def _loss_at(self, depth_state: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor | None:
+        """Return the loss of the model whose last depth state is `depth_state`, if there are labels."""
+        output = head_output(self.model, depth_state, inputs)
+        loss = output.get("loss")
+        if loss is None or self.distillation is None or self._lesson is None:
+            return loss
+        state = self.model.base_model.readout(depth_state).last_hidden_state
+        return self.distillation(loss, output, state, self._lesson[0], inputs)
+
     def _add_losses(self, model: PreTrainedModel, args: tuple, output: Any) -> Any:
         others, self._others, self._inputs = self._others, None, None
+        taught, self._lesson = self._lesson, None
         if others is None or output is None:
             return None
         self.num_passes += 1
-        full = len(encoder_layers(self.model))
-        own = self.chosen()[full]
+        own = self.chosen()[len(encoder_layers(self.model))]
+        if taught is not None and self.distillation is not None:
+            if isinstance(output, tuple):
+                raise TypeError("distillation reads the outputs by their names: return_dict must be True; got False")
+            lesson, state, inputs = taught
+            output["loss"] = self.distillation(output["loss"], output, state, lesson, inputs)
         if isinstance(output, tuple):
             return (own * output[0] + others, *output[1:])
         output["loss"] = own * output["loss"] + others
@@ -170,7 +200,11 @@ class IntermediateSupervision:
 
 @contextmanager
 def intermediate_supervision(
-    model: Any, weights: Weights = "linear", *, num_depths: int | None = None
+    model: Any,
+    weights: Weights = "linear",
+    *,
+    num_depths: int | None = None,
+    distillation: DistillationLoss | None = None,
 ) -> Iterator[IntermediateSupervision]:
     """Train with the loss through the shared head at several depths, for as long as the block lasts.
 
@@ -178,9 +212,11 @@ def intermediate_supervision(
 
     Args:
         model (`PreTrainedModel`): An ACN with a head, of any residual scale.
-        weights (`"linear"`, `"uniform"` or sequence of `float`, *optional*, defaults to `"linear"`):
-            Weight of each depth's loss: `2 * k / (L * (L + 1))`, `1 / L`, or `L + 1` given numbers.
+        weights (`"linear"`, `"uniform"`, `"full"` or sequence of `float`, *optional*, defaults to `"linear"`):
+            Weight of each depth's loss: `2 * k / (L * (L + 1))`, `1 / L`, that of full depth alone, or `L + 1` given
+            numbers.
         num_depths (`int`, *optional*): Number of depths beside full depth in a pass; they rotate. Defaults to all.
+        distillation (`DistillationLoss`, *optional*): What a teacher adds at every depth that takes part.
 
     Returns:
         Context manager of an [`IntermediateSupervision`], whose `turn` chooses the depths of a rotating subset.
@@ -203,7 +239,7 @@ def intermediate_supervision(
 
     ```
     """
-    supervision = IntermediateSupervision(model, weights, num_depths)
+    supervision = IntermediateSupervision(model, weights, num_depths, distillation)
     try:
         yield supervision
     finally:
