@@ -11,7 +11,7 @@ Source: Auto-Compressing Networks, arXiv 2506.09714, which has the two ends of a
 """
 
 from collections.abc import Iterable
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
@@ -73,6 +73,16 @@ class ShortConnection(nn.Module):
         return add_scaled(mlp, mlp_input, self.scale)
 
 
+class Stream(NamedTuple):
+    """Where a pass through the layers stands."""
+
+    depth_state: torch.Tensor  # y_k
+    layer_output: torch.Tensor  # x_k
+    total: torch.Tensor  # y_k in the precision that the sum is held in
+    dtype: torch.dtype  # of the embeddings
+    is_residual: bool  # all scales so far are 1
+
+
 class LongConnection(nn.Module):
     """The running sum of the layer outputs: `y' = keep * y + h' - carry * h`.
 
@@ -85,52 +95,40 @@ class LongConnection(nn.Module):
         super().__init__()
         self.config = config
 
-    def weights(self, short: ShortConnection) -> tuple[Scale, Scale]:
-        """Return `(keep, carry)` for one layer."""
-        return (1.0, 0.0) if self.config.readout == "sum" else self.auto_weights(short)
-
     def auto_weights(self, short: ShortConnection) -> tuple[Scale, Scale]:
         """Return `(keep, carry)` of `readout="auto"`."""
         raise TypeError(f"{type(self).__name__} must say what readout='auto' is")
 
     def run(self, layers: Iterable[nn.Module], embeddings: torch.Tensor, *args, **kwargs) -> torch.Tensor:
-        """Run the layers, which have a `short_connection` each, and return the last depth state.
-
-        Args:
-            layers (iterable of `nn.Module`): Each maps `h` to `h'`, both of the shape of the embeddings.
-            embeddings (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`): `x_0 = y_0`.
-        """
-        depth_state, layer_output, total = self(embeddings, embeddings, dtype=embeddings.dtype)
-        residual_so_far = self.config.readout == "auto"
+        """Run the layers, which have a `short_connection` each, and return the last depth state."""
+        stream = self.start(embeddings)
         for layer in layers:
-            layer_input, short = layer_output, cast(ShortConnection, layer.short_connection)
-            layer_output = layer(layer_input, *args, **kwargs)
-            residual_so_far = residual_so_far and is_number(short.scale, 1)
-            # While all scales are 1, y is h, and y' = h' holds to the bit.
-            weights = (0.0, 0.0) if residual_so_far else self.weights(short)
-            depth_state, layer_output, total = self(total, layer_output, layer_input, *weights, dtype=embeddings.dtype)
-        return depth_state
+            stream = self.step(stream, layer, *args, **kwargs)
+        return stream.depth_state
 
-    def forward(
-        self,
-        total: torch.Tensor,
-        layer_output: torch.Tensor,
-        layer_input: torch.Tensor | None = None,
-        keep: Scale = 0.0,
-        carry: Scale = 0.0,
-        *,
-        dtype: torch.dtype,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return `(y', h', the sum in the precision it is held in)`."""
-        if is_number(keep, 0):
-            return layer_output, layer_output, layer_output
+    def start(self, embeddings: torch.Tensor) -> Stream:
+        """Return where a pass stands at depth 0: at `x_0 = y_0`, of the shape that every layer maps to itself."""
+        is_residual = self.config.readout == "auto"
+        return self(Stream(embeddings, embeddings, embeddings, embeddings.dtype, is_residual), embeddings)
+
+    def step(self, stream: Stream, layer: nn.Module, *args, **kwargs) -> Stream:
+        """Run one layer, and return where the pass stands one depth further."""
+        layer_output, short = layer(stream.layer_output, *args, **kwargs), cast(ShortConnection, layer.short_connection)
+        weights = self.auto_weights(short) if self.config.readout == "auto" else (1.0, 0.0)
+        is_residual = stream.is_residual and is_number(short.scale, 1)
+        return self(Stream(*stream[:-1], is_residual), layer_output, *weights)
+
+    def forward(self, stream: Stream, layer_output: torch.Tensor, keep: Scale = 0.0, carry: Scale = 0.0) -> Stream:
+        """Return the stream with one more layer output in its sum."""
+        if stream.is_residual or is_number(keep, 0):  # while all scales are 1, y is h, and y' = h' holds to the bit
+            return Stream(layer_output, layer_output, layer_output, stream.dtype, stream.is_residual)
         wide = torch.promote_types(layer_output.dtype, torch.float32)
-        total = add_scaled(layer_output.to(wide), total.to(layer_output.device, wide), keep)
-        if layer_input is not None and not is_number(carry, 0):
-            total = total - carry * layer_input.to(total.device, wide)
+        total = add_scaled(layer_output.to(wide), stream.total.to(layer_output.device, wide), keep)
+        if not is_number(carry, 0):
+            total = total - carry * stream.layer_output.to(total.device, wide)
         # What float16 cannot hold becomes its largest number instead of infinity.
-        inside = total.clamp(-FLOAT16_MAX, FLOAT16_MAX) if dtype == torch.float16 else total
-        return inside.to(dtype), layer_output, total
+        inside = total.clamp(-FLOAT16_MAX, FLOAT16_MAX) if stream.dtype == torch.float16 else total
+        return Stream(inside.to(stream.dtype), layer_output, total, stream.dtype, stream.is_residual)
 
 
 class PreNormLongConnection(LongConnection):
