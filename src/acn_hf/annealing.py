@@ -35,8 +35,8 @@ class ResidualAnnealingCallback(TrainerCallback):
             loss at full depth. At several depths: give it to [`IntermediateSupervisionCallback`] instead.
 
     Raises:
-        ValueError: An argument is out of its range; when training begins, a list does not have one number a layer, the
-            scales are learned, or the model is compiled, which would be compiled anew at every scale.
+        ValueError: An argument is out of its range; when training begins, a list does not have one number a layer, or
+            the scales are learned.
         TypeError: When training begins, the model is not an ACN.
     """
 
@@ -95,8 +95,6 @@ class ResidualAnnealingCallback(TrainerCallback):
                 raise ValueError(f"{name} must hold one number for each of the {len(layers)} layers; got {len(scales)}")
         if model.config.learn_residual_scale:
             raise ValueError("scales that are annealed cannot be learned: learn_residual_scale must be False; got True")
-        if args.torch_compile:
-            raise ValueError("torch_compile must be False where the residual scale moves; got True")
         if self.teaching is not None:
             self.teaching.on_train_begin(args, state, control, **kwargs)
 
