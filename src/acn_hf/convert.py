@@ -1,10 +1,11 @@
 """From a residual checkpoint that people already have to an ACN with the same weights."""
 
 import os
-import re
 from typing import Any
 
+import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from . import auto
@@ -59,7 +60,7 @@ def from_residual(
 
     Raises:
         ConversionError: The weights do not map to an ACN: another architecture, layers that are missing or too many,
-            weights that a checkpoint lacks, quantised weights, or adapters beside them.
+            weights that a checkpoint lacks or that are not whole, quantised weights, or adapters beside them.
         OSError: There is no such checkpoint.
         StrictDataclassError: A field of the config is out of range.
         TypeError: `model_or_path` is neither a model nor a path, or is an ACN already.
@@ -121,16 +122,40 @@ def retyped(config: PreTrainedConfig, kind: type[PreTrainedConfig], **fields: An
 def _load(source: str, architecture: str | None, options: dict[str, Any]) -> PreTrainedModel:
     """Return the residual model of a checkpoint, if all its weights are there."""
     name = architecture or _saved_as(source, options)
-    acn_class_of(name)
-    model, info = getattr(transformers, name).from_pretrained(source, **options, output_loading_info=True)
-    missing = sorted(info["missing_keys"])
-    in_layers = [key for key in missing if re.search(r"\blayers?\.\d+\.", key)]
-    if in_layers or (missing and architecture is None):
-        raise ConversionError(
-            f"{source} must hold every weight of {name}; it lacks {len(missing)}, which would stay random: "
-            f"{', '.join((in_layers or missing)[:3])}{', ...' if len(missing) > 3 else ''}"
+    if name in auto.model_classes():
+        raise TypeError(
+            f"a residual checkpoint is converted, and {source} holds an ACN already, an {name}; its from_pretrained "
+            "takes residual_scale"
         )
+    acn_class_of(name)
+    try:
+        model, info = getattr(transformers, name).from_pretrained(source, **options, output_loading_info=True)
+    except SafetensorError as error:
+        raise ConversionError(f"the weights in {source} must be whole: {error}") from error
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise ConversionError(
+            f"{source} must have the shapes that are listed above; ignore_mismatched_sizes=True starts those weights "
+            "anew, for a head with other classes"
+        ) from None
+    _check_nothing_random(model, sorted(info["missing_keys"]), source, new_head=architecture is not None)
     return _checked_model(model)
+
+
+def _check_nothing_random(model: PreTrainedModel, missing: list[str], source: str, *, new_head: bool) -> None:
+    """Raise `ConversionError` if a checkpoint lacks weights; a new head and its pooler may be random."""
+    body = "" if model.base_model is model else f"{model.base_model_prefix}."
+    if new_head:
+        missing = [name for name in missing if name.startswith(body) and "pooler" not in name]
+    if not missing:
+        return
+    message = (
+        f"{source} must hold every weight of {type(model).__name__}; it lacks {len(missing)}, which would stay random: "
+        f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}"
+    )
+    without_pooler = not body and all(name.startswith("pooler.") for name in missing)
+    raise ConversionError(message + ("; add_pooling_layer=False leaves them out" if without_pooler else ""))
 
 
 def _saved_as(source: str, options: dict[str, Any]) -> str:
@@ -177,7 +202,8 @@ def _with_weights(original: PreTrainedModel, acn_class: type[PreTrainedModel], c
         options["add_pooling_layer"] = getattr(original, "pooler", None) is not None
         if getattr(original.embeddings, "mask_token", None) is not None:
             options["use_mask_token"] = True
-    with no_init_weights():
+    # ViT draws its embeddings where nothing keeps it from that; what the caller draws next is not to depend on it.
+    with no_init_weights(), torch.random.fork_rng(devices=[]):
         model = acn_class(config, **options)
     held = len(original.get_submodule(layers_path(model)))
     if held != config.num_hidden_layers:
