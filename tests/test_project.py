@@ -21,7 +21,7 @@ LAYERS = re.findall(
     r"\w+",
     """
     modeling auto records evaluating unwrapping adapters convert metrics profile together cost plots runs cards
-    compress distillation supervision measuring shedding callbacks annealing loading idx masking pixels data
+    finetuning compress distillation supervision measuring shedding callbacks annealing loading idx masking pixels data
     arguments building training demo cli __main__
     """,
 )

@@ -13,6 +13,7 @@ from .compress import CompressionResult, compress
 from .convert import ConversionError, from_residual
 from .cost import Cost, measure_cost
 from .distillation import DistillationLoss
+from .finetuning import FinetuningError
 from .modeling.configuration_acn_bert import AcnBertConfig
 from .modeling.configuration_acn_vit import AcnViTConfig
 from .modeling.depth import DepthError
@@ -61,6 +62,7 @@ __all__ = [
     "DepthProfile",
     "DepthProfileCallback",
     "DistillationLoss",
+    "FinetuningError",
     "IntermediateSupervisionCallback",
     "LayerSheddingCallback",
     "ResidualAnnealingCallback",

@@ -1,8 +1,9 @@
-"""Choose a depth, cut, and say what was gained."""
+"""Choose a depth, cut, fine-tune if asked to, and say what was gained."""
 
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from rich.table import Table
 from .adapters import truncate
 from .cards import collect, prepare_repo, upload, write_into
 from .cost import Cost, measure_cost
+from .finetuning import Finetune, fine_tune
+from .metrics import ProfileError
 from .modeling.checkpoint import weight_files, written_beside
-from .modeling.depth import prefix_view
+from .modeling.depth import check_depth, encoder_layers, prefix_view
 from .profile import DepthProfile, measure_depth_profile
 from .records import render, write_text
 from .unwrapping import unwrap
@@ -27,9 +30,11 @@ class CompressionResult:
     Args:
         model (`PreTrainedModel` or `PeftModel`): The short model, independent of the long one, in eval mode.
         depth (`int`): Its number of layers.
-        profile (`DepthProfile`): The metric of the long model at every depth.
+        profile (`DepthProfile`): The metric of the long model at every depth; `profile.value_at(depth)` is the one of
+            the short model as it was cut.
         cost_before (`Cost`): Of the long model.
         cost_after (`Cost`): Of the short model.
+        finetuned (`float`, *optional*): The metric of the short model after fine-tuning, on the same data.
     """
 
     model: Any
@@ -37,6 +42,7 @@ class CompressionResult:
     profile: DepthProfile
     cost_before: Cost
     cost_after: Cost
+    finetuned: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the model, which is saved with `model.save_pretrained`."""
@@ -45,6 +51,7 @@ class CompressionResult:
             "profile": self.profile.to_dict(),
             "cost_before": self.cost_before.to_dict(),
             "cost_after": self.cost_after.to_dict(),
+            "finetuned": self.finetuned,
         }
 
     def save(self, path: str | os.PathLike) -> None:
@@ -135,7 +142,11 @@ class CompressionResult:
         table.add_row(
             "latency in ms", *(f"{c.latency_ms:.2f} ± {c.latency_spread_ms / 2:.2f}" for c in (before, after))
         )
-        table.add_row(self.profile.metric, f"{full:.4f}", f"{chosen:.4f}")
+        if self.finetuned is None:
+            table.add_row(self.profile.metric, f"{full:.4f}", f"{chosen:.4f}")
+        else:
+            table.add_row(f"{self.profile.metric}, as cut", f"{full:.4f}", f"{chosen:.4f}")
+            table.add_row(f"{self.profile.metric}, fine-tuned", "", f"{self.finetuned:.4f}")
         return table
 
     def __str__(self) -> str:
@@ -149,30 +160,41 @@ def compress(
     tolerance: float = 0.005,
     relative: bool = False,
     confidence: float | None = None,
+    depth: int | None = None,
+    finetune: Finetune | None = None,
     merge_adapter: bool = True,
     **options: Any,
 ) -> CompressionResult:
-    """Find the smallest depth that does the task, and return the model cut there.
+    """Find the smallest depth that does the task, and return the model cut there, fine-tuned if asked to.
 
     Args:
         model (`PreTrainedModel` or `PeftModel`): An ACN with a head; it is left as it is. What `torch.compile` and
             data parallelism return is taken for the model inside.
-        data: What the depth is chosen on; see [`measure_depth_profile`]. Report the result on other data.
+        data: What the depth is chosen on; see [`measure_depth_profile`]. Report the result on other data. With
+            `finetune` it is read twice, so it must not be an iterator.
         tolerance (`float`, *optional*, defaults to 0.005): How much worse than full depth the metric may be.
         relative (`bool`, *optional*, defaults to `False`): See [`DepthProfile.effective_depth`].
         confidence (`float`, *optional*): See [`DepthProfile.effective_depth`].
+        depth (`int`, *optional*): In `[0, L]`. Cut here, whatever the tolerance says.
+        finetune (`Callable`, *optional*): From the cut model to a [`~transformers.Trainer`] that is ready to train it,
+            `lambda short: Trainer(short, arguments, train_dataset=train)`. It is trained, from
+            `arguments.resume_from_checkpoint` if that names a checkpoint, and measured once more on `data`. Layers may
+            leave meanwhile. Fine-tuned, a network does with fewer layers, so `depth` is better given than chosen.
         merge_adapter (`bool`, *optional*, defaults to `True`):
-            Whether the short model of an adapted one is an ordinary model, with the adapters in its weights. If not,
-            it keeps the adapters of its layers.
+            Whether the short model of an adapted one is an ordinary model, with the adapters in its weights, all of
+            which fine-tuning trains. If not, it keeps the adapters of its layers, and fine-tuning goes on with them.
         options: Further arguments of [`measure_depth_profile`].
 
     Returns:
-        `CompressionResult`
+        `CompressionResult`: The short model is independent of `model`, of the Trainer, and of what `finetune` saw.
 
     Raises:
         DepthError: A depth is not a whole number in `[0, L]`.
-        ProfileError: No profile can be made of the data, or a tolerance is out of range.
-        TypeError: `model` is not an ACN, has no head, or was adapted by prompts, which are not in its layers.
+        FinetuningError: The Trainer trains another model, it shards the weights, or they end as no finite numbers.
+        ProfileError: No profile can be made of the data, a tolerance is out of range, or is given besides `depth`, or
+            the data cannot be read twice.
+        TypeError: `model` is not an ACN, has no head, or was adapted by prompts, which are not in its layers; or
+            `finetune` returns no Trainer.
 
     Example:
 
@@ -189,9 +211,39 @@ def compress(
 
     ```
     """
+    if depth is not None:
+        depth = check_depth(depth, len(encoder_layers(unwrap(model))))
+        if relative or confidence is not None:
+            raise ProfileError(f"relative and confidence choose a depth, so none may be given; got depth={depth}")
+        if options.get("depths") is not None:
+            options["depths"] = [*options["depths"], depth]
+    if finetune is not None and isinstance(data, Iterator):
+        raise ProfileError(
+            "with finetune the data are read twice, so they must be a data set, a DataLoader or a list of batches; "
+            f"got an iterator, {type(data).__name__}"
+        )
     profile = measure_depth_profile(model, data, **options)
-    depth = profile.effective_depth(tolerance, relative=relative, confidence=confidence)
-    short = truncate(model, depth, merge_adapter=merge_adapter).eval()
+    if depth is None:
+        depth = profile.effective_depth(tolerance, relative=relative, confidence=confidence)
+    short, value = truncate(model, depth, merge_adapter=merge_adapter), None
+    if finetune is not None:
+        short = fine_tune(short, finetune)
+        depth = len(encoder_layers(unwrap(short)))
+        if depth not in profile.depths:  # layers left while it trained
+            profile = measure_depth_profile(model, data, **{**options, "depths": [*profile.depths, depth]})
+        value = _value_of(short, data, profile.num_examples, options)
     # The whole model as a view, so that a `forward` bound to it, with autocast, is not timed against one without.
     before = measure_cost(prefix_view(unwrap(model), profile.depths[-1]))
-    return CompressionResult(short, depth, profile, cost_before=before, cost_after=measure_cost(unwrap(short)))
+    after = measure_cost(unwrap(short.eval()))
+    return CompressionResult(short, depth, profile, cost_before=before, cost_after=after, finetuned=value)
+
+
+def _value_of(model: Any, data: Any, num_examples: int, options: dict[str, Any]) -> float:
+    """Return the metric of a model at its full depth, on data that must hold so many examples."""
+    profile = measure_depth_profile(model, data, **{**options, "depths": []})
+    if profile.num_examples != num_examples:
+        raise ProfileError(
+            "with finetune the data must hold the same examples whenever they are read; they held "
+            f"{num_examples} before and {profile.num_examples} after"
+        )
+    return profile.values[-1]

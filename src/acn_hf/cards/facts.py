@@ -54,6 +54,8 @@ class Compressed(Protocol):
     def cost_before(self) -> Cost: ...
     @property
     def cost_after(self) -> Cost: ...
+    @property
+    def finetuned(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class CardFacts(Record):
         profile (`DepthProfile`, *optional*): The metric at every depth of the model before it was cut.
         cost_before (`Cost`, *optional*): Of the model before it was cut.
         cost_after (`Cost`, *optional*): Of this model.
+        finetuned (`float`, *optional*): The metric of the profile, of this model, fine-tuned after it was cut.
         training (`dict`, *optional*): Training arguments.
         description (`str`, *optional*): Free text, Markdown.
         dataset (`str`, *optional*): Name of the data set.
@@ -80,7 +83,8 @@ class CardFacts(Record):
         language (`str`, *optional*): Code of the language of the texts, for example `"en"`.
 
     Raises:
-        ValueError: The config names no class of an ACN, or its depth is not one of those that the profile measured.
+        ValueError: The config names no class of an ACN, its depth is not one of those that the profile measured, or
+            `finetuned` is given without the profile that says which metric it is.
     """
 
     name: str
@@ -90,6 +94,7 @@ class CardFacts(Record):
     profile: DepthProfile | None = None
     cost_before: Cost | None = None
     cost_after: Cost | None = None
+    finetuned: float | None = None
     training: dict[str, Any] | None = None
     description: str | None = None
     dataset: str | None = None
@@ -111,6 +116,8 @@ class CardFacts(Record):
             raise ValueError(
                 f"the profile of a card must hold the depth of its model, {self.depth}; it holds {self.profile.depths}"
             )
+        if self.finetuned is not None and self.profile is None:
+            raise ValueError(f"finetuned needs the profile, which names its metric; got {self.finetuned} without one")
 
     @property
     def architecture(self) -> str:
@@ -133,6 +140,21 @@ class CardFacts(Record):
     def full_depth(self) -> int:
         """Number of layers before the model was cut."""
         return self.config.get("original_num_hidden_layers") or self.depth
+
+    @property
+    def value(self) -> float | None:
+        """The metric of the profile, of this model: fine-tuned if it was, else as it was cut."""
+        if self.profile is None:
+            return None
+        return self.profile.value_at(self.depth) if self.finetuned is None else self.finetuned
+
+    @property
+    def is_residual(self) -> bool:
+        """Whether every layer keeps its short connections whole, so that the network is a residual one."""
+        if self.config.get("learn_residual_scale"):
+            return False
+        scale = self.config.get("residual_scale", 0.0)
+        return all(one == 1 for one in (scale if isinstance(scale, list) else [scale]))
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
@@ -203,7 +225,7 @@ def collect(
         facts["training"] = training_fields(training)
     if result is not None:
         source = result.model if source is None else source
-        measured = {name: getattr(result, name) for name in ("profile", "cost_before", "cost_after")}
+        measured = {name: getattr(result, name) for name in ("profile", "cost_before", "cost_after", "finetuned")}
         facts = {**measured, **facts}
     if isinstance(source, CardFacts) or (source is None and (folder / RECORD_FILE).is_file()):
         return dataclasses.replace(source or CardFacts.load(folder / RECORD_FILE), **facts)

@@ -52,8 +52,8 @@ def eval_results(facts: CardFacts) -> list[EvalResult]:
     if task is None or dataset is None:
         return []
     measured = [(name, value, facts.results_split) for name, value in (facts.results or {}).items()]
-    if facts.profile is not None:
-        measured.append((facts.profile.metric, facts.profile.value_at(facts.depth), facts.split))
+    if facts.profile is not None and facts.value is not None:
+        measured.append((facts.profile.metric, facts.value, facts.split))
     return [
         EvalResult(
             task_type=task,

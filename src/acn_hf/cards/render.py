@@ -60,14 +60,30 @@ def _parts(facts: CardFacts, picture: str | None) -> dict[str, Any]:
     return {
         "facts": facts,
         "picture": picture,
+        "finetuning": _finetuning(facts),
         "costs": _costs(facts),
         "circumstances": _circumstances(facts.cost_after or facts.cost_before),
         "results": _results(facts),
         "depths": _depths(facts),
-        "data": " ".join(filter(None, (facts.dataset, f"({facts.split})" if facts.split else None))),
+        "data": _data(facts),
         "training": _fields(facts.training or {}),
         "connections": _fields({name: facts.config[name] for name in _CONNECTION_FIELDS if name in facts.config}),
     }
+
+
+def _data(facts: CardFacts) -> str:
+    return " ".join(filter(None, (facts.dataset, f"({facts.split})" if facts.split else None)))
+
+
+def _finetuning(facts: CardFacts) -> str | None:
+    """Return what fine-tuning after the cut did to the metric of the profile."""
+    if facts.finetuned is None or facts.profile is None:
+        return None
+    profile, where = facts.profile, f" on {data}" if (data := _data(facts)) else ""
+    before = f"{profile.value_at(facts.depth):.4f} before"
+    if facts.depth < facts.full_depth:
+        before = f"{profile.value_at(facts.depth):.4f} as it was cut, and {profile.values[-1]:.4f} at full depth"
+    return f"It was then fine-tuned: {profile.metric} **{facts.finetuned:.4f}**{where}; it was {before}."
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
