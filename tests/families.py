@@ -198,6 +198,12 @@ HEADS = [
     _bert("ForMaskedLM", "AutoModelForMaskedLM", text, masked_token_labels),
     _bert("ForNextSentencePrediction", "AutoModelForNextSentencePrediction", text, class_labels),
     _bert("ForSequenceClassification", "AutoModelForSequenceClassification", text, class_labels),
+    replace(
+        _bert("ForSequenceClassification", "AutoModelForSequenceClassification", text, class_labels),
+        name="bert-ForSequenceClassification-mean",
+        upstream=reference.MeanPooledBert,
+        own_fields={"pooling": "mean"},
+    ),
     _bert("ForTokenClassification", "AutoModelForTokenClassification", text, token_labels),
     _bert("ForQuestionAnswering", "AutoModelForQuestionAnswering", text, answer_labels, num_labels=2),
     _bert("ForMultipleChoice", "AutoModelForMultipleChoice", choices_of_text, class_labels),

@@ -5,11 +5,12 @@ stand, and every layer output is kept. Nothing of acn_hf is used but the fields 
 """
 
 import torch
-from transformers import BertModel, ViTForImageClassification, ViTModel
+from transformers import BertForSequenceClassification, BertModel, ViTForImageClassification, ViTModel
 from transformers.modeling_outputs import (
     BaseModelOutputWithPooling,
     BaseModelOutputWithPoolingAndCrossAttentions,
     ImageClassifierOutput,
+    SequenceClassifierOutput,
 )
 
 
@@ -64,3 +65,19 @@ class MeanPooledViT(ViTForImageClassification):
         logits = self.classifier(outputs.last_hidden_state.mean(dim=1))
         loss = None if labels is None else torch.nn.functional.cross_entropy(logits, labels)
         return ImageClassifierOutput(loss, logits, outputs.hidden_states, outputs.attentions)
+
+
+class MeanPooledBert(BertForSequenceClassification):
+    """Upstream's classifier on the mean of the tokens that are not padding, which upstream does not have."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.bert.pooler = None
+
+    def forward(self, input_ids, attention_mask, token_type_ids=None, labels=None, return_dict=True, **options):
+        outputs = self.bert(input_ids, attention_mask, token_type_ids, **options)
+        shares = attention_mask / attention_mask.sum(dim=1, keepdim=True)
+        means = torch.bmm(shares[:, None].to(outputs[0].dtype), outputs[0])[:, 0]
+        logits = self.classifier(self.dropout(means))
+        loss = None if labels is None else torch.nn.functional.cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss, logits, outputs.hidden_states, outputs.attentions)

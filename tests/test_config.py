@@ -76,9 +76,10 @@ def test_bert_refuses_to_be_a_decoder(field):
         AcnBertConfig(**{field: True})
 
 
-def test_vit_refuses_an_unknown_pooling():
+@pytest.mark.parametrize("kind", [AcnBertConfig, AcnViTConfig])
+def test_an_unknown_pooling_is_refused(kind):
     with pytest.raises(StrictDataclassError, match=r"'pooling' expected one of \('cls', 'mean'\), got max"):
-        AcnViTConfig(pooling="max")
+        kind(pooling="max")
 
 
 @pytest.mark.parametrize("scale", [0, 1, 0.0, 0.5, 1.0, [0, 1, 0.5], [0.0, 0.5, 1.0]], ids=repr)

@@ -1,6 +1,6 @@
 """Configuration of AC-BERT."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import BertConfig
@@ -11,9 +11,15 @@ from .configuration_acn import AcnConfig
 @strict
 class AcnBertConfig(AcnConfig, BertConfig):
     r"""
-    Configuration of AC-BERT: the fields of [`~transformers.BertConfig`] and those of [`AcnConfig`].
+    Configuration of AC-BERT: the fields of [`~transformers.BertConfig`], those of [`AcnConfig`], and one more.
 
     `attention_residual` defaults to `True`: masked-language-model losses were lower with it at every depth.
+
+    Args:
+        pooling (`"cls"` or `"mean"`, *optional*, defaults to `"cls"`):
+            What the classifier of sequences reads: the pooler's output for the CLS token, as upstream, or the mean of
+            all tokens that are not padding, as checkpoints of sentence embeddings were trained. In these, the CLS token
+            of the lower layers says little.
 
     Example:
 
@@ -48,6 +54,7 @@ class AcnBertConfig(AcnConfig, BertConfig):
     }
 
     attention_residual: bool = True
+    pooling: Literal["cls", "mean"] = "cls"
     use_cache: bool = False
 
     def validate_encoder_only(self) -> None:

@@ -22,7 +22,10 @@ from transformers import (
 from transformers.modeling_outputs import (
     BaseModelOutputWithPastAndCrossAttentions,
     BaseModelOutputWithPoolingAndCrossAttentions,
+    SequenceClassifierOutput,
 )
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs, can_return_tuple
 
 from .configuration_acn_bert import AcnBertConfig
 from .connectivity import LongConnection, PostNormLongConnection, ShortConnection
@@ -103,6 +106,19 @@ class AcnBertModel(AcnBertPreTrainedModel, BertModel):
         return BaseModelOutputWithPoolingAndCrossAttentions(last_hidden_state=depth_state, pooler_output=pooled)
 
 
+def mean_of_tokens(states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    """Return the mean state of the tokens that are not padding.
+
+    Args:
+        states (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`): One a token.
+        attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`): 0 where a token is padding.
+    """
+    if attention_mask is None:
+        return states.mean(dim=1)
+    shares = attention_mask / attention_mask.sum(dim=1, keepdim=True).clamp(min=1)
+    return (shares.to(states.dtype).unsqueeze(1) @ states).squeeze(1)
+
+
 class AcnBertHead(AcnHead, AcnBertPreTrainedModel):
     """Base of AC-BERT with a head."""
 
@@ -122,7 +138,34 @@ class AcnBertForNextSentencePrediction(AcnBertHead, BertForNextSentencePredictio
 
 
 class AcnBertForSequenceClassification(AcnBertHead, BertForSequenceClassification):
-    """AC-BERT with a classifier or regressor of whole sequences."""
+    """AC-BERT with a classifier or regressor of whole sequences, which reads what `config.pooling` says."""
+
+    def __init__(self, config: AcnBertConfig):
+        super().__init__(config)
+        if config.pooling == "mean":
+            self.bert.pooler = None
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SequenceClassifierOutput:
+        """Like upstream, with `config.pooling`."""
+        texts = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        if self.config.pooling == "cls":
+            return super().forward(*texts, labels, **kwargs)
+        outputs = self.bert(*texts, return_dict=True, **kwargs)
+        logits = self.classifier(self.dropout(mean_of_tokens(outputs.last_hidden_state, attention_mask)))
+        loss = self.loss_function(labels, logits, self.config, **kwargs) if labels is not None else None
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
 
 
 class AcnBertForTokenClassification(AcnBertHead, BertForTokenClassification):
