@@ -13,6 +13,7 @@ from .compress import CompressionResult, compress
 from .convert import ConversionError, from_residual
 from .cost import Cost, measure_cost
 from .distillation import DistillationLoss
+from .export import export_onnx, export_program
 from .finetuning import FinetuningError
 from .modeling.configuration_acn_bert import AcnBertConfig
 from .modeling.configuration_acn_vit import AcnViTConfig
@@ -36,6 +37,7 @@ from .plots import plot_depth_profile
 from .profile import DepthProfile, measure_depth_profile
 from .shedding import LayerSheddingCallback
 from .supervision import intermediate_supervision
+from .tracing import ExportError
 
 auto.register()
 
@@ -62,6 +64,7 @@ __all__ = [
     "DepthProfile",
     "DepthProfileCallback",
     "DistillationLoss",
+    "ExportError",
     "FinetuningError",
     "IntermediateSupervisionCallback",
     "LayerSheddingCallback",
@@ -69,6 +72,8 @@ __all__ = [
     "__version__",
     "compress",
     "depth_logits",
+    "export_onnx",
+    "export_program",
     "from_residual",
     "intermediate_supervision",
     "lora_config",
