@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
+from acn_hf import from_residual
 from acn_hf.modeling.modeling_acn_bert import mean_of_tokens
-from tests.families import by_name
+from tests.families import BERT_FIELDS, by_name
+from tests.reference import MeanPooledBert
 
 MEAN = by_name("bert-ForSequenceClassification-mean")
 
@@ -27,3 +30,16 @@ def test_large_states_do_not_overflow_in_half_precision():
 def test_there_is_no_pooler_that_nobody_reads(build):
     assert build(MEAN).bert.pooler is None
     assert build(by_name("bert-ForSequenceClassification")).bert.pooler is not None
+
+
+def test_a_new_head_on_a_checkpoint_may_read_the_mean(tmp_path):
+    config = BertConfig(**BERT_FIELDS)
+    BertModel(config).save_pretrained(tmp_path)
+    options = {"residual_scale": 1.0, "architecture": "BertForSequenceClassification", "num_labels": 3}
+    model = from_residual(tmp_path, pooling="mean", **options).eval()
+    reference = MeanPooledBert(config).eval()
+    reference.load_state_dict(model.state_dict())
+    inputs = MEAN.inputs()
+    assert torch.equal(model(**inputs).logits, reference(**inputs).logits)
+    assert model.bert.pooler is None
+    assert from_residual(tmp_path, **options).config.pooling == "cls"

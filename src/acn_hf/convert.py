@@ -30,6 +30,7 @@ def from_residual(
     attention_residual: bool | None = None,
     readout: str = "auto",
     learn_residual_scale: bool = False,
+    pooling: str | None = None,
     architecture: str | None = None,
     **options: Any,
 ) -> PreTrainedModel:
@@ -50,6 +51,8 @@ def from_residual(
             [`AcnBertConfig`].
         learn_residual_scale (`bool`, *optional*, defaults to `False`): Whether each layer's scale is a parameter that
             starts at `residual_scale`.
+        pooling (`"cls"` or `"mean"`, *optional*): What a classifier of texts or images reads. Defaults to what the
+            original reads, `"cls"`; `"mean"` is for a new head on a checkpoint of sentence embeddings.
         architecture (`str`, *optional*): Class of transformers to read a checkpoint with, for one that does not say it
             (`"BertForMaskedLM"`), or to put a new head on it (`"BertForSequenceClassification"`). Defaults to the one
             that the checkpoint was saved as.
@@ -86,9 +89,13 @@ def from_residual(
     else:
         original = _checked_model(unwrap_parallel(model_or_path))
     acn_class = acn_class_of(type(original).__name__)
-    fields = {"residual_scale": residual_scale, "readout": readout, "learn_residual_scale": learn_residual_scale}
-    if attention_residual is not None:
-        fields["attention_residual"] = attention_residual
+    fields: dict[str, Any] = {
+        "residual_scale": residual_scale,
+        "readout": readout,
+        "learn_residual_scale": learn_residual_scale,
+    }
+    asked = {"attention_residual": attention_residual, "pooling": pooling}
+    fields |= {name: value for name, value in asked.items() if value is not None}
     return _with_weights(original, acn_class, retyped(original.config, acn_class.config_class, **fields))
 
 
@@ -209,6 +216,8 @@ def _with_weights(original: PreTrainedModel, acn_class: type[PreTrainedModel], c
     if held != config.num_hidden_layers:
         raise ConversionError(f"the model holds {held} layers and its config says {config.num_hidden_layers}")
     weights = {name: weight.detach().clone() for name, weight in original.state_dict().items()}
+    if model.base_model.pooler is None:  # the mean of the tokens is read in its place
+        weights = {name: weight for name, weight in weights.items() if ".pooler." not in name}
     missing, unexpected = model.load_state_dict(weights, strict=False, assign=True)
     wrong = [name for name in missing if not name.endswith("short_connection.residual_scale")] + unexpected
     if wrong:
