@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from transformers import AutoConfig, BertForSequenceClassification, ViTForImageClassification
+from transformers import AutoConfig, ViTForImageClassification
 
 from acn_hf import DistillationLoss, ResidualAnnealingCallback, from_residual
 from acn_hf.shedding import LayerSheddingCallback
@@ -141,12 +141,13 @@ def test_arguments_out_of_range_are_refused(options, text):
         ResidualAnnealingCallback(**options)
 
 
-def test_what_cannot_be_annealed_is_refused(tmp_path):
+def test_what_cannot_be_annealed_is_refused(tmp_path, build):
     with pytest.raises(ValueError, match="end must hold one number for each of the 4 layers; got 2"):
         trainer(tmp_path, callbacks=[ResidualAnnealingCallback(end=[0.0, 0.0])]).train()
     learned = build_model(learn_residual_scale=True)
     with pytest.raises(ValueError, match="learn_residual_scale must be False; got True"):
         trainer(tmp_path, learned, callbacks=[ResidualAnnealingCallback()]).train()
-    with pytest.raises(TypeError, match=r"only the models of acn_hf .* got BertForSequenceClassification"):
-        config = BertForSequenceClassification.config_class(hidden_size=16, num_attention_heads=2, num_hidden_layers=1)
-        trainer(tmp_path, BertForSequenceClassification(config), callbacks=[ResidualAnnealingCallback()]).train()
+    residual = by_name("vit-ForImageClassification").build_upstream(build(by_name("vit-ForImageClassification")))
+    run = trainer(tmp_path, residual, callbacks=[ResidualAnnealingCallback()])
+    with pytest.raises(TypeError, match=r"only the models of acn_hf .* got ViTForImageClassification"):
+        run.train()

@@ -115,6 +115,7 @@ def test_help_says_what_each_recipe_sets(capsys):
         (["--supervision_depths", 2], "--supervision_depths 2 needs --supervision linear or uniform"),
         (["--shed_every", 5], "--shed_every and --shed_examples need --shed_tolerance"),
         (["--shed_examples", 5], "--shed_every and --shed_examples need --shed_tolerance"),
+        (["--residual_annealing", 1.0], r"--residual_annealing must be two numbers, start and end; got \[1\.0\]"),
     ],
 )
 def test_flags_that_would_do_nothing_are_refused(tmp_path, flags, message):

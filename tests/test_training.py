@@ -290,6 +290,41 @@ def test_depth_arguments_act_while_training(tmp_path):
     assert resume(last, num_hidden_layers=3).config.num_hidden_layers == 1
 
 
+def test_a_converted_model_is_annealed_and_learns_from_its_original(tmp_path):
+    """The scale at a checkpoint is not that of the start: a resumed run goes on from it all the same."""
+    asked = ModelArguments(config_overrides=VIT, model_type="vit")
+    original = build_model(AutoModelForImageClassification, asked, default_type="acn_vit", from_data=DIGITS)
+    original.save_pretrained(tmp_path / "original")
+    asked = ModelArguments(str(tmp_path / "original"), model_type="acn_vit")
+    depth = DepthArguments(
+        residual_annealing=[1.0, 0.2],
+        residual_annealing_fraction=1.0,
+        residual_annealing_shape="cosine",
+        distill_from=str(tmp_path / "original"),
+        distill_depth_states=0.5,
+    )
+
+    def converted(checkpoint=None):
+        return build_model(
+            AutoModelForImageClassification, asked, default_type="acn_vit", from_data=DIGITS, checkpoint=checkpoint
+        )
+
+    whole = digits_trainer(tmp_path / "whole", converted())
+    run(whole, depth, metric="accuracy")
+    assert whole.model.config.residual_scale == pytest.approx(0.2)
+    checkpoint = str(tmp_path / "whole" / "checkpoint-4")
+    resumed = digits_trainer(tmp_path / "resumed", converted(checkpoint))
+    run(resumed, depth, metric="accuracy", checkpoint=checkpoint)
+    assert same_weights(weights(whole.model), weights(resumed.model))
+
+
+def test_a_teacher_must_say_its_class(tmp_path):
+    ViTConfig().save_pretrained(tmp_path / "nameless")
+    depth = DepthArguments(distill_from=str(tmp_path / "nameless"))
+    with pytest.raises(ValueError, match=r"a teacher must say the class that it was saved as; .*nameless says none"):
+        run(digits_trainer(tmp_path), depth, metric="accuracy")
+
+
 def test_depth_arguments_need_an_acn(tmp_path):
     asked = ModelArguments(config_overrides=VIT, model_type="vit")
     model = build_model(AutoModelForImageClassification, asked, default_type="acn_vit", from_data=DIGITS)

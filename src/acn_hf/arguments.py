@@ -131,6 +131,27 @@ class DepthArguments:
     supervision_depths: int | None = field(
         default=None, metadata={"help": "Number of depths supervised in a step, in turn; defaults to all."}
     )
+    residual_annealing: list[float] | None = field(
+        default=None,
+        metadata={"help": "Two numbers: move the residual scale while training from the first to the second."},
+    )
+    residual_annealing_fraction: float = field(
+        default=0.5, metadata={"help": "Share of the steps, in [0, 1], after which the scale is there."}
+    )
+    residual_annealing_shape: Literal["linear", "cosine"] = field(
+        default="linear", metadata={"help": "Way of the scale."}
+    )
+    distill_from: str | None = field(
+        default=None,
+        metadata={"help": "Learn from this checkpoint too, at every supervised depth: a model with the same head."},
+    )
+    distill_soft_labels: float = field(
+        default=0.5, metadata={"help": "Share of the teacher's answers in the loss, in [0, 1]."}
+    )
+    distill_temperature: float = field(default=2.0, metadata={"help": "Temperature of the teacher's answers."})
+    distill_depth_states: float = field(
+        default=0.0, metadata={"help": "Weight of the distance between the states of teacher and student."}
+    )
     shed_tolerance: float | None = field(
         default=None, metadata={"help": "Remove layers while training that the metric does not need within this."}
     )
@@ -153,6 +174,8 @@ class DepthArguments:
             raise ValueError(f"--supervision_depths {self.supervision_depths} needs --supervision linear or uniform")
         if (self.shed_every or self.shed_examples) and self.shed_tolerance is None:
             raise ValueError("--shed_every and --shed_examples need --shed_tolerance")
+        if self.residual_annealing is not None and len(self.residual_annealing) != 2:
+            raise ValueError(f"--residual_annealing must be two numbers, start and end; got {self.residual_annealing}")
 
 
 @dataclass

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedModel, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
+from . import auto
 from .arguments import ModelArguments
 from .convert import retyped
 from .data import DataError
@@ -55,6 +57,20 @@ def build_model(
         return auto_class.from_config(config)
     except (KeyError, TypeError, ZeroDivisionError) as error:
         raise ValueError(f"no model can be built with these fields of its config: {error!r}") from error
+
+
+def load_teacher(source: str) -> PreTrainedModel:
+    """Load a checkpoint, residual or ACN, with the head that it was saved with.
+
+    Raises:
+        OSError: There is no such checkpoint.
+        ValueError: It does not say its class, or its weights are not whole.
+    """
+    names = AutoConfig.from_pretrained(source).architectures or [""]
+    kind = auto.model_classes().get(names[0]) or getattr(transformers, names[0], None)
+    if kind is None:
+        raise ValueError(f"a teacher must say the class that it was saved as; {source} says {names[0] or 'none'}")
+    return _read(kind, source)
 
 
 def _read(auto_class: Any, source: str, **options: Any) -> PreTrainedModel:

@@ -15,10 +15,13 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
+from .annealing import ResidualAnnealingCallback
 from .arguments import DataArguments, DepthArguments
+from .building import load_teacher
 from .callbacks import PROFILE_NAME, DepthProfileCallback, IntermediateSupervisionCallback
 from .cards import CardTrainer, write_model_card
 from .data import DataError, is_regression, load_data, load_splits, not_empty
+from .distillation import DistillationLoss
 from .metrics import BINARY, IGNORED_LABEL, METRICS, resolve_metric
 from .modeling.configuration_acn import AcnConfig
 from .profile import DepthProfile
@@ -209,6 +212,8 @@ def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str
     asked = {
         "profile_every": arguments.profile_every is not None,
         "supervision": arguments.supervision != "none",
+        "residual_annealing": arguments.residual_annealing is not None,
+        "distill_from": arguments.distill_from is not None,
         "shed_tolerance": arguments.shed_tolerance is not None,
     }
     kind = trainer.accelerator.unwrap_model(trainer.model).config
@@ -224,8 +229,13 @@ def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str
     metric = arguments.depth_metric or metric
     if arguments.profile_every is not None:
         DepthProfileCallback(metric=metric, every=arguments.profile_every).attach(trainer)
-    if arguments.supervision != "none":
-        IntermediateSupervisionCallback(arguments.supervision, arguments.supervision_depths).attach(trainer)
+    if arguments.supervision != "none" or arguments.distill_from is not None:
+        weights = "full" if arguments.supervision == "none" else arguments.supervision
+        IntermediateSupervisionCallback(weights, arguments.supervision_depths, _distillation(arguments)).attach(trainer)
+    if arguments.residual_annealing is not None:
+        first, last = arguments.residual_annealing
+        fraction, shape = arguments.residual_annealing_fraction, arguments.residual_annealing_shape
+        ResidualAnnealingCallback(first, last, fraction, shape).attach(trainer)
     if arguments.shed_tolerance is not None:
         number, data = arguments.shed_examples, trainer.eval_dataset
         LayerSheddingCallback(
@@ -237,6 +247,17 @@ def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str
             start=arguments.shed_start,
             every=arguments.shed_every,
         ).attach(trainer)
+
+
+def _distillation(arguments: DepthArguments) -> DistillationLoss | None:
+    if arguments.distill_from is None:
+        return None
+    return DistillationLoss(
+        load_teacher(arguments.distill_from),
+        soft_labels=arguments.distill_soft_labels,
+        temperature=arguments.distill_temperature,
+        depth_states=arguments.distill_depth_states,
+    )
 
 
 def run(
