@@ -33,8 +33,9 @@ from .modeling.modeling_acn_vit import (
     AcnViTForMaskedImageModeling,
     AcnViTModel,
 )
-from .plots import plot_depth_profile
+from .plots import plot_depth_profile, plot_residual_scales
 from .profile import DepthProfile, measure_depth_profile
+from .scales import ResidualScales, residual_scales
 from .shedding import LayerSheddingCallback
 from .supervision import intermediate_supervision
 from .tracing import ExportError
@@ -69,6 +70,7 @@ __all__ = [
     "IntermediateSupervisionCallback",
     "LayerSheddingCallback",
     "ResidualAnnealingCallback",
+    "ResidualScales",
     "__version__",
     "compress",
     "depth_logits",
@@ -80,6 +82,8 @@ __all__ = [
     "measure_cost",
     "measure_depth_profile",
     "plot_depth_profile",
+    "plot_residual_scales",
+    "residual_scales",
     "truncate",
     "write_model_card",
 ]

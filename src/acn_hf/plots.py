@@ -3,6 +3,7 @@
 from typing import Any
 
 from .profile import DepthProfile
+from .scales import ResidualScales
 
 
 def plot_depth_profile(profile: DepthProfile, *, depth: int | None = None, ax: Any = None) -> Any:
@@ -58,6 +59,47 @@ def plot_depth_profile(profile: DepthProfile, *, depth: int | None = None, ax: A
     ax.set_xlabel("depth (layers kept)")
     ax.set_ylabel(profile.metric)
     ax.set_xticks(profile.depths)
+    ax.margins(y=0.1)
+    ax.legend(loc="best", framealpha=0.9)
+    return ax
+
+
+def plot_residual_scales(scales: ResidualScales, *, ax: Any = None) -> Any:
+    """Draw the residual scale of every layer, and where learned ones began.
+
+    Args:
+        scales (`ResidualScales`): What to draw.
+        ax (`matplotlib.axes.Axes`, *optional*): Where to draw. Defaults to the axes of a new figure.
+
+    Returns:
+        `matplotlib.axes.Axes`
+
+    Raises:
+        ImportError: matplotlib is missing.
+
+    Example:
+
+    ```python
+    >>> from acn_hf import AcnBertConfig, AcnBertModel, plot_residual_scales, residual_scales
+
+    >>> model = AcnBertModel(AcnBertConfig(num_hidden_layers=2, hidden_size=24))
+    >>> plot_residual_scales(residual_scales(model)).get_ylabel()
+    'residual scale'
+
+    ```
+    """
+    if ax is None:
+        ax = _new_axes()
+    layers = range(1, len(scales.scales) + 1)
+    ax.bar(layers, scales.scales, color="C0", width=0.7, label="learned" if scales.learned else "fixed")
+    if scales.learned:
+        ax.plot(layers, scales.initial, color="C3", marker="_", markersize=18, linestyle="", label="initial")
+    for end, name in ((0, "ACN"), (1, "residual")):
+        ax.axhline(end, color="0.6", linewidth=0.8, linestyle=":")
+        ax.annotate(name, (1, end), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points")
+    ax.set_xlabel("layer")
+    ax.set_ylabel("residual scale")
+    ax.set_xticks(list(layers))
     ax.margins(y=0.1)
     ax.legend(loc="best", framealpha=0.9)
     return ax
