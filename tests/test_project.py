@@ -20,7 +20,9 @@ PACKAGE = ROOT / "src" / "acn_hf"
 LAYERS = re.findall(
     r"\w+",
     """
-    modeling auto records evaluating unwrapping adapters convert tracing export metrics profile together cost scales plots runs cards
+    modeling auto records evaluating unwrapping adapters convert tracing export metrics profile together cost
+    exit_policies exiting early_exit exit_report exit_calibration
+    scales plots runs cards
     finetuning compress distillation supervision measuring shedding callbacks annealing loading idx masking pixels data
     arguments building training demo cli __main__
     """,

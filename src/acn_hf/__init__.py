@@ -13,6 +13,10 @@ from .compress import CompressionResult, compress
 from .convert import ConversionError, from_residual
 from .cost import Cost, measure_cost
 from .distillation import DistillationLoss
+from .early_exit import EarlyExitOutput, predict_early_exit, with_early_exit
+from .exit_calibration import ExitCalibration, calibrate_exit
+from .exit_policies import ConfidenceExit, EntropyExit, ExitPolicy, PatienceExit
+from .exit_report import EarlyExitReport, measure_early_exit
 from .export import export_onnx, export_program
 from .finetuning import FinetuningError
 from .modeling.configuration_acn_bert import AcnBertConfig
@@ -33,7 +37,7 @@ from .modeling.modeling_acn_vit import (
     AcnViTForMaskedImageModeling,
     AcnViTModel,
 )
-from .plots import plot_depth_profile, plot_residual_scales
+from .plots import plot_depth_profile, plot_exit_depths, plot_residual_scales
 from .profile import DepthProfile, measure_depth_profile
 from .scales import ResidualScales, residual_scales
 from .shedding import LayerSheddingCallback
@@ -59,19 +63,27 @@ __all__ = [
     "CardFacts",
     "CardTrainer",
     "CompressionResult",
+    "ConfidenceExit",
     "ConversionError",
     "Cost",
     "DepthError",
     "DepthProfile",
     "DepthProfileCallback",
     "DistillationLoss",
+    "EarlyExitOutput",
+    "EarlyExitReport",
+    "EntropyExit",
+    "ExitCalibration",
+    "ExitPolicy",
     "ExportError",
     "FinetuningError",
     "IntermediateSupervisionCallback",
     "LayerSheddingCallback",
+    "PatienceExit",
     "ResidualAnnealingCallback",
     "ResidualScales",
     "__version__",
+    "calibrate_exit",
     "compress",
     "depth_logits",
     "export_onnx",
@@ -81,9 +93,13 @@ __all__ = [
     "lora_config",
     "measure_cost",
     "measure_depth_profile",
+    "measure_early_exit",
     "plot_depth_profile",
+    "plot_exit_depths",
     "plot_residual_scales",
+    "predict_early_exit",
     "residual_scales",
     "truncate",
+    "with_early_exit",
     "write_model_card",
 ]

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import torch
+
+from .exit_report import EarlyExitReport
 from .profile import DepthProfile
 from .scales import ResidualScales
 
@@ -101,6 +104,48 @@ def plot_residual_scales(scales: ResidualScales, *, ax: Any = None) -> Any:
     ax.set_ylabel("residual scale")
     ax.set_xticks(list(layers))
     ax.margins(y=0.1)
+    ax.legend(loc="best", framealpha=0.9)
+    return ax
+
+
+def plot_exit_depths(exits: EarlyExitReport | torch.Tensor, *, ax: Any = None) -> Any:
+    """Draw how many examples leave at each depth.
+
+    Args:
+        exits (`EarlyExitReport` or `torch.Tensor`): What [`measure_early_exit`] returned, or the `exit_depths` of an
+            output, of shape `(num_examples,)`; a tensor does not say how many layers there are above the deepest exit.
+        ax (`matplotlib.axes.Axes`, *optional*): Where to draw. Defaults to the axes of a new figure.
+
+    Returns:
+        `matplotlib.axes.Axes`: The axes.
+
+    Raises:
+        ImportError: matplotlib is missing.
+        ValueError: There is no example.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from acn_hf import plot_exit_depths
+
+    >>> axes = plot_exit_depths(torch.tensor([1, 3, 1, 2]))
+    >>> [int(bar.get_height()) for bar in axes.patches]
+    [0, 2, 1, 1]
+
+    ```
+    """
+    counts = exits.exit_counts if isinstance(exits, EarlyExitReport) else tuple(torch.bincount(exits.cpu()).tolist())
+    if not counts:
+        raise ValueError("exit depths must hold at least one example; got none")
+    mean = sum(depth * count for depth, count in enumerate(counts)) / sum(counts)
+    if ax is None:
+        ax = _new_axes()
+    ax.bar(range(len(counts)), counts, color="C0", width=0.7)
+    ax.axvline(mean, color="C3", linewidth=0.8, linestyle=":", label=f"mean depth {mean:.2f}")
+    ax.set_xlabel("exit depth (layers run)")
+    ax.set_ylabel("examples")
+    ax.set_xticks(range(len(counts)))
     ax.legend(loc="best", framealpha=0.9)
     return ax
 
