@@ -24,6 +24,7 @@ LAYERS = re.findall(
     exit_policies exiting early_exit exit_report exit_calibration
     scales plots runs cards
     finetuning compress distillation supervision measuring shedding callbacks annealing loading idx masking pixels data
+    pruning gradual_pruning width quantization
     arguments building training demo cli __main__
     """,
 )

@@ -19,6 +19,7 @@ from .exit_policies import ConfidenceExit, EntropyExit, ExitPolicy, PatienceExit
 from .exit_report import EarlyExitReport, measure_early_exit
 from .export import export_onnx, export_program
 from .finetuning import FinetuningError
+from .gradual_pruning import PruningCallback
 from .modeling.configuration_acn_bert import AcnBertConfig
 from .modeling.configuration_acn_vit import AcnViTConfig
 from .modeling.depth import DepthError
@@ -39,9 +40,12 @@ from .modeling.modeling_acn_vit import (
 )
 from .plots import plot_depth_profile, plot_exit_depths, plot_residual_scales
 from .profile import DepthProfile, measure_depth_profile
+from .pruning import Sparsity, measure_sparsity, prune_model
+from .quantization import quantize
 from .scales import ResidualScales, residual_scales
 from .shedding import LayerSheddingCallback
 from .supervision import intermediate_supervision
+from .width import prune_width
 from .tracing import ExportError
 
 auto.register()
@@ -80,8 +84,10 @@ __all__ = [
     "IntermediateSupervisionCallback",
     "LayerSheddingCallback",
     "PatienceExit",
+    "PruningCallback",
     "ResidualAnnealingCallback",
     "ResidualScales",
+    "Sparsity",
     "__version__",
     "calibrate_exit",
     "compress",
@@ -94,10 +100,14 @@ __all__ = [
     "measure_cost",
     "measure_depth_profile",
     "measure_early_exit",
+    "measure_sparsity",
     "plot_depth_profile",
     "plot_exit_depths",
     "plot_residual_scales",
     "predict_early_exit",
+    "prune_model",
+    "prune_width",
+    "quantize",
     "residual_scales",
     "truncate",
     "with_early_exit",

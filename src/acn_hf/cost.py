@@ -58,7 +58,8 @@ def measure_cost(
         repeats (`int`, *optional*, defaults to 20): Passes that are timed, at least 2.
 
     Returns:
-        `Cost`: FLOPs are what torch counts: matrix products, convolutions and attention.
+        `Cost`: FLOPs are what torch counts: matrix products of floating-point numbers, convolutions and attention;
+        products of integers, those of a quantised model, are not among them.
 
     Raises:
         ValueError: `repeats` is below 2, or `batch_size` below 1.
@@ -130,5 +131,13 @@ def _synchronize(device: torch.device) -> None:
 
 
 def _stored_bytes(model: PreTrainedModel) -> int:
-    unique = {tensor.data_ptr(): tensor for tensor in model.state_dict().values()}
-    return sum(tensor.numel() * tensor.element_size() for tensor in unique.values())
+    unique = {part.data_ptr(): part for tensor in model.state_dict().values() for part in _parts(tensor)}
+    return sum(part.numel() * part.element_size() for part in unique.values())
+
+
+def _parts(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """Return the ordinary tensors that a quantised one is made of, or that one itself."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return [tensor]
+    names, _ = tensor.__tensor_flatten__()
+    return [part for name in names for part in _parts(getattr(tensor, name))]
