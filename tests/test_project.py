@@ -22,9 +22,9 @@ LAYERS = re.findall(
     """
     modeling auto records evaluating unwrapping adapters convert tracing export metrics profile together cost
     exit_policies exiting early_exit exit_report exit_calibration
-    scales plots runs cards
+    depth_cost scales plots runs cards
     finetuning compress distillation supervision measuring shedding callbacks annealing loading idx masking pixels data
-    pruning gradual_pruning width quantization
+    checkpoints pruning gradual_pruning width quantization
     arguments building training demo cli __main__
     """,
 )

@@ -9,9 +9,11 @@ from .adapters import depth_logits, lora_config, truncate
 from .annealing import ResidualAnnealingCallback
 from .callbacks import DepthProfileCallback, IntermediateSupervisionCallback
 from .cards import CardFacts, CardTrainer, write_model_card
+from .checkpoints import convert_checkpoint, push_checkpoint
 from .compress import CompressionResult, compress
 from .convert import ConversionError, from_residual
 from .cost import Cost, measure_cost
+from .depth_cost import DepthCost, measure_depth_cost
 from .distillation import DistillationLoss
 from .early_exit import EarlyExitOutput, predict_early_exit, with_early_exit
 from .exit_calibration import ExitCalibration, calibrate_exit
@@ -70,6 +72,7 @@ __all__ = [
     "ConfidenceExit",
     "ConversionError",
     "Cost",
+    "DepthCost",
     "DepthError",
     "DepthProfile",
     "DepthProfileCallback",
@@ -91,6 +94,7 @@ __all__ = [
     "__version__",
     "calibrate_exit",
     "compress",
+    "convert_checkpoint",
     "depth_logits",
     "export_onnx",
     "export_program",
@@ -98,6 +102,7 @@ __all__ = [
     "intermediate_supervision",
     "lora_config",
     "measure_cost",
+    "measure_depth_cost",
     "measure_depth_profile",
     "measure_early_exit",
     "measure_sparsity",
@@ -107,6 +112,7 @@ __all__ = [
     "predict_early_exit",
     "prune_model",
     "prune_width",
+    "push_checkpoint",
     "quantize",
     "residual_scales",
     "truncate",

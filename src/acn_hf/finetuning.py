@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import Trainer
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from .adapters import truncate
 from .modeling.depth import encoder_layers
@@ -50,6 +50,55 @@ def fine_tune(model: Any, finetune: Finetune) -> Any:
     _check_finite(model)
     model.to(home)
     return truncate(model, len(encoder_layers(unwrap(model))))
+
+
+def finetuning_arguments(
+    folder: str,
+    device: torch.device,
+    *,
+    num_epochs: float = 3.0,
+    learning_rate: float = 5e-5,
+    batch_size: int = 32,
+    seed: int = 0,
+    show_progress: bool = False,
+) -> TrainingArguments:
+    """Return usual settings to fine-tune a cut model with, without checkpoints.
+
+    Args:
+        folder (`str`): Where the Trainer may write.
+        device (`torch.device`): Where the model is; on a CPU it stays there.
+        num_epochs (`float`, *optional*, defaults to 3.0): How often each example is seen, above 0.
+        learning_rate (`float`, *optional*, defaults to 5e-5): At the beginning, above 0; it falls to 0 along a line.
+        batch_size (`int`, *optional*, defaults to 32): Examples in a step.
+        seed (`int`, *optional*, defaults to 0): Of the order of the examples, and of dropout.
+        show_progress (`bool`, *optional*, defaults to `False`): Whether there is a progress bar.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+    if not num_epochs > 0 or not learning_rate > 0:
+        raise ValueError(f"num_epochs and learning_rate must be > 0; got {num_epochs} and {learning_rate}")
+    return TrainingArguments(
+        folder,
+        num_train_epochs=num_epochs,
+        learning_rate=learning_rate,
+        per_device_train_batch_size=batch_size,
+        seed=seed,
+        use_cpu=device.type == "cpu",
+        remove_unused_columns=False,
+        dataloader_pin_memory=device.type == "cuda",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=not show_progress,
+    )
+
+
+def quiet_trainer(model: Any, arguments: TrainingArguments, rows: Any, collate: Callable) -> Trainer:
+    """Return a Trainer that prints nothing to where results are printed."""
+    trainer = Trainer(model, arguments, train_dataset=rows, data_collator=collate)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
 
 
 def _check_same(trainer: Trainer, model: Any) -> None:

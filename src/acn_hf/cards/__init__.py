@@ -1,7 +1,7 @@
 """Model cards: what is known of a checkpoint, as the Hub shows it."""
 
 from .facts import CardFacts, collect
-from .hub import prepare_repo, upload
+from .hub import prepare_repo, push_files, upload
 from .render import render_model_card
 from .writing import CardTrainer, write_into, write_model_card
 
@@ -10,6 +10,7 @@ __all__ = [
     "CardTrainer",
     "collect",
     "prepare_repo",
+    "push_files",
     "render_model_card",
     "upload",
     "write_into",

@@ -214,7 +214,7 @@ def collect(
     """Return the facts of a card; see [`write_model_card`].
 
     Raises:
-        OSError: Nothing is given, and the folder holds neither record nor config.
+        OSError: Nothing is given, and there is no folder, or it holds neither record nor config.
         TypeError: `source` is no ACN, or a fact has a name that `CardFacts` does not have.
     """
     known = {field.name for field in dataclasses.fields(CardFacts)} - {"config"}

@@ -1,0 +1,113 @@
+"""What every command shares: its errors are one line, and its groups of options are written once."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from typing import Annotated, Any, get_type_hints
+
+import datasets
+import transformers
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from .._version import __version__
+
+app = typer.Typer(
+    name="acn-hf",
+    help="Auto-Compressing Networks: measure every depth of a model in one pass, and cut it to the depth it needs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(markup=False, highlight=False, soft_wrap=True)
+errors = Console(markup=False, highlight=False, soft_wrap=True, stderr=True)
+_settings = {"debug": False}
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"acn-hf {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    _settings["debug"] = debug
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+
+
+def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command.
+
+    A parameter whose type is a dataclass is a group of options: each of its fields becomes an option, and the function
+    is given the group. Every failure becomes one line and exit code 1; `--debug` shows the traceback.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
+        groups: dict[str, Any] = {name: kind for name, kind in hints.items() if dataclasses.is_dataclass(kind)}
+
+        @functools.wraps(function)
+        def run(**values: Any) -> None:
+            try:
+                for name, kind in groups.items():
+                    values[name] = kind(**{field.name: values.pop(field.name) for field in dataclasses.fields(kind)})
+                function(**values)
+            except (typer.Exit, typer.BadParameter):
+                raise
+            except Exception as error:
+                if _settings["debug"]:
+                    raise
+                errors.print(f"error: {type(error).__name__}: {' '.join(str(error).split())}", style="red")
+                raise typer.Exit(1) from None
+
+        parameters = [
+            option
+            for parameter in signature.parameters.values()
+            for option in (_options(groups[parameter.name]) if parameter.name in groups else [parameter])
+        ]
+        parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return app.command(name)(run)
+
+    return register
+
+
+def _options(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(field.name, kind, default=field.default, annotation=hints[field.name])
+        for field in dataclasses.fields(group)
+    ]
+
+
+class Shown:
+    """Batches that show how many of them are read, as often as they are read.
+
+    Args:
+        batches (iterable): Of known length.
+        description (`str`): What is done with them.
+    """
+
+    def __init__(self, batches: Any, description: str) -> None:
+        self.batches, self.description = batches, description
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(shown(self.batches, self.description))
+
+
+def shown(items: Any, description: str) -> Iterable[Any]:
+    """Return the items, while a progress bar shows how many of them were taken."""
+    return track(items, description=description, console=console, transient=True)

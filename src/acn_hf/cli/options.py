@@ -1,0 +1,215 @@
+"""Arguments and groups of options that several commands share, each said once."""
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import datasets
+import typer
+from transformers import PreTrainedModel
+
+from ..data import Columns, load_data, prepare
+from ..loading import load_model
+from ..metrics import METRICS
+
+_data = functools.partial(typer.Option, rich_help_panel="Data")
+_choice = functools.partial(typer.Option, rich_help_panel="Choice of the depth")
+_conversion = functools.partial(typer.Option, rich_help_panel="Residual checkpoints")
+_finetuning = functools.partial(typer.Option, rich_help_panel="Fine-tuning")
+
+
+def _scales(text: str) -> list[float]:
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"must be a number or numbers between commas; got {text!r}") from None
+
+
+Model = Annotated[str, typer.Argument(help="Checkpoint folder or Hub id of an ACN with a head.")]
+Data = Annotated[str, typer.Argument(help="Hub name, CSV, TSV, Parquet or JSON file, image folder, or saved data set.")]
+Device = Annotated[str, typer.Option(help="Where to run, e.g. cuda.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over what is there.")]
+Depth = Annotated[int | None, typer.Option(min=0, help="Cut at this depth.")]
+ResidualScale = Annotated[
+    Any,
+    typer.Option(
+        parser=_scales,
+        metavar="NUMBER[,NUMBER...]",
+        help="In [0, 1], one number or one a layer: 0 is the ACN, 1 computes what the checkpoint computes.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which rows are read, and how."""
+
+    name: Annotated[str | None, _data(help="Configuration of a data set of the Hub.")] = None
+    split: Annotated[str | None, _data(help="Split to read; defaults to validation, else test, else train.")] = None
+    text_column: Annotated[str, _data(help="Column of texts (or of word lists).")] = "text"
+    text_pair_column: Annotated[str | None, _data(help="Column of the second texts of pairs.")] = None
+    image_column: Annotated[str, _data(help="Column of images.")] = "image"
+    label_column: Annotated[str, _data(help="Column of labels.")] = "label"
+    batch_size: Annotated[int, _data(min=1, help="Examples in a batch.")] = 32
+    max_length: Annotated[int | None, _data(min=1, help="Longest text in tokens.")] = None
+    max_examples: Annotated[int | None, _data(min=1, help="Measure a fixed random sample of so many examples.")] = None
+
+    def measured(self, model: PreTrainedModel, processor: Any, source: str) -> tuple[datasets.Dataset, Callable]:
+        """Return the rows to measure on, and the function that makes a batch of them."""
+        rows = load_data(source, name=self.name, split=self.split)
+        if self.max_examples is not None:
+            rows = rows.shuffle(seed=0).select(range(min(self.max_examples, len(rows))))
+        return self._prepared(model, processor, rows)
+
+    def trained(
+        self, model: PreTrainedModel, processor: Any, source: str, split: str
+    ) -> tuple[datasets.Dataset, Callable]:
+        """Return the rows to train on, from the same columns, and the function that makes a batch of them."""
+        return self._prepared(model, processor, load_data(source, name=self.name, split=split))
+
+    def _prepared(self, model: PreTrainedModel, processor: Any, rows: datasets.Dataset) -> Any:
+        columns = Columns(self.text_column, self.text_pair_column, self.image_column, self.label_column)
+        return prepare(model, processor, rows, columns, max_length=self.max_length)
+
+
+@dataclass(frozen=True)
+class ChoiceOptions:
+    """What is measured, and which depth is good enough."""
+
+    metric: Annotated[str | None, _choice(help=f"One of {', '.join(METRICS)}. Defaults by the head.")] = None
+    tolerance: Annotated[
+        float | None, _choice(min=0.0, help="How much worse than full depth the metric may be.", show_default="0.005")
+    ] = None
+    relative: Annotated[bool, _choice("--relative", help="The tolerance is a fraction of the full metric.")] = False
+    confidence: Annotated[float | None, _choice(help="In (0, 1): a paired bootstrap must exclude a larger loss.")] = (
+        None
+    )
+
+    def __post_init__(self) -> None:
+        if self.metric is not None and self.metric not in METRICS:
+            raise typer.BadParameter(f"metric must be one of {', '.join(METRICS)}; got {self.metric!r}")
+        if self.confidence is not None and not 0 < self.confidence < 1:
+            raise typer.BadParameter(f"confidence must lie in (0, 1); got {self.confidence}")
+
+    def check_unused(self, depth: int) -> None:
+        """Refuse what would choose a depth where one is given."""
+        asked = [name for name in ("tolerance", "relative", "confidence") if getattr(self, name) not in (None, False)]
+        if asked:
+            raise typer.BadParameter(f"--depth {depth} leaves nothing to choose; --{asked[0]} must not be given")
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """The arguments of `DepthProfile.effective_depth`."""
+        tolerance = 0.005 if self.tolerance is None else self.tolerance
+        return {"tolerance": tolerance, "relative": self.relative, "confidence": self.confidence}
+
+
+@dataclass(frozen=True)
+class ConversionOptions:
+    """Whether the checkpoint is that of a residual network."""
+
+    convert: Annotated[
+        bool, _conversion("--convert", help="Take a plain BERT or ViT checkpoint for the ACN that it can be.")
+    ] = False
+    residual_scale: Annotated[
+        Any,
+        _conversion(
+            parser=_scales,
+            metavar="NUMBER[,NUMBER...]",
+            help="With --convert: in [0, 1], one number or one a layer. 1 computes what the checkpoint computes.",
+            show_default="1",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.residual_scale is not None and not self.convert:
+            raise typer.BadParameter("--residual-scale is for --convert, which must be given too")
+
+    def load(self, source: str, device: str = "cpu", *, needs_head: bool = True) -> Any:
+        """Load a checkpoint, converted if that was asked for."""
+        scale = one_or_list(self.residual_scale or [1.0]) if self.convert else None
+        return load_model(source, residual_scale=scale, needs_head=needs_head).to(device)
+
+
+@dataclass(frozen=True)
+class FinetuningOptions:
+    """Whether and how the model is fine-tuned after it is cut."""
+
+    finetune: Annotated[
+        str | None, _finetuning(help="Data to train the cut model on; the same columns as DATA.", metavar="TRAIN_DATA")
+    ] = None
+    finetune_split: Annotated[str | None, _finetuning(help="Split to train on.", show_default="train")] = None
+    finetune_epochs: Annotated[
+        float | None, _finetuning(min=0.0, help="How often each example is seen.", show_default="3")
+    ] = None
+    finetune_batch_size: Annotated[int | None, _finetuning(min=1, help="Examples in a step.", show_default="32")] = None
+    learning_rate: Annotated[
+        float | None, _finetuning(min=0.0, help="At the beginning; it falls to 0.", show_default="5e-5")
+    ] = None
+    seed: Annotated[
+        int | None, _finetuning(min=0, help="Of the order of the examples and of dropout.", show_default="0")
+    ] = None
+
+    def __post_init__(self) -> None:
+        given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
+        if given and self.finetune is None:
+            raise typer.BadParameter(f"--{given[0].replace('_', '-')} is for --finetune, which must be given too")
+
+    @property
+    def train_split(self) -> str:
+        """The split to train on."""
+        return self.finetune_split or "train"
+
+    def check_apart(self, data: str, split: str | None) -> None:
+        """Refuse to measure on what is trained on, as far as that can be seen from the names."""
+        if self.finetune is None or Path(self.finetune).absolute() != Path(data).absolute():
+            return
+        if Path(data).is_file() or split == self.train_split:
+            raise typer.BadParameter(f"--finetune must train on other data than those it is measured on; got {data}")
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """The arguments of `finetuning_arguments` that were given."""
+        given = {
+            "num_epochs": self.finetune_epochs,
+            "learning_rate": self.learning_rate,
+            "batch_size": self.finetune_batch_size,
+            "seed": self.seed,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def one_or_list(numbers: list[float]) -> float | list[float]:
+    """Return a single number as it is."""
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def check_folder(target: Path, overwrite: bool) -> None:
+    """Refuse a folder that cannot be written to, or that holds something, before anything is done."""
+    if target.exists() and not target.is_dir():
+        raise typer.BadParameter(f"the target must be a folder; {target} is a file")
+    check_writable(target)
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise typer.BadParameter(f"the target folder must be empty; {target} is not (--overwrite writes into it)")
+
+
+def check_files(overwrite: bool, *targets: Path) -> None:
+    """Refuse files that cannot be written, or that are there, before anything is done."""
+    for target in targets:
+        if target.is_dir():
+            raise typer.BadParameter(f"--out must be a file; {target} is a folder")
+        check_writable(target)
+        if target.exists() and not overwrite:
+            raise typer.BadParameter(f"{target} is there already (--overwrite writes over it)")
+
+
+def check_writable(target: Path) -> None:
+    """Refuse a place that cannot be written to."""
+    folder = next(parent for parent in (target, *target.absolute().parents) if parent.exists())
+    if folder != target and not folder.is_dir():
+        raise typer.BadParameter(f"{target} cannot be made; {folder} is a file")
+    if not os.access(folder, os.W_OK):
+        raise typer.BadParameter(f"{target} cannot be written; {folder} is read-only")
