@@ -1,6 +1,7 @@
 """An ACN as a file that runs without this package: ONNX and `torch.export`. ONNX needs the extra `onnx`."""
 
 import importlib
+import io
 import logging
 import os
 import re
@@ -207,7 +208,9 @@ def export_program(
     def write(beside: Path) -> tuple[Path, float]:
         path = beside / "model.pt2"
         program, _ = traced(forward)
-        torch.export.save(program, path)
+        archive = io.BytesIO()  # torch ends the whole process when it cannot write to a file
+        torch.export.save(program, archive)
+        path.write_bytes(archive.getbuffer())
         loaded = torch.export.load(path).module()
 
         def run(inputs: Inputs) -> Inputs:

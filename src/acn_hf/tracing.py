@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.hooks import remove_hook_from_submodules
 from torch import nn
 from torch.export import Dim, ExportedProgram
 from transformers import BertForMultipleChoice, PreTrainedModel
@@ -78,15 +77,19 @@ def served(model: Any, depth: int | None, dtype: torch.dtype | None = None) -> S
     if absent is not None:
         raise ValueError(f"all weights of the model must be in memory to be exported; {absent} is on the meta device")
     copy = truncate(model, len(encoder_layers(inner)) if depth is None else depth, merge_adapter=True)
-    remove_hook_from_submodules(copy)  # by which accelerate moves weights and inputs between devices
     for module in copy.modules():
-        # The hooks of a user watch the passes of the user's model, and would be called with tensors without values.
+        # Hooks watch the passes of the user's model, and would be called with tensors without values. A `forward` bound
+        # to the instance is accelerate's, which moves weights and inputs between devices, and a call may be compiled.
         module.__dict__.update(_forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict())
+        for bound in ("forward", "_old_forward", "_hf_hook", "_compiled_call_impl"):
+            module.__dict__.pop(bound, None)
     for layer in encoder_layers(copy):
         if "chunk_size_feed_forward" in layer.__dict__:  # the same numbers in slices, whose number must be known
             layer.__dict__["chunk_size_feed_forward"] = 0
+    copy.config.return_dict = True  # what the argument says does not reach every module of transformers
     copy.set_attn_implementation("sdpa")
-    copy.to(device="cpu", dtype=dtype).eval().requires_grad_(False)
+    type(copy).to(copy, device="cpu", dtype=dtype)  # accelerate binds another `to`, and to the user's model
+    copy.eval().requires_grad_(False)
     if copy.main_input_name != "pixel_values":
         return ServedText(copy)
     masked = getattr(copy.base_model.embeddings, "mask_token", None) is not None
@@ -140,10 +143,10 @@ def dynamic_shapes(forward: Served, inputs: Inputs) -> dict[str, dict[int, Any]]
     shapes: dict[str, dict[int, Any]] = {name: {0: batch_size} for name in inputs}
     if isinstance(forward, ServedText):
         longest = forward.model.config.max_position_embeddings
-        length, choices = Dim("sequence_length", min=1, max=longest), Dim("num_choices", min=1)
+        length = Dim("sequence_length", min=1, max=longest) if longest > 1 else None
+        choices = Dim("num_choices", min=1)
         for name, value in inputs.items():
-            if longest > 1:
-                shapes[name][value.ndim - 1] = length
+            shapes[name][value.ndim - 1] = length
             if value.ndim == 3:
                 shapes[name][1] = choices
     return shapes
@@ -180,11 +183,15 @@ def largest_difference(forward: Served, run: Callable[[Inputs], dict[str, Any]])
     The absolute difference, divided by the largest output of that name where it is above 1.
 
     Raises:
-        ExportError: An output is missing or has another shape, or no number comes out.
+        ExportError: It fails, an output is missing or has another shape, or no number comes out.
     """
     largest = 0.0
     for inputs, expected in checks(forward):
-        found = run(inputs)
+        try:
+            found = run(inputs)
+        except Exception as error:  # those of onnxruntime have no base class of their own
+            sizes = {name: tuple(value.shape) for name, value in inputs.items()}
+            raise ExportError(f"the exported model must take every size; it fails for {sizes}: {error}") from error
         shapes = {name: tuple(value.shape) for name, value in expected.items()}
         if {name: tuple(value.shape) for name, value in found.items()} != shapes:
             raise ExportError(
