@@ -65,11 +65,10 @@ class EarlyExitReport(PolicyRecord):
         return self.early_exit_ms / self.full_depth_ms
 
     def __str__(self) -> str:
-        title = f"{self.policy}: accuracy {self.accuracy:.4f}, mean depth {self.mean_depth:.2f}"
-        table = Table("depth", "examples that leave", "share", title=title)
+        table = Table("depth", "examples that leave", "share")
         for depth, count in enumerate(self.exit_counts):
             table.add_row(str(depth), f"{count:,}", f"{count / self.num_examples:.1%}")
-        return render(table)
+        return f"{self.policy}: accuracy {self.accuracy:.4f}, mean depth {self.mean_depth:.2f}\n{render(table)}"
 
 
 def measure_early_exit(

@@ -49,6 +49,8 @@ class ExitingConnection(nn.Module):
         examples = torch.arange(len(embeddings), device=embeddings.device)  # those that are still here
         depth_states = torch.empty_like(embeddings)
         self.exit_depths = torch.full_like(examples, len(layers))
+        if not len(examples):  # attention takes no empty batch
+            return embeddings
         stream, options = self.long_connection.start(embeddings), (args, kwargs)
         for depth, layer in enumerate(layers):
             if depth >= self.judge.policy.min_depth:
@@ -155,8 +157,9 @@ def of_examples(value: Any, rows: torch.Tensor, batch_size: int) -> Any:
 
 
 def _block_mask_of(mask: BlockMask, rows: torch.Tensor, batch_size: int) -> BlockMask:
-    def mask_mod(example: torch.Tensor, *place: torch.Tensor) -> torch.Tensor:
-        return mask.mask_mod(rows[example], *place)
+    # Flex attention counts the arguments, to tell a mask from a score.
+    def mask_mod(example: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        return mask.mask_mod(rows[example], head, query, key)
 
     names = ("kv_num_blocks", "kv_indices", "full_kv_num_blocks", "full_kv_indices")
     blocks = {name: of_examples(getattr(mask, name), rows, batch_size) for name in names}
