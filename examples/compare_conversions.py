@@ -10,10 +10,11 @@ same seed, which has to come first. `compare_runs.py` prints the table; `docs/ex
 
 CONNECTIONS: `residual` (as it was), `long` (the long connections are added to the short ones), `hard` (scale 0 from the
 first step on), `strict` (the same, without the short connections around attention), `anneal-E-F` (from scale 1 to E
-over the share F of the steps), `scale-A` (scale A from the first step on), `upper` (the upper half of the layers is
-converted), `upper-anneal`, `learned` (one trained scale a layer, from 1), or `cut-K` (the residual model is cut to K
-layers first and trained then). SUPERVISION: `none`, `linear`, `uniform`. DISTILLATION: `none`, `labels`, `states`,
-`both`.
+over the share F of the steps), `scale-A` (scale A from the first step on), `upper-F` (the upper half of the layers is
+annealed to scale 0), `learned` (one trained scale a layer, from 1), or `cut-K` (the residual model is cut to K layers
+first and trained then). With `tuned-` before it a run starts from the trained weights of `residual+none+none` in place
+of the pretrained ones. SUPERVISION: `none`, `linear`, `uniform`. DISTILLATION: `none`, `labels` (soft labels, half of
+the loss), `only` (all of it), `states`, `both`.
 
 Cost: a run of 2 epochs over 6,500 sentences with 6 layers of width 384 takes 6 minutes on one busy CPU core.
 """
@@ -21,13 +22,13 @@ Cost: a run of 2 epochs over 6,500 sentences with 6 layers of width 384 takes 6 
 import functools
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     HfArgumentParser,
@@ -49,8 +50,10 @@ from acn_hf import (
 from acn_hf.data import Columns, load_data, prepare
 
 TEACHER = "residual+none+none"
+HEAD = {"architecture": "BertForSequenceClassification", "pooling": "mean", "num_labels": 2}
 DISTILLATIONS = {
     "none": None,
+    "only": {"soft_labels": 1.0},
     "labels": {"soft_labels": 0.5},
     "states": {"soft_labels": 0.0, "depth_states": 1.0},
     "both": {"soft_labels": 0.5, "depth_states": 1.0},
@@ -72,33 +75,30 @@ class Arguments:
     bf16: bool = field(default=False, metadata={"help": "Train under an autocast to bfloat16."})
 
 
-def convert(connections: str, source: str) -> tuple[PreTrainedModel, list[TrainerCallback]]:
+def convert(connections: str, load: Callable[..., PreTrainedModel]) -> tuple[PreTrainedModel, list[TrainerCallback]]:
     """Return the model to train and what happens to its connections meanwhile."""
     kind, *numbers = connections.split("-")
-    head = {"architecture": "BertForSequenceClassification", "pooling": "mean", "num_labels": 2}
-    residual = functools.partial(from_residual, source, residual_scale=1.0, **head)
-    layers = AutoConfig.from_pretrained(source).num_hidden_layers
-    half = [1.0] * (layers // 2) + [0.0] * (layers - layers // 2)
     if kind == "residual":
-        return residual(), []
+        return load(), []
     if kind == "cut":
-        return truncate(residual(), int(numbers[0])), []
+        return truncate(load(), int(numbers[0])), []
     if kind == "long":
-        return residual(readout="sum"), []
+        return load(readout="sum"), []
     if kind == "hard":
-        return residual(residual_scale=0.0), []
+        return load(residual_scale=0.0), []
     if kind == "strict":
-        return residual(residual_scale=0.0, attention_residual=False), []
+        return load(residual_scale=0.0, attention_residual=False), []
     if kind == "scale":
-        return residual(residual_scale=float(numbers[0])), []
+        return load(residual_scale=float(numbers[0])), []
     if kind == "learned":
-        return residual(learn_residual_scale=True), []
+        return load(learn_residual_scale=True), []
     if kind == "anneal":
-        return residual(), [ResidualAnnealingCallback(1.0, float(numbers[0]), float(numbers[1]))]
-    if connections == "upper":
-        return residual(residual_scale=half), []
-    if connections == "upper-anneal":
-        return residual(), [ResidualAnnealingCallback(1.0, half)]
+        return load(), [ResidualAnnealingCallback(1.0, float(numbers[0]), float(numbers[1]))]
+    if kind == "upper":
+        model = load()
+        layers = model.config.num_hidden_layers
+        end = [1.0] * (layers // 2) + [0.0] * (layers - layers // 2)
+        return model, [ResidualAnnealingCallback(1.0, end, float(numbers[0]))]
     raise ValueError(f"connections must be one of those of --help; got {connections!r}")
 
 
@@ -119,10 +119,14 @@ def run(name: str, seed: int, arguments: Arguments, splits: dict[str, Any], toke
         return
     connections, supervision, distillation = name.split("+")
     set_seed(seed)
-    model, callbacks = convert(connections, arguments.model_name_or_path)
+    teacher = str(Path(arguments.output_dir) / f"{TEACHER}-seed{seed}" / "model")
+    if connections.startswith("tuned-"):
+        load = functools.partial(AutoModelForSequenceClassification.from_pretrained, teacher)
+    else:
+        load = functools.partial(from_residual, arguments.model_name_or_path, residual_scale=1.0, **HEAD)
+    model, callbacks = convert(connections.removeprefix("tuned-"), load)
     lesson = DISTILLATIONS[distillation]
     if lesson is not None:
-        teacher = Path(arguments.output_dir) / f"{TEACHER}-seed{seed}" / "model"
         lesson = DistillationLoss(AutoModelForSequenceClassification.from_pretrained(teacher), **lesson)
     if supervision != "none" or lesson is not None:
         weights = "full" if supervision == "none" else supervision
