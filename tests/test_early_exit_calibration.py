@@ -121,11 +121,11 @@ def test_if_every_exit_loses_too_much_nobody_leaves_early(policy):
 
 
 def test_patience_of_tokens_and_examples_without_tokens():
-    scores = np.array([[0.0, 1.0, 2.0], [np.inf, np.inf, np.inf], [0.0, 0.0, 1.0]])
-    evidence = _Evidence(scores, np.array([[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 1, 1]]), 2)
+    scores = np.array([[0.0, 1.0, 2.0], [np.inf] * 3, [0.0, 0.0, 1.0], [np.inf] * 3])
+    evidence = _Evidence(scores, np.array([[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 1, 1], [0, 0, 0, 0]]), 2)
     chosen = _choose(PatienceExit(9), evidence, 0.0, 3)
     assert chosen.policy == PatienceExit(1)
-    assert chosen.mean_depth == pytest.approx((1 + 0 + 2) / 3)
+    assert chosen.mean_depth == pytest.approx((1 + 0 + 2 + 0) / 4)
 
 
 def test_a_threshold_lies_between_scores_or_is_one():

@@ -198,8 +198,8 @@ def _bounds(evidence: _Evidence, lowest: float) -> Iterator[tuple[float, int, in
     gained = np.cumsum((hits[examples, depths] - hits[examples, before])[order])
     skipped = np.cumsum((before - depths)[order])
     observed = np.unique(evidence.scores)
-    for last in np.nonzero(np.append(np.diff(values) != 0, True))[0] if len(values) else ():
-        if np.isfinite(values[last]):
+    for last in np.nonzero(np.append(values[1:] != values[:-1], True))[0] if len(values) else ():
+        if np.isfinite(values[last]):  # examples without a token that counts leave at any bound
             yield _between(observed, values[last]), int(hits[:, -1].sum() + gained[last]), int(skipped[last])
 
 
