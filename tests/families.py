@@ -6,6 +6,7 @@ no layer, norm or bias is an identity by accident.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -154,10 +155,16 @@ class Head:
         return {**features, **self.make_labels(config, batch_size)} if labels else features
 
     def loss(self, output: ModelOutput) -> torch.Tensor:
-        """Return the loss; for a model without head one to which every output counts."""
-        if self.has_head:
+        """Return the loss; for a model that has none, one to which every output counts."""
+        if self.has_loss:
             return output.loss
-        return output.last_hidden_state.square().mean() + output.pooler_output.square().mean()
+        names = ("last_hidden_state", "pooler_output") if not self.has_head else ("cls_logits", "distillation_logits")
+        return sum(output[name].square().mean() for name in names)
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether upstream's model returns a loss."""
+        return self.has_head and not self.name.endswith("WithTeacher")
 
 
 def _is_norm(name: str) -> bool:
@@ -178,19 +185,29 @@ def _bert(name: str, auto, make_features=text, make_labels=no_labels, has_head=T
     )
 
 
-def _vit(name: str, auto, make_features=images, make_labels=no_labels, has_head=True) -> Head:
+def _vit(
+    name: str,
+    auto,
+    make_features=images,
+    make_labels=no_labels,
+    has_head=True,
+    family="ViT",
+    naive=reference.NaiveViTModel,
+) -> Head:
     return Head(
-        name=f"vit-{name}",
-        acn=getattr(acn_hf, f"AcnViT{name}"),
-        upstream=getattr(transformers, f"ViT{name}"),
+        name=f"{family.lower()}-{name}",
+        acn=getattr(acn_hf, f"Acn{family}{name}"),
+        upstream=getattr(transformers, f"{family}{name}"),
         auto=auto,
         fields=VIT_FIELDS,
-        naive_base=reference.NaiveViTModel,
+        naive_base=naive,
         make_features=make_features,
         make_labels=make_labels,
         has_head=has_head,
     )
 
+
+_deit = partial(_vit, family="DeiT", naive=reference.NaiveDeiTModel)
 
 HEADS = [
     _bert("Model", "AutoModel", has_head=False),
@@ -216,9 +233,14 @@ HEADS = [
         own_fields={"pooling": "mean"},
     ),
     _vit("ForMaskedImageModeling", "AutoModelForMaskedImageModeling", masked_images),
+    _deit("Model", "AutoModel", has_head=False),
+    _deit("ForImageClassification", "AutoModelForImageClassification", images, class_labels),
+    _deit("ForImageClassificationWithTeacher", "AutoModelForImageClassification", images),
+    _deit("ForMaskedImageModeling", "AutoModelForMaskedImageModeling", masked_images),
 ]
 HEADED = [head for head in HEADS if head.has_head]
 BASES = [head for head in HEADS if not head.has_head]
+TRAINED = [head for head in HEADED if head.has_loss]
 
 
 def by_name(name: str) -> Head:

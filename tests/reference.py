@@ -5,7 +5,7 @@ stand, and every layer output is kept. Nothing of acn_hf is used but the fields 
 """
 
 import torch
-from transformers import BertForSequenceClassification, BertModel, ViTForImageClassification, ViTModel
+from transformers import BertForSequenceClassification, BertModel, DeiTModel, ViTForImageClassification, ViTModel
 from transformers.modeling_outputs import (
     BaseModelOutputWithPooling,
     BaseModelOutputWithPoolingAndCrossAttentions,
@@ -38,7 +38,7 @@ class NaiveBertModel(BertModel):
         return BaseModelOutputWithPoolingAndCrossAttentions(states[-1], pooled, hidden_states=tuple(states))
 
 
-class NaiveViTModel(ViTModel):
+class NaivePatchModel:
     """`u = c*h + a; h' = alpha*u + m; y' = y + m + alpha*a`, or `y' = y + h'` for the sum."""
 
     def forward(self, pixel_values, bool_masked_pos=None, **options):
@@ -55,6 +55,14 @@ class NaiveViTModel(ViTModel):
         normed = self.layernorm(states[-1])
         pooled = None if self.pooler is None else self.pooler(normed)
         return BaseModelOutputWithPooling(normed, pooled, hidden_states=tuple(states))
+
+
+class NaiveViTModel(NaivePatchModel, ViTModel):
+    """ViT on the naive loop."""
+
+
+class NaiveDeiTModel(NaivePatchModel, DeiTModel):
+    """DeiT on the naive loop, which is that of ViT."""
 
 
 class MeanPooledViT(ViTForImageClassification):

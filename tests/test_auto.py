@@ -54,7 +54,7 @@ def test_auto_model_loads_the_head(build, head, tmp_path):
 
 @each_head()
 def test_auto_model_builds_the_head_from_a_config(head):
-    config = head.config()
+    config = head.config(architectures=[head.acn.__name__])  # by it an Auto class chooses that serves two
     assert type(getattr(transformers, head.auto).from_config(config)) is head.acn
 
 
@@ -82,7 +82,8 @@ def test_every_model_class_is_served_by_an_auto_class():
         if inspect.isclass(value) and issubclass(value, transformers.PreTrainedModel)
     }
     configs = [value for name, value in vars(acn_hf).items() if name.endswith("Config") and name.startswith("Acn")]
-    served = {reference.rpartition(".")[2] for config in configs for reference in config.auto_classes.values()}
+    tables = [table for config in configs for table in (config.auto_classes, config.second_classes)]
+    served = {reference.rpartition(".")[2] for table in tables for reference in table.values()}
     assert classes
     assert classes == {name for name in served if not name.endswith("Config")}
 
@@ -91,7 +92,8 @@ def test_every_model_class_is_served_by_an_auto_class():
 def test_auto_map_of_a_checkpoint_names_every_auto_class(build, head, tmp_path):
     build(head).save_pretrained(tmp_path)
     auto_map = transformers.PreTrainedConfig.get_config_dict(tmp_path)[0]["auto_map"]
-    assert auto_map == head.acn.config_class.auto_classes
+    saved = f"{head.acn.__module__.rpartition('.')[2]}.{head.acn.__name__}"
+    assert auto_map == {**head.acn.config_class.auto_classes, head.auto: saved}
     files = {path.stem for path in tmp_path.glob("*.py")}
     assert {reference.partition(".")[0] for reference in auto_map.values()} <= files
 
@@ -176,8 +178,12 @@ DECODERS_ONLY = {"AutoModelForCausalLM"}
 
 @pytest.mark.parametrize(
     ("upstream", "ours"),
-    [(transformers.BertConfig, acn_hf.AcnBertConfig), (transformers.ViTConfig, acn_hf.AcnViTConfig)],
-    ids=["bert", "vit"],
+    [
+        (transformers.BertConfig, acn_hf.AcnBertConfig),
+        (transformers.ViTConfig, acn_hf.AcnViTConfig),
+        (transformers.DeiTConfig, acn_hf.AcnDeiTConfig),
+    ],
+    ids=["bert", "vit", "deit"],
 )
 def test_every_auto_class_that_serves_upstream_serves_us(upstream, ours):
     autos = [getattr(transformers, name) for name in dir(transformers) if name.startswith("AutoModel")]

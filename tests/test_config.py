@@ -4,9 +4,9 @@ import json
 
 import pytest
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, BertConfig, ViTConfig
+from transformers import AutoConfig, BertConfig, DeiTConfig, ViTConfig
 
-from acn_hf import AcnBertConfig, AcnBertModel, AcnViTConfig, AcnViTModel, truncate
+from acn_hf import AcnBertConfig, AcnBertModel, AcnDeiTConfig, AcnDeiTModel, AcnViTConfig, AcnViTModel, truncate
 from tests.families import BASES, by_name, each_head
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -91,14 +91,16 @@ def test_a_config_keeps_the_scale_as_it_was_said(head, scale, tmp_path):
     assert loaded.residual_scale == scale
 
 
-@pytest.mark.parametrize(("ours", "upstream"), [(AcnBertConfig, BertConfig), (AcnViTConfig, ViTConfig)])
+@pytest.mark.parametrize(
+    ("ours", "upstream"), [(AcnBertConfig, BertConfig), (AcnViTConfig, ViTConfig), (AcnDeiTConfig, DeiTConfig)]
+)
 def test_upstream_fields_keep_their_defaults(ours, upstream):
-    changed = {"model_type", "use_cache"}
+    changed = {"model_type", "use_cache", "architectures"}
     theirs = {name: value for name, value in upstream().to_dict().items() if name not in changed}
     assert {name: value for name, value in ours().to_dict().items() if name in theirs} == theirs
 
 
-@pytest.mark.parametrize("config_class", [AcnBertConfig, AcnViTConfig])
+@pytest.mark.parametrize("config_class", [AcnBertConfig, AcnViTConfig, AcnDeiTConfig])
 def test_the_default_is_the_network_of_the_paper(config_class):
     config = config_class()
     assert (config.residual_scale, config.readout, config.learn_residual_scale) == (0.0, "auto", False)
@@ -151,10 +153,13 @@ def test_a_config_is_not_changed_by_the_model_it_makes():
 def test_the_attention_residual_is_on_where_it_was_measured_to_help():
     assert AcnBertConfig().attention_residual
     assert not AcnViTConfig().attention_residual
+    assert not AcnDeiTConfig().attention_residual
 
 
 @pytest.mark.parametrize(
-    ("model_class", "config"), [(AcnBertModel, BertConfig()), (AcnViTModel, ViTConfig())], ids=["bert", "vit"]
+    ("model_class", "config"),
+    [(AcnBertModel, BertConfig()), (AcnViTModel, ViTConfig()), (AcnDeiTModel, DeiTConfig())],
+    ids=["bert", "vit", "deit"],
 )
 def test_an_upstream_config_is_refused(model_class, config):
     with pytest.raises(

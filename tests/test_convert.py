@@ -10,7 +10,7 @@ from torch import nn
 from acn_hf import from_residual, measure_depth_profile, truncate
 from acn_hf.convert import OWN_FIELDS
 from acn_hf.modeling.depth import short_connections
-from tests.families import HEADED, HEADS, NUM_LAYERS, by_name, each_head
+from tests.families import HEADS, NUM_LAYERS, TRAINED, by_name, each_head
 from tests.test_conformance_reference import doubled
 from tests.test_conformance_saving import same_weights, stored_names
 from tests.test_conformance_upstream import tensors
@@ -267,7 +267,7 @@ def test_auto_classes_load_what_was_converted(original, converted, head, source,
     assert same_outputs(loaded(**inputs), acn(**inputs))
 
 
-@each_head([head for head in HEADED if head in CONVERTED])
+@each_head([head for head in TRAINED if head in CONVERTED])
 @torch.no_grad()
 def test_what_was_converted_is_measured_and_cut(original, head):
     acn, inputs = from_residual(original(head), residual_scale=1.0, readout="sum"), head.inputs(labels=True)

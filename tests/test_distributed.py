@@ -16,7 +16,7 @@ from transformers import AutoModelForImageClassification, TrainerCallback
 from acn_hf import DepthProfile, IntermediateSupervisionCallback
 from acn_hf.modeling.depth import encoder_layers
 from tests import distributed_worker
-from tests.families import BASES, HEADED, each_head
+from tests.families import BASES, TRAINED, each_head
 from tests.test_conformance_training import gradients
 from tests.training import doubled, same_weights, trainer, weights
 
@@ -107,7 +107,7 @@ def test_a_run_goes_on_after_layers_left(two):
     assert same_weights(resumed["weights"], whole["weights"])
 
 
-@each_head(HEADED)
+@each_head(TRAINED)
 def test_accumulated_gradients_are_those_of_the_whole_batch(two, build, head):
     """Two processes of four batches of two examples, against one batch of sixteen; in float64."""
     expected = gradients(head, build(head).double(), doubled(head.inputs(16, labels=True)))

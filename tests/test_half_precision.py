@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.families import BASES, HEADED, NUM_LAYERS, SOME_CONNECTIONS, each_connection, each_head
+from tests.families import BASES, NUM_LAYERS, SOME_CONNECTIONS, TRAINED, each_connection, each_head
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 HALF = [torch.float16, torch.bfloat16]
@@ -74,7 +74,7 @@ def test_a_sum_that_left_the_range_of_float16_comes_back(build, head, device):
 @on_each_device
 @in_each_half
 @each_connection(SOME_CONNECTIONS)
-@each_head(HEADED)
+@each_head(TRAINED)
 def test_outputs_and_gradients_are_finite_and_keep_the_dtype(build, head, options, dtype, device):
     model = build(head, **options).to(device, dtype)
     output = model(**on(device, dtype, head.inputs(labels=True)), output_hidden_states=True)
@@ -86,7 +86,7 @@ def test_outputs_and_gradients_are_finite_and_keep_the_dtype(build, head, option
 
 @on_each_device
 @each_connection(SOME_CONNECTIONS)
-@each_head(HEADED)
+@each_head(TRAINED)
 def test_autocast(build, head, options, device):
     model, inputs = build(head, **options).to(device), on(device, torch.float32, head.inputs(labels=True))
     whole = model(**inputs).loss

@@ -11,13 +11,13 @@ import acn_hf
 from acn_hf import DepthError, compress, depth_logits, lora_config, measure_depth_profile, truncate
 from acn_hf.auto import VIT_NAMES
 from tests.adapted import any_peft, each_way, output, quiet, randomized, with_adapter, with_peft
-from tests.families import HEADED, NUM_LAYERS, by_name, each_head
+from tests.families import HEADED, NUM_LAYERS, TRAINED, by_name, each_head
 
 __all__ = ["any_peft"]
 pytestmark = [quiet, pytest.mark.usefixtures("any_peft")]
 BERT, VIT = by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClassification")
 DEPTHS = range(NUM_LAYERS + 1)
-QUERIES = {"acn_bert": ("query", "value"), "acn_vit": ("q_proj", "v_proj")}
+QUERIES = {"acn_bert": ("query", "value"), "acn_vit": ("q_proj", "v_proj"), "acn_deit": ("q_proj", "v_proj")}
 
 NEW_MODULES = {
     "bert-Model": None,
@@ -32,6 +32,10 @@ NEW_MODULES = {
     "vit-ForImageClassification": ["classifier"],
     "vit-ForImageClassification-mean": ["classifier"],
     "vit-ForMaskedImageModeling": ["decoder"],
+    "deit-Model": None,
+    "deit-ForImageClassification": ["classifier"],
+    "deit-ForImageClassificationWithTeacher": ["cls_classifier", "distillation_classifier"],
+    "deit-ForMaskedImageModeling": ["decoder"],
 }
 
 TUNERS = {
@@ -82,7 +86,7 @@ def test_every_default_of_peft_for_bert_is_known_for_our_families():
     assert len(for_bert) > 10
     for defaults in for_bert.values():
         assert defaults["acn_bert"] == defaults["bert"]
-        assert defaults["acn_vit"] == [VIT_NAMES[name] for name in defaults["bert"]]
+        assert defaults["acn_deit"] == defaults["acn_vit"] == [VIT_NAMES[name] for name in defaults["bert"]]
 
 
 @each_head()
@@ -247,7 +251,7 @@ def test_what_stands_around_a_model_is_looked_through(build, wrap, adapt):
 
 
 @each_way
-@each_head(HEADED)
+@each_head(TRAINED)
 def test_compress_gives_an_ordinary_model_unless_asked_otherwise(build, head, adapt):
     model = adapt(build(head).double())
     batch = head.inputs(batch_size=4, labels=True)

@@ -8,7 +8,7 @@ from transformers import Trainer, TrainingArguments
 from acn_hf import DepthError, compress, depth_logits, lora_config, truncate
 from acn_hf.unwrapping import unwrap
 from tests.adapted import any_peft, output, quiet
-from tests.families import HEADED, by_name, each_head
+from tests.families import TRAINED, by_name, each_head
 
 __all__ = ["any_peft"]
 old_names = [
@@ -59,7 +59,7 @@ def losses(run: Trainer) -> list[float]:
 
 
 @each_way
-@each_head(HEADED)
+@each_head(TRAINED)
 def test_the_adapter_learns_and_the_rest_stays(build, head, adapt, tmp_path):
     model = adapt(build(head))
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from acn_hf import DepthProfile, depth_logits, measure_depth_profile, truncate
 from acn_hf.metrics import ProfileError
-from tests.families import HEADED, NUM_LAYERS, by_name, each_head
+from tests.families import HEADED, NUM_LAYERS, TRAINED, by_name, each_head
 
 CLASSIFIER = by_name("bert-ForSequenceClassification")
 
@@ -26,7 +26,7 @@ def profile(values, metric="accuracy", greater_is_better=True):
     return DepthProfile(depths, tuple(values), metric, greater_is_better, 100, tuple(100 * d for d in depths))
 
 
-@each_head(HEADED)
+@each_head(TRAINED)
 def test_loss_at_each_depth_is_that_of_the_truncated_model(head, build):
     model, batch = build(head), head.inputs(batch_size=4, labels=True)
     measured = measure_depth_profile(model, [batch], metric="loss")

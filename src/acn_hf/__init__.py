@@ -23,6 +23,7 @@ from .export import export_onnx, export_program
 from .finetuning import FinetuningError
 from .gradual_pruning import PruningCallback
 from .modeling.configuration_acn_bert import AcnBertConfig
+from .modeling.configuration_acn_deit import AcnDeiTConfig
 from .modeling.configuration_acn_vit import AcnViTConfig
 from .modeling.depth import DepthError
 from .modeling.modeling_acn_bert import (
@@ -34,6 +35,12 @@ from .modeling.modeling_acn_bert import (
     AcnBertForSequenceClassification,
     AcnBertForTokenClassification,
     AcnBertModel,
+)
+from .modeling.modeling_acn_deit import (
+    AcnDeiTForImageClassification,
+    AcnDeiTForImageClassificationWithTeacher,
+    AcnDeiTForMaskedImageModeling,
+    AcnDeiTModel,
 )
 from .modeling.modeling_acn_vit import (
     AcnViTForImageClassification,
@@ -47,8 +54,8 @@ from .quantization import quantize
 from .scales import ResidualScales, residual_scales
 from .shedding import LayerSheddingCallback
 from .supervision import intermediate_supervision
-from .width import prune_width
 from .tracing import ExportError
+from .width import prune_width
 
 auto.register()
 
@@ -62,6 +69,11 @@ __all__ = [
     "AcnBertForSequenceClassification",
     "AcnBertForTokenClassification",
     "AcnBertModel",
+    "AcnDeiTConfig",
+    "AcnDeiTForImageClassification",
+    "AcnDeiTForImageClassificationWithTeacher",
+    "AcnDeiTForMaskedImageModeling",
+    "AcnDeiTModel",
     "AcnViTConfig",
     "AcnViTForImageClassification",
     "AcnViTForMaskedImageModeling",

@@ -9,12 +9,17 @@ from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PreTrain
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
 from transformers.utils import is_torchvision_available
 
-from .modeling import modeling_acn_bert, modeling_acn_vit
+from .modeling import modeling_acn_bert, modeling_acn_deit, modeling_acn_vit
 from .modeling.configuration_acn import AcnConfig
 from .modeling.configuration_acn_bert import AcnBertConfig
+from .modeling.configuration_acn_deit import AcnDeiTConfig
 from .modeling.configuration_acn_vit import AcnViTConfig
 
-FAMILIES: dict[type[AcnConfig], ModuleType] = {AcnBertConfig: modeling_acn_bert, AcnViTConfig: modeling_acn_vit}
+FAMILIES: dict[type[AcnConfig], ModuleType] = {
+    AcnBertConfig: modeling_acn_bert,
+    AcnDeiTConfig: modeling_acn_deit,
+    AcnViTConfig: modeling_acn_vit,
+}
 """The config of every family, and the module of its models."""
 
 VIT_NAMES = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output.dense": "fc2"}
@@ -29,7 +34,8 @@ def register() -> None:
     for config_class, module in FAMILIES.items():
         _register_family(config_class, module)
     AutoTokenizer.register(AcnBertConfig, TOKENIZER_MAPPING[transformers.BertConfig], exist_ok=True)
-    _register_image_processors(AcnViTConfig)
+    _register_image_processors(AcnViTConfig, "ViT")
+    _register_image_processors(AcnDeiTConfig, "DeiT")
     _register_adapters()
 
 
@@ -38,15 +44,15 @@ def model_classes() -> dict[str, type[PreTrainedModel]]:
     return {
         name: getattr(module, name)
         for config_class, module in FAMILIES.items()
-        for auto_name, reference in config_class.auto_classes.items()
+        for auto_name, reference in [*config_class.auto_classes.items(), *config_class.second_classes.items()]
         if auto_name != "AutoConfig" and (name := reference.partition(".")[2])
     }
 
 
-def _register_image_processors(config_class: type[AcnConfig]) -> None:
-    processors = {"pil": transformers.ViTImageProcessorPil}
+def _register_image_processors(config_class: type[AcnConfig], upstream: str) -> None:
+    processors = {"pil": getattr(transformers, f"{upstream}ImageProcessorPil")}
     if is_torchvision_available():
-        processors["torchvision"] = transformers.ViTImageProcessor
+        processors["torchvision"] = getattr(transformers, f"{upstream}ImageProcessor")
     # Where AutoImageProcessor itself needs a package that is missing, there is nothing to register with.
     with suppress(ImportError):
         AutoImageProcessor.register(config_class, image_processor_classes=processors, exist_ok=True)
@@ -57,16 +63,19 @@ def _register_adapters() -> None:
     for name, modules_of in vars(peft_defaults).items():
         if name.startswith("TRANSFORMERS_MODELS_TO_") and "bert" in modules_of:
             modules_of[AcnBertConfig.model_type] = list(modules_of["bert"])
-            modules_of[AcnViTConfig.model_type] = [VIT_NAMES[module] for module in modules_of["bert"]]
+            for config_class in (AcnDeiTConfig, AcnViTConfig):
+                modules_of[config_class.model_type] = [VIT_NAMES[module] for module in modules_of["bert"]]
 
 
 def _register_family(config_class: type[AcnConfig], module: ModuleType) -> None:
     AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
     config_class.register_for_auto_class()
-    for auto_name, reference in config_class.auto_classes.items():
+    for auto_name in config_class.auto_classes:
         if auto_name == "AutoConfig":
             continue
-        model_class = getattr(module, reference.partition(".")[2])
-        getattr(transformers, auto_name).register(config_class, model_class, exist_ok=True)
-        if not model_class.is_remote_code():  # a class without head serves several, and is saved under the first
-            model_class.register_for_auto_class(auto_name)
+        tables = (config_class.auto_classes, config_class.second_classes)
+        served = tuple(getattr(module, table[auto_name].partition(".")[2]) for table in tables if auto_name in table)
+        getattr(transformers, auto_name).register(config_class, served if len(served) > 1 else served[0], exist_ok=True)
+        for model_class in served:
+            if not model_class.is_remote_code():  # a class without head serves several, saved under the first
+                model_class.register_for_auto_class(auto_name)

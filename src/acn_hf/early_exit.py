@@ -242,5 +242,5 @@ def _check_predicts_tokens(model: PreTrainedModel) -> None:
 
 def _kind_of_head(model: PreTrainedModel) -> str | None:
     """Return the name of the Auto class that serves the class of a model, or that from which it is derived."""
-    served = {reference.rpartition(".")[2]: auto for auto, reference in model.config.auto_classes.items()}
-    return next((served[kind.__name__] for kind in type(model).__mro__ if kind.__name__ in served), None)
+    served = (model.config.auto_class_of(kind.__name__) for kind in type(model).__mro__)
+    return next((auto for auto in served if auto is not None), None)

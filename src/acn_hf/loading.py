@@ -62,7 +62,7 @@ def _load_acn(source: str, config: Any) -> PreTrainedModel:
             f"{config.model_type!r} (BERT and ViT can be converted: acn-hf convert, or --convert)"
         )
     saved_as = (config.architectures or ["an unnamed class"])[0]
-    auto_name = next((auto for auto, name in config.auto_classes.items() if name.endswith(f".{saved_as}")), None)
+    auto_name = config.auto_class_of(saved_as)
     if auto_name is None:
         raise NotAnAcnError(f"{source} must say the class that it was saved as; it says {saved_as}")
     model, info = getattr(transformers, auto_name).from_pretrained(source, output_loading_info=True)

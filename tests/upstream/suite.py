@@ -24,6 +24,9 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "acn_vit": {
         "test_model_get_set_embeddings": "expects nn.Embedding; ViT embeds patches with a convolution",
     },
+    "acn_deit": {
+        "test_model_get_set_embeddings": "expects nn.Embedding; DeiT embeds patches with a convolution",
+    },
 }
 """For each `model_type`, the upstream tests that cannot apply to it, and why."""
 
@@ -70,8 +73,9 @@ def name_our_classes_like_upstreams(tables: dict[str, Any]) -> None:
     """
     for name, table in tables.items():
         if name.endswith("_MAPPING_NAMES") and isinstance(table, Mapping):
-            ours = {f"acn_{family}": f"Acn{table[family]}" for family in ("bert", "vit") if family in table}
-            known = {family: model for family, model in ours.items() if hasattr(acn_hf, model)}
+            named = {family: table[family] for family in ("bert", "deit", "vit") if family in table}
+            first = {family: name if isinstance(name, str) else name[0] for family, name in named.items()}
+            known = {f"acn_{family}": f"Acn{name}" for family, name in first.items() if hasattr(acn_hf, f"Acn{name}")}
             tables[name] = {**table, **known}
 
 

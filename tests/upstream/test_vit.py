@@ -11,6 +11,7 @@ from .suite import AcnModelTests, ConfigTester, common, model_classes
 class ViTTester:
     """What the common tests ask about sizes and inputs; smaller images than upstream's for speed."""
 
+    config_class = AcnViTConfig
     is_training = True
     batch_size = 13
     image_size = 12
@@ -26,8 +27,8 @@ class ViTTester:
     def __init__(self, **acn_fields):
         self.acn_fields = acn_fields
 
-    def get_config(self) -> AcnViTConfig:
-        return AcnViTConfig(
+    def get_config(self):
+        return self.config_class(
             image_size=self.image_size,
             patch_size=self.patch_size,
             num_channels=self.num_channels,

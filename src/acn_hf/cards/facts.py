@@ -128,8 +128,8 @@ class CardFacts(Record):
     def auto_class(self) -> str | None:
         """Name of the Auto class that loads the model with its head."""
         known = self.config.get("model_type") in CONFIG_MAPPING
-        classes = getattr(CONFIG_MAPPING[self.config["model_type"]], "auto_classes", {}) if known else {}
-        return next((auto for auto, name in classes.items() if name.endswith(f".{self.architecture}")), None)
+        kind: Any = CONFIG_MAPPING[self.config["model_type"]] if known else type(None)
+        return kind.auto_class_of(self.architecture) if issubclass(kind, AcnConfig) else None
 
     @property
     def depth(self) -> int:

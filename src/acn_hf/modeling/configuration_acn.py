@@ -29,6 +29,9 @@ class AcnConfig(PreTrainedConfig):
     """
 
     auto_classes: ClassVar[dict[str, str]] = {}
+    """The class that each Auto class serves."""
+    second_classes: ClassVar[dict[str, str]] = {}
+    """Where an Auto class serves two: the other, for configs whose `architectures` name it."""
 
     num_hidden_layers: int = 12
     residual_scale: float | int | list[float | int] = 0.0
@@ -41,6 +44,12 @@ class AcnConfig(PreTrainedConfig):
     def num_depth_states(self) -> int:
         """Number of depth states, `y_0` to `y_L`."""
         return self.num_hidden_layers + 1
+
+    @classmethod
+    def auto_class_of(cls, model_name: str) -> str | None:
+        """Return the name of the Auto class that serves a model class of this family."""
+        served = [*cls.auto_classes.items(), *cls.second_classes.items()]
+        return next((auto for auto, reference in served if reference.endswith(f".{model_name}")), None)
 
     def validate_num_hidden_layers(self) -> None:
         if isinstance(self.num_hidden_layers, bool) or self.num_hidden_layers < 0:

@@ -57,17 +57,10 @@ class AcnViTPreTrainedModel(AcnPreTrainedModel, ViTPreTrainedModel):
     }
 
 
-class AcnViTModel(AcnViTPreTrainedModel, ViTModel):
-    """AC-ViT without a head.
+class AcnPatchModel(AcnPreTrainedModel):
+    """What AC-ViT and AC-DeiT without a head share: the layers, the loop over them, and the readout."""
 
-    `hidden_states[k]` is the depth state `y_k`, before the final LayerNorm; with `output_layer_outputs=True` the
-    output also holds `layer_outputs`, where `layer_outputs[i]` is `x_i`. Both have `L + 1` entries of shape
-    `(batch_size, sequence_length, hidden_size)`.
-
-    Source: arXiv 2506.09714, section 2 and its AC-ViT.
-    """
-
-    def __init__(self, config: AcnViTConfig, add_pooling_layer: bool = True, use_mask_token: bool = False):
+    def __init__(self, config, add_pooling_layer: bool = True, use_mask_token: bool = False):
         super().__init__(config, add_pooling_layer=add_pooling_layer, use_mask_token=use_mask_token)
         self.layers = nn.ModuleList([AcnViTLayer(config, index) for index in range(config.num_hidden_layers)])
         self.long_connection = PreNormLongConnection(config)
@@ -102,6 +95,17 @@ class AcnViTModel(AcnViTPreTrainedModel, ViTModel):
         normed = self.layernorm(depth_state)
         pooled = self.pooler(normed) if self.pooler is not None else None
         return BaseModelOutputWithPooling(last_hidden_state=normed, pooler_output=pooled)
+
+
+class AcnViTModel(AcnPatchModel, AcnViTPreTrainedModel, ViTModel):
+    """AC-ViT without a head.
+
+    `hidden_states[k]` is the depth state `y_k`, before the final LayerNorm; with `output_layer_outputs=True` the
+    output also holds `layer_outputs`, where `layer_outputs[i]` is `x_i`. Both have `L + 1` entries of shape
+    `(batch_size, sequence_length, hidden_size)`.
+
+    Source: arXiv 2506.09714, section 2 and its AC-ViT.
+    """
 
 
 class AcnViTHead(AcnHead, AcnViTPreTrainedModel):
@@ -141,7 +145,14 @@ class AcnViTForImageClassification(AcnViTHead, ViTForImageClassification):
         )
 
 
-# Upstream ViT checkpoints are stored under old names; without this every layer would stay random after loading.
-# The heads are named too, since the oldest release looks for the name of the outermost class alone.
-for _name in ("AcnViTModel", "AcnViTForImageClassification", "AcnViTForMaskedImageModeling"):
-    register_checkpoint_conversion_mapping(_name, get_checkpoint_conversion_mapping("ViTModel"), overwrite=True)
+def read_old_names(*class_names: str) -> None:
+    """Let classes read the checkpoints of upstream, which are stored under old names.
+
+    Without this every layer would stay random after loading. The heads are named too, since the oldest release looks
+    for the name of the outermost class alone.
+    """
+    for name in class_names:
+        register_checkpoint_conversion_mapping(name, get_checkpoint_conversion_mapping("ViTModel"), overwrite=True)
+
+
+read_old_names("AcnViTModel", "AcnViTForImageClassification", "AcnViTForMaskedImageModeling")
