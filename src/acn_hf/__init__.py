@@ -19,7 +19,7 @@ from .early_exit import EarlyExitOutput, predict_early_exit, with_early_exit
 from .exit_calibration import ExitCalibration, calibrate_exit
 from .exit_policies import ConfidenceExit, EntropyExit, ExitPolicy, PatienceExit
 from .exit_report import EarlyExitReport, measure_early_exit
-from .export import export_onnx, export_program
+from .export import ExportReport, export_onnx, export_program
 from .finetuning import FinetuningError
 from .gradual_pruning import PruningCallback
 from .modeling.configuration_acn_bert import AcnBertConfig
@@ -95,6 +95,7 @@ __all__ = [
     "ExitCalibration",
     "ExitPolicy",
     "ExportError",
+    "ExportReport",
     "FinetuningError",
     "IntermediateSupervisionCallback",
     "LayerSheddingCallback",
