@@ -9,8 +9,8 @@ from acn_hf import ExitPolicy, depth_logits
 from acn_hf.early_exit import HEADS_OF_EXAMPLES, HEADS_OF_TOKENS
 from tests.families import HEADED
 
-OF_EXAMPLES = [head for head in HEADED if head.auto in HEADS_OF_EXAMPLES]
-OF_TOKENS = [head for head in HEADED if head.auto in HEADS_OF_TOKENS]
+OF_EXAMPLES = [head for head in HEADED if any(kind in head.acn.__name__ for kind in HEADS_OF_EXAMPLES)]
+OF_TOKENS = [head for head in HEADED if any(kind in head.acn.__name__ for kind in HEADS_OF_TOKENS)]
 CLASSIFIERS = OF_EXAMPLES + OF_TOKENS
 
 
@@ -28,14 +28,14 @@ class PlannedExit(ExitPolicy):
 
 
 @torch.no_grad()
-def expected_depths(model, inputs, sure, counted=None):
+def expected_depths(model, inputs, sure, counted=None, min_depth=0):
     """Return the exit depths by a plain loop.
 
     Args:
-        sure: Maps the logits of one prediction at all depths so far to whether it is final.
+        sure: Maps the logits of one prediction, at all depths from `min_depth` so far, to whether it is final.
         counted: For heads of tokens, which tokens count.
     """
-    logits = depth_logits(model, **{name: value for name, value in inputs.items() if name != "labels"})
+    logits = depth_logits(model, **{name: value for name, value in inputs.items() if name != "labels"})[min_depth:]
     last = len(logits) - 1
     depths = []
     for example in range(logits.shape[1]):
@@ -43,7 +43,7 @@ def expected_depths(model, inputs, sure, counted=None):
         of_example = [logits[(slice(None), example, *place)] for place in places]
         leaves = (depth for depth in range(last) if all(sure(seen[: depth + 1]) for seen in of_example))
         depths.append(next(leaves, last))
-    return torch.tensor(depths)
+    return torch.tensor(depths) + min_depth
 
 
 def padded(inputs):

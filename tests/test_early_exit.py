@@ -88,7 +88,8 @@ def test_autocast_around_the_call_counts(build, head):
 def what_the_head_reads(model):
     """Return a list that grows, at each call of the head, by the number of predictions that it makes."""
     read = []
-    classifier = model.cls.predictions.decoder if hasattr(model, "cls") else model.classifier
+    names = {"cls": "cls.predictions.decoder", "cls_classifier": "cls_classifier", "classifier": "classifier"}
+    classifier = model.get_submodule(next(path for child, path in names.items() if child in model._modules))
     classifier.register_forward_pre_hook(lambda module, args: read.append(args[0].shape[:-1].numel()))
     return read
 
@@ -176,11 +177,11 @@ def share_of_largest_entropy(logits):
 
 @torch.no_grad()
 def telling_threshold(measure, model, inputs, counted, make_sure):
-    """Return a threshold, and the expected exit depths, of which as many as possible differ."""
+    """Return a threshold, and the exit depths from 1 on, of which as many as possible differ."""
     features = {name: value for name, value in inputs.items() if name != "labels"}
-    values = measure(depth_logits(model, **features)[:-1]).double().flatten()
+    values = measure(depth_logits(model, **features)[1:-1]).double().flatten()
     thresholds = [float(values.quantile(share / 20)) for share in range(1, 20)]
-    expected = {one: expected_depths(model, features, make_sure(one), counted) for one in thresholds}
+    expected = {one: expected_depths(model, features, make_sure(one), counted, 1) for one in thresholds}
     best = max(thresholds, key=lambda one: len(expected[one].unique()))
     assert len(expected[best].unique()) > 1
     return best, expected[best]
@@ -199,7 +200,7 @@ def test_examples_leave_when_a_probability_is_large(build, head):
     model, inputs = build(head), with_two_tokens(head.inputs(16))
     counted = inputs["attention_mask"].bool() if head in OF_TOKENS else None
     threshold, expected = telling_threshold(largest_probability, model, inputs, counted, is_confident)
-    output = predict_early_exit(model, inputs, ConfidenceExit(threshold))
+    output = predict_early_exit(model, inputs, ConfidenceExit(threshold, min_depth=1))
     assert torch.equal(output.exit_depths, expected)
     assert torch.equal(output.predictions, output.logits.argmax(-1))
 
@@ -209,7 +210,7 @@ def test_examples_leave_when_the_entropy_is_small(build, head):
     model, inputs = build(head), with_two_tokens(head.inputs(16))
     counted = inputs["attention_mask"].bool() if head in OF_TOKENS else None
     threshold, expected = telling_threshold(share_of_largest_entropy, model, inputs, counted, has_little_entropy)
-    assert torch.equal(predict_early_exit(model, inputs, EntropyExit(threshold)).exit_depths, expected)
+    assert torch.equal(predict_early_exit(model, inputs, EntropyExit(threshold, min_depth=1)).exit_depths, expected)
 
 
 @pytest.mark.parametrize("patience", [1, 2])
@@ -243,7 +244,7 @@ def test_the_tokens_that_count_decide(build, head):
     ]
     for given, options, counted in cases:
         threshold, expected = telling_threshold(largest_probability, model, given, counted, is_confident)
-        output = predict_early_exit(model, given, ConfidenceExit(threshold), **options)
+        output = predict_early_exit(model, given, ConfidenceExit(threshold, min_depth=1), **options)
         assert torch.equal(output.exit_depths, expected)
     assert predict_early_exit(model, inputs, ConfidenceExit(1.0), counted=mine).exit_depths[5] == 0
 

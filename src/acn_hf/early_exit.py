@@ -17,8 +17,8 @@ from .modeling.depth import DepthError, output_logits, replace_submodule
 from .unwrapping import unwrap
 
 Counted = torch.Tensor | Callable[[Mapping[str, Any]], torch.Tensor]
-HEADS_OF_EXAMPLES = ("AutoModelForSequenceClassification", "AutoModelForImageClassification")
-HEADS_OF_TOKENS = ("AutoModelForTokenClassification", "AutoModelForMaskedLM")
+HEADS_OF_EXAMPLES = ("ForSequenceClassification", "ForImageClassification")
+HEADS_OF_TOKENS = ("ForTokenClassification", "ForMaskedLM")
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +146,9 @@ def check_fits(model: PreTrainedModel, policy: ExitPolicy) -> None:
         raise TypeError(f"policy must be an ExitPolicy; got {type(policy).__name__}")
     kind, config = _kind_of_head(model), model.config
     name = type(model).__name__
-    if kind not in HEADS_OF_EXAMPLES + HEADS_OF_TOKENS:
+    if kind is None:
         raise TypeError(f"a policy needs probabilities of classes, for each example or each token; {name} gives none")
-    if kind != "AutoModelForMaskedLM" and (
+    if kind != "ForMaskedLM" and (
         config.num_labels < 2 or config.problem_type in ("regression", "multi_label_classification")
     ):
         raise TypeError(
@@ -241,6 +241,6 @@ def _check_predicts_tokens(model: PreTrainedModel) -> None:
 
 
 def _kind_of_head(model: PreTrainedModel) -> str | None:
-    """Return the name of the Auto class that serves the class of a model, or that from which it is derived."""
-    served = (model.config.auto_class_of(kind.__name__) for kind in type(model).__mro__)
-    return next((auto for auto in served if auto is not None), None)
+    """Return which of the heads above a model has, by the name of its class or of one from which that is derived."""
+    names = [kind.__name__ for kind in type(model).__mro__]
+    return next((kind for kind in HEADS_OF_EXAMPLES + HEADS_OF_TOKENS if any(kind in name for name in names)), None)
