@@ -220,6 +220,12 @@ def test_a_profile_of_other_depths_is_refused(short, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_folder_that_is_not_there_has_no_card(tmp_path):
+    with pytest.raises(NotADirectoryError, match=r"must be there to have a card; .*missing is no folder"):
+        write_model_card(tmp_path / "missing")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_fact_that_no_card_knows_is_refused(short, tmp_path):
     with pytest.raises(TypeError, match=r"a card's facts must be among base_model, .*; got licence"):
         write_model_card(tmp_path, short, licence="mit")

@@ -229,6 +229,8 @@ def collect(
         facts = {**measured, **facts}
     if isinstance(source, CardFacts) or (source is None and (folder / RECORD_FILE).is_file()):
         return dataclasses.replace(source or CardFacts.load(folder / RECORD_FILE), **facts)
+    if source is None and not folder.is_dir():
+        raise NotADirectoryError(f"the folder of a checkpoint must be there to have a card; {folder} is no folder")
     config = AutoConfig.from_pretrained(folder) if source is None else source
     facts.setdefault("name", facts.get("repo_id", folder.absolute().name).split("/")[-1])
     facts.setdefault("processor", processor_in(folder))
