@@ -69,7 +69,7 @@ def test_programs_equal_the_model_at_every_size(head, build, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("head", "name"), zip(TWO_HEADS * 2, DEEP, strict=True), ids=lambda value: getattr(value, "name", value)
+    ("head", "name"), list(zip(TWO_HEADS * 2, DEEP, strict=True)), ids=lambda value: getattr(value, "name", value)
 )
 def test_onnx_of_other_connections(head, name, build, tmp_path):
     checked_onnx(build(head, **DEEP[name]), tmp_path, head)
@@ -81,7 +81,7 @@ def test_programs_of_other_connections(options, head, build, tmp_path):
     checked_program(build(head, **options), tmp_path, head)
 
 
-@pytest.mark.parametrize(("head", "depth"), zip(TWO_HEADS, [1, 0], strict=True), ids=["bert-1", "vit-0"])
+@pytest.mark.parametrize(("head", "depth"), list(zip(TWO_HEADS, [1, 0], strict=True)), ids=["bert-1", "vit-0"])
 def test_onnx_of_a_depth_is_the_truncated_model(head, depth, build, tmp_path):
     model = build(head, **DEEP["sum"])
     report = checked_onnx(model, tmp_path, head, short=acn_hf.truncate(model, depth), depth=depth)

@@ -78,7 +78,7 @@ def export_onnx(
     of the processor: all that serving needs. Weights that do not fit into one file (2 GB) lie in `model.onnx.data`.
 
     The inputs are those of the model by name, all of them given: `input_ids`, `attention_mask` and `token_type_ids`
-    (int64), or `pixel_values` (float32), with `bool_masked_pos` where patches can be masked. The number of examples,
+    (int64), or `pixel_values` (float32), with `bool_masked_pos` for masked image modelling. The number of examples,
     tokens and choices may differ from call to call; the size of images is fixed. The outputs have the names that the
     model gives them. Numbers are float32, whatever precision the model is in.
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
-from transformers import BertForMultipleChoice, PreTrainedModel
+from transformers import BertForMultipleChoice, PreTrainedModel, ViTForMaskedImageModeling
 
 from .adapters import truncate
 from .modeling.depth import encoder_layers
@@ -92,8 +92,7 @@ def served(model: Any, depth: int | None, dtype: torch.dtype | None = None) -> S
     copy.eval().requires_grad_(False)
     if copy.main_input_name != "pixel_values":
         return ServedText(copy)
-    masked = getattr(copy.base_model.embeddings, "mask_token", None) is not None
-    return ServedMaskedImages(copy) if masked else ServedImages(copy)
+    return ServedMaskedImages(copy) if isinstance(copy, ViTForMaskedImageModeling) else ServedImages(copy)
 
 
 @contextmanager
@@ -114,7 +113,7 @@ def random_inputs(forward: Served, batch_size: int, length: int) -> Inputs:
     config: Any = forward.model.config
     draw = torch.Generator().manual_seed(0)
     if isinstance(forward, ServedText):
-        choices = (3,) if isinstance(forward.model, BertForMultipleChoice) else ()
+        choices = (batch_size + 1,) if isinstance(forward.model, BertForMultipleChoice) else ()
         shape = (batch_size, *choices, length)
         held = torch.randint(1, length + 1, shape[:-1], generator=draw)
         held.view(-1)[0] = length
@@ -174,7 +173,8 @@ def checks(forward: Served) -> Iterator[tuple[Inputs, Inputs]]:
     for batch_size, length in zip(CHECKED_BATCH_SIZES, (1, longest), strict=True):
         inputs = random_inputs(forward, batch_size, length)
         with inference():
-            yield inputs, forward(**inputs)
+            expected = forward(**inputs)
+        yield inputs, expected
 
 
 def largest_difference(forward: Served, run: Callable[[Inputs], dict[str, Any]]) -> float:
