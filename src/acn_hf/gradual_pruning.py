@@ -9,6 +9,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from .pruning import check_sparsity, count_zeros, prunable_weights, warn_of_empty, zero_lowest
+from .unwrapping import unwrap
 
 METHODS = ("magnitude", "movement")
 SHAPES: dict[str, Callable[[float], float]] = {
@@ -87,6 +88,7 @@ class PruningCallback(TrainerCallback):
         self.shape = shape
         self.every = every
         self.modules = modules
+        self._names: list[str] = []
         self._zeros: dict[str, torch.Tensor] = {}
         self._empty: list[str] = []
 
@@ -122,6 +124,7 @@ class PruningCallback(TrainerCallback):
             )
         if args.deepspeed is not None:
             raise ValueError("gradients must lie at the parameters, and DeepSpeed keeps them; got deepspeed")
+        self._names = list(weights)
         self._empty = warn_of_empty(weights, ())
         if self.method == "movement":
             self._check_scores(args, state, kwargs["optimizer"], weights)
@@ -152,20 +155,25 @@ class PruningCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Add to the scores, and keep the gradients of pruned weights out of the optimiser's state."""
-        weights = prunable_weights(kwargs["model"], self.modules)
+        weights = self._weights(kwargs["model"])
         if self.method == "movement":
-            self._add_to_scores(weights, kwargs["optimizer"])
+            self._add_to_scores(weights, kwargs["optimizer"], args)
         self._zeros = {name: weight == 0 for name, weight in weights.items()}
         for name, weight in weights.items():
             if weight.grad is not None:
                 weight.grad.masked_fill_(self._zeros[name], 0)
 
+    def _weights(self, model: Any) -> dict[str, nn.Parameter]:
+        """Return the weights that are pruned; layers that left have taken theirs along."""
+        parameters = dict(unwrap(model).named_parameters())
+        return {name: parameters[name] for name in self._names if name in parameters}
+
     @staticmethod
-    def _add_to_scores(weights: dict[str, nn.Parameter], optimizer: Any) -> None:
+    def _add_to_scores(weights: dict[str, nn.Parameter], optimizer: Any, args: TrainingArguments) -> None:
         held = optimizer.param_groups[0][SCORES]
         steps = {name: _movement(weight) for name, weight in weights.items()}
         # A step whose gradients overflow is skipped by the scaler of float16 as a whole.
-        if all(bool(torch.isfinite(step).all()) for step in steps.values()):
+        if not args.fp16 or all(bool(torch.isfinite(step).all()) for step in steps.values()):
             for name, step in steps.items():
                 held[name] = held[name].to(step.device).add_(step)
         for name in held.keys() - weights.keys():  # of layers that left
@@ -176,7 +184,7 @@ class PruningCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Put the zeros back that the optimiser moved, and let the next weights go."""
-        weights = prunable_weights(kwargs["model"], self.modules)
+        weights = self._weights(kwargs["model"])
         for name, weight in weights.items():
             weight.masked_fill_(self._zeros[name], 0)
         self._zeros = {}
@@ -205,7 +213,7 @@ class PruningCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         if logs is not None and "loss" in logs:
-            logs["sparsity"] = _sparsity(prunable_weights(kwargs["model"], self.modules))
+            logs["sparsity"] = _sparsity(self._weights(kwargs["model"]))
             state.log_history[-1]["sparsity"] = logs["sparsity"]
 
 

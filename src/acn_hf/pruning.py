@@ -225,7 +225,8 @@ def zero_lowest(weights: dict[str, nn.Parameter], scores: dict[str, torch.Tensor
     number = round(sparsity * len(ranked))
     if number == 0:
         return
-    threshold = ranked.kthvalue(number).values
+    # `kthvalue` is refused on GPUs by `use_deterministic_algorithms`.
+    threshold = ranked.topk(number, largest=False, sorted=False).values.max()
     falls = ranked < threshold
     equal = (ranked == threshold).nonzero().squeeze(1)
     falls[equal[: number - int(falls.sum())]] = True
