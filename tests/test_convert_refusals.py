@@ -180,6 +180,11 @@ def test_fields_out_of_range(checkpoint, options, text):
     refused(StrictDataclassError, text, checkpoint(model), **options)
 
 
+def test_pooling_where_there_is_no_choice():
+    text = "pooling is for classes that have the choice; got 'mean' for AcnDeiTForImageClassification"
+    refused(ConversionError, text, residual(by_name("deit-ForImageClassification")), pooling="mean")
+
+
 def test_decoders(checkpoint):
     text = "is_decoder and add_cross_attention must be False; got is_decoder=True"
     refused(StrictDataclassError, text, checkpoint(residual(BASE, is_decoder=True)))

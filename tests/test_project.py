@@ -20,7 +20,7 @@ PACKAGE = ROOT / "src" / "acn_hf"
 LAYERS = re.findall(
     r"\w+",
     """
-    modeling auto records evaluating unwrapping adapters convert tracing export metrics profile together cost
+    modeling auto records evaluating unwrapping adapters layouts convert tracing export metrics profile together cost
     exit_policies exiting early_exit exit_report exit_calibration
     depth_cost scales plots runs cards
     finetuning compress distillation supervision measuring shedding callbacks annealing loading idx masking pixels data

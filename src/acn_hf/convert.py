@@ -1,5 +1,6 @@
 """From a residual checkpoint that people already have to an ACN with the same weights."""
 
+import dataclasses
 import os
 from typing import Any
 
@@ -9,7 +10,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from . import auto
-from .modeling.depth import layers_path, short_connections
+from .layouts import REASONS, ConversionError, layout_of, mapped_classes
+from .modeling.depth import short_connections
 from .modeling.injected import adapter_configs
 from .modeling.modeling_acn import AcnPreTrainedModel
 from .modeling.upstream import no_init_weights
@@ -17,10 +19,6 @@ from .unwrapping import unwrap_parallel
 
 OWN_FIELDS = ("model_type", "architectures", "auto_map", "transformers_version")
 """Fields that say which class a config belongs to."""
-
-
-class ConversionError(ValueError):
-    """A model or checkpoint whose weights do not map to an ACN."""
 
 
 def from_residual(
@@ -36,12 +34,18 @@ def from_residual(
 ) -> PreTrainedModel:
     """Return the ACN with the same head and the same weights as a residual model.
 
+    Models of BERT, ViT and DeiT are converted, and those of families that compute what BERT computes under other names
+    (they become an `AcnBert`): CamemBERT, RoBERTa and XLM-RoBERTa; DistilBERT, but for its classifier of sequences; and
+    ELECTRA, without a head or with that for tokens or answers, if its embeddings are as wide as its layers.
+
     With `residual_scale=1.0` and the automatic readout it computes what the original computes, bit for bit. With 0.0
     it is an ACN that starts from trained weights, and has to be trained: without its short connections a layer reads
-    what it never read before. `docs/conversion.md` says which way there is the best.
+    what it never read before. `docs/conversion.md` says which way there is the best. For weights of the
+    RoBERTa family texts must be padded on the right; what is computed for the padding itself differs, and nothing else.
+    In training, dropout stands where it stands in BERT.
 
     Args:
-        model_or_path (`PreTrainedModel`, `str` or `os.PathLike`): A BERT or ViT of transformers, with any head or
+        model_or_path (`PreTrainedModel`, `str` or `os.PathLike`): A residual model of transformers, with any head or
             none, which is left as it is; or a folder or a name on the Hub where one lies.
         residual_scale (`float` or `list[float]`, *optional*, defaults to 0.0):
             In [0, 1]; one number, or one number a layer, so `[1, 1, 1, 0, 0, 0]` converts the upper layers alone.
@@ -63,7 +67,7 @@ def from_residual(
 
     Raises:
         ConversionError: The weights do not map to an ACN: another architecture, layers that are missing or too many,
-            weights that a checkpoint lacks or that are not whole, quantised weights, or adapters beside them.
+            weights that a checkpoint lacks or that are not whole, quantised weights, or adapters beside them. Or `pooling` is given for a class that has no choice.
         OSError: There is no such checkpoint.
         StrictDataclassError: A field of the config is out of range.
         TypeError: `model_or_path` is neither a model nor a path, or is an ACN already.
@@ -88,8 +92,13 @@ def from_residual(
         raise TypeError(f"a model is taken as it is, so only a path takes {given}")
     else:
         original = _checked_model(unwrap_parallel(model_or_path))
-    acn_class = acn_class_of(type(original).__name__)
+    name = type(original).__name__
+    acn_class, layout = acn_class_of(name), layout_of(name)
+    layout.check(original.config, name)
+    if pooling is not None and "pooling" not in _fields_of(acn_class.config_class):
+        raise ConversionError(f"pooling is for classes that have the choice; got {pooling!r} for {acn_class.__name__}")
     fields: dict[str, Any] = {
+        **layout.fields(original.config),
         "residual_scale": residual_scale,
         "readout": readout,
         "learn_residual_scale": learn_residual_scale,
@@ -106,24 +115,32 @@ def acn_class_of(name: str) -> type[PreTrainedModel]:
         ConversionError: There is none; the message names those that have one.
     """
     classes = {acn_name.removeprefix("Acn"): acn for acn_name, acn in auto.model_classes().items()}
+    classes |= {other: classes[bert] for other, bert in mapped_classes().items()}
     if name not in classes:
+        reason = f", {REASONS[name]}" if name in REASONS else ""
         raise ConversionError(
-            f"only models whose weights are those of an ACN can be converted ({', '.join(sorted(classes))}); got {name}"
+            "only models whose weights are those of an ACN can be converted "
+            f"({', '.join(sorted(classes))}); got {name}{reason}"
         )
     return classes[name]
 
 
 def retyped(config: PreTrainedConfig, kind: type[PreTrainedConfig], **fields: Any) -> Any:
-    """Return a config of the class `kind` with all fields of `config`, and those that are given.
+    """Return a config of the class `kind` with all fields of `config` that it may have, and those that are given.
 
     Raises:
         StrictDataclassError: A field is out of range for `kind`.
     """
-    kept = {name: value for name, value in config.to_dict().items() if name not in OWN_FIELDS}
+    dropped = _fields_of(type(config)) - _fields_of(kind) | set(OWN_FIELDS)
+    kept = {name: value for name, value in config.to_dict().items() if name not in dropped}
     new = kind.from_dict(kept | fields)
     new.name_or_path = config.name_or_path
     new._attn_implementation = config._attn_implementation
     return new
+
+
+def _fields_of(kind: type[PreTrainedConfig]) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
 
 
 def _load(source: str, architecture: str | None, options: dict[str, Any]) -> PreTrainedModel:
@@ -212,10 +229,12 @@ def _with_weights(original: PreTrainedModel, acn_class: type[PreTrainedModel], c
     # ViT draws its embeddings where nothing keeps it from that; what the caller draws next is not to depend on it.
     with no_init_weights(), torch.random.fork_rng(devices=[]):
         model = acn_class(config, **options)
-    held = len(original.get_submodule(layers_path(model)))
+    layout = layout_of(type(original).__name__)
+    held = len(original.base_model.get_submodule(layout.layers or model.layers_name))
     if held != config.num_hidden_layers:
         raise ConversionError(f"the model holds {held} layers and its config says {config.num_hidden_layers}")
-    weights = {name: weight.detach().clone() for name, weight in original.state_dict().items()}
+    weights = {layout.rename(name): weight.detach().clone() for name, weight in original.state_dict().items()}
+    weights = layout.complete(weights, original.config)
     if model.base_model.pooler is None:  # the mean of the tokens is read in its place
         weights = {name: weight for name, weight in weights.items() if ".pooler." not in name}
     missing, unexpected = model.load_state_dict(weights, strict=False, assign=True)
@@ -228,7 +247,9 @@ def _with_weights(original: PreTrainedModel, acn_class: type[PreTrainedModel], c
     for short in short_connections(model):
         if short.residual_scale is not None:
             short.residual_scale.data.fill_(short.initial_scale)
-    trained = {name: parameter.requires_grad for name, parameter in original.named_parameters()}
+    # A tied weight has a name of its own at each of its places, and either may come first.
+    named = original.named_parameters(remove_duplicate=False)
+    trained = {layout.rename(name): parameter.requires_grad for name, parameter in named}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(trained.get(name, True))
     model.to(original.device)
