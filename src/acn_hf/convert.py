@@ -40,9 +40,10 @@ def from_residual(
 
     With `residual_scale=1.0` and the automatic readout it computes what the original computes, bit for bit. With 0.0
     it is an ACN that starts from trained weights, and has to be trained: without its short connections a layer reads
-    what it never read before. `docs/conversion.md` says which way there is the best. For weights of the
-    RoBERTa family texts must be padded on the right; what is computed for the padding itself differs, and nothing else.
-    In training, dropout stands where it stands in BERT.
+    what it never read before. `docs/conversion.md` says which way there is the best.
+
+    With weights of the RoBERTa family, texts must be padded on the right; outputs of the padding itself then differ, and
+    no others. In training, dropout stands where it stands in BERT.
 
     Args:
         model_or_path (`PreTrainedModel`, `str` or `os.PathLike`): A residual model of transformers, with any head or
@@ -67,7 +68,8 @@ def from_residual(
 
     Raises:
         ConversionError: The weights do not map to an ACN: another architecture, layers that are missing or too many,
-            weights that a checkpoint lacks or that are not whole, quantised weights, or adapters beside them. Or `pooling` is given for a class that has no choice.
+            weights that a checkpoint lacks or that are not whole, quantised weights, or adapters beside them. Or
+            `pooling` is given for a class that has no choice.
         OSError: There is no such checkpoint.
         StrictDataclassError: A field of the config is out of range.
         TypeError: `model_or_path` is neither a model nor a path, or is an ACN already.
