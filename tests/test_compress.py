@@ -8,12 +8,12 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from acn_hf import compress, depth_logits, measure_depth_profile
 from acn_hf.metrics import ProfileError
-from tests.families import HEADED, NUM_LAYERS, by_name, each_head
+from tests.families import NUM_LAYERS, TRAINED, by_name, each_head
 
 CLASSIFIER = by_name("bert-ForSequenceClassification")
 
 
-@each_head(HEADED)
+@each_head(TRAINED)
 def test_the_short_model_is_the_long_one_at_the_chosen_depth(head, build):
     model = build(head)
     inputs = head.inputs(batch_size=4)

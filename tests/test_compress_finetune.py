@@ -12,7 +12,7 @@ from acn_hf import CardFacts, CompressionResult, DepthError, FinetuningError, co
 from acn_hf.metrics import ProfileError
 from tests import training
 from tests.adapted import any_peft, each_way, quiet, with_peft
-from tests.families import HEADED, NUM_LAYERS, by_name, each_head
+from tests.families import NUM_LAYERS, TRAINED, by_name, each_head
 
 __all__ = ["any_peft"]
 CLASSIFIER, IMAGES = by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClassification")
@@ -34,7 +34,7 @@ def trainer_of(folder, rows, **options):
 # --- what is trained and measured
 
 
-@each_head(HEADED)
+@each_head(TRAINED)
 def test_the_cut_model_is_trained_and_the_long_one_is_not(build, head, tmp_path):
     """The result is what a Trainer makes of the truncated model without compress, to the bit."""
     model, batch = build(head).train(), head.inputs(batch_size=8, labels=True)

@@ -12,6 +12,9 @@ PIPELINE_TAGS = {
     "AcnBertForTokenClassification": "token-classification",
     "AcnBertForQuestionAnswering": "question-answering",
     "AcnBertForMultipleChoice": "multiple-choice",
+    "AcnDeiTModel": "image-feature-extraction",
+    "AcnDeiTForImageClassification": "image-classification",
+    "AcnDeiTForImageClassificationWithTeacher": "image-classification",
     "AcnViTModel": "image-feature-extraction",
     "AcnViTForImageClassification": "image-classification",
 }
