@@ -42,8 +42,8 @@ def from_residual(
     it is an ACN that starts from trained weights, and has to be trained: without its short connections a layer reads
     what it never read before. `docs/conversion.md` says which way there is the best.
 
-    With weights of the RoBERTa family, texts must be padded on the right; outputs of the padding itself then differ, and
-    no others. In training, dropout stands where it stands in BERT.
+    With weights of the RoBERTa family, texts must be padded on the right; outputs of the padding itself then differ,
+    and no others. In training, dropout stands where it stands in BERT.
 
     Args:
         model_or_path (`PreTrainedModel`, `str` or `os.PathLike`): A residual model of transformers, with any head or
