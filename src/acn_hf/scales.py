@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from rich.table import Table
 
 from .modeling.depth import short_connections
@@ -66,7 +67,7 @@ def residual_scales(model: Any) -> ResidualScales:
     inner = unwrap(model)
     layers = short_connections(inner)
     return ResidualScales(
-        scales=tuple(float(short.scale) for short in layers),
+        scales=tuple(float(torch.as_tensor(short.scale).detach()) for short in layers),
         initial=tuple(float(short.initial_scale) for short in layers),
         learned=inner.config.learn_residual_scale,
         attention_residual=inner.config.attention_residual,
