@@ -33,7 +33,8 @@ def test_training_moves_learned_scales_at_their_own_rate(tmp_path):
     run.optimizer = torch.optim.AdamW(groups)
     run.train()
     report = residual_scales(model)
-    assert all(0.001 < abs(now - then) < 0.2 for now, then in zip(report.scales, report.initial, strict=True))
+    moved = [abs(now - then) for now, then in zip(report.scales, report.initial, strict=True)]
+    assert 0.005 < max(moved) < 0.2, "six steps at the rate of the weights would be 0.0006"
     assert residual_scales(truncate(model, 2)).scales == report.scales[:2]
     assert residual_scales(type(model).from_pretrained(tmp_path / "checkpoint-6")).scales == report.scales
 
