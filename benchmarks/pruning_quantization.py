@@ -1,6 +1,7 @@
 """What is left to gain after depth: precisions, zeros and widths of one AC-ViT that was trained and cut first.
 
     python benchmarks/pruning_quantization.py [--data_dir FOLDER_OF_IDX_FILES] [--num_epochs 40] [--finetune_epochs 20]
+    python benchmarks/pruning_quantization.py --only_times 3
 
 Everything is done to the same compressed network. The depth is chosen on validation images; accuracies are those on
 test images. Every way of pruning is fine-tuned with the same settings and seeds, and so is the network that is not
@@ -8,7 +9,9 @@ pruned: the row `100%` says what fine-tuning alone does.
 """
 
 import argparse
+import statistics
 import tempfile
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from timing import interleaved, ratio, store
+from timing import store
 from transformers import Trainer, TrainingArguments, set_seed
 
 import acn_hf
@@ -72,24 +75,48 @@ def stored(model: Any) -> dict[str, int]:
     return {"bytes": len(content), "zlib_bytes": len(zlib.compress(content))}
 
 
-def timed(models: dict[str, Any], batch: torch.Tensor, rounds: int) -> dict[str, Any]:
-    """Return the times of one forward pass of each, interleaved, and their ratios to the first."""
+def timed(models: dict[str, Any], batch: torch.Tensor, rounds: int = 40) -> dict[str, Any]:
+    """Return the processor time of one forward pass of each in milliseconds, and its ratio to that of the first.
 
-    def forward(model: Any) -> Any:
-        images = batch.to(model.dtype)
-        return lambda: model(pixel_values=images)
-
+    Passes are interleaved. Processor time, unlike that of the clock, does not count what other programs take; with one
+    thread it is what the pass takes on a machine of its own.
+    """
+    times: dict[str, list[float]] = {name: [] for name in models}
     with torch.inference_mode():
-        times = interleaved({name: forward(model.eval()) for name, model in models.items()}, rounds=rounds)
-    first = next(iter(models))
-    return {name: {**times[name], "ratio": ratio(times, name, first)} for name in models}
+        for round_ in range(rounds + 3):
+            for name, model in models.items():
+                images, start = batch.to(model.dtype), time.process_time()
+                model.eval()(pixel_values=images)
+                if round_ >= 3:
+                    times[name].append((time.process_time() - start) * 1000)
+    quartiles = {name: statistics.quantiles(values, n=4) for name, values in times.items()}
+    first = next(iter(quartiles.values()))[1]
+    return {
+        name: {"q1_ms": q1, "median_ms": median, "q3_ms": q3, "ratio": median / first}
+        for name, (q1, median, q3) in quartiles.items()
+    }
+
+
+def times(depth: int, fields: dict[str, int]) -> dict[str, Any]:
+    """Return the times of a network of random weights, whose passes take as long as those of a trained one."""
+    torch.set_num_threads(1)
+    model = acn_hf.AcnViTForImageClassification(acn_hf.AcnViTConfig(**{**SIZE, "num_hidden_layers": depth}, **fields))
+    width = model.config.intermediate_size
+    variants = {
+        "fp32": model,
+        "bf16": acn_hf.quantize(model, "bf16"),
+        "int8": acn_hf.quantize(model, "int8"),
+        "5% of the weights": acn_hf.prune_model(model, 0.95),
+        **{f"width {share:.1%}": acn_hf.prune_width(model, int(share * width)) for share in WIDTHS},
+    }
+    size = model.config.image_size
+    images = torch.randn(64, model.config.num_channels, size, size)
+    return {f"batch_size={number}": timed(variants, images[:number]) for number in (1, 64)}
 
 
 def precisions(model: Any, test: datasets.Dataset) -> dict[str, Any]:
-    """Return size, time and accuracy of a network in three precisions."""
+    """Return size and accuracy of a network in three precisions."""
     models = {"fp32": model, "bf16": acn_hf.quantize(model, "bf16"), "int8": acn_hf.quantize(model, "int8")}
-    images = test["pixel_values"][:256]
-    speed = {f"batch_size={size}": timed(models, images[:size], 30) for size in (1, 64)}
     rows = {}
     for name, small in models.items():
         labels = test["labels"][:]
@@ -98,7 +125,7 @@ def precisions(model: Any, test: datasets.Dataset) -> dict[str, Any]:
         right = (torch.cat(parts).argmax(-1) == labels).float().mean()
         rows[name] = {"accuracy": round(float(right), 4), **stored(small)}
         rows[name]["size_bytes"] = acn_hf.measure_cost(small, repeats=2).size_bytes
-    return {"rows": rows, "latency": speed}
+    return rows
 
 
 def tune(model: Any, data: dict[str, Any], epochs: float, seeds: list[int], *make_callback: Any) -> dict[str, Any]:
@@ -110,13 +137,12 @@ def tune(model: Any, data: dict[str, Any], epochs: float, seeds: list[int], *mak
         copy = train(copy, data["train"], epochs, 5e-4, seed, *(make() for make in make_callback))
         scores.append(round(accuracy(copy, data["test"]), 4))
     zeros = acn_hf.measure_sparsity(copy).sparsity
-    row = {"accuracy": scores, "mean": round(float(np.mean(scores)), 4), "sparsity": round(zeros, 4), **stored(copy)}
-    return {"row": row, "model": copy}
+    return {"accuracy": scores, "mean": round(float(np.mean(scores)), 4), "sparsity": round(zeros, 4), **stored(copy)}
 
 
 def zeros(model: Any, data: dict[str, Any], epochs: float, seeds: list[int]) -> dict[str, Any]:
-    """Return accuracies against remaining weights for four ways to get there, and the times of zeros."""
-    rows: dict[str, Any] = {"100%": {"not pruned": tune(model, data, epochs, seeds)["row"]}}
+    """Return accuracies against remaining weights for four ways to get there."""
+    rows: dict[str, Any] = {"100%": {"not pruned": tune(model, data, epochs, seeds)}}
     for remaining in REMAINING:
         sparsity = 1 - remaining
         once = acn_hf.prune_model(model, sparsity)
@@ -130,22 +156,20 @@ def zeros(model: Any, data: dict[str, Any], epochs: float, seeds: list[int]) -> 
             "movement, gradual": tune(model, data, epochs, seeds, callbacks["movement"]),
         }
         at_once = {"accuracy": [round(accuracy(once, data["test"]), 4)], **stored(once)}
-        rows[f"{remaining:.0%}"] = {"at once": at_once, **{name: result["row"] for name, result in tuned.items()}}
+        rows[f"{remaining:.0%}"] = {"at once": at_once, **tuned}
         print(f"{remaining:.0%}", rows[f"{remaining:.0%}"], flush=True)
-    models = {"dense": model, "5% of the weights": tuned["magnitude, gradual"]["model"]}
-    return {"rows": rows, "latency": timed(models, data["test"]["pixel_values"][:64], 30)}
+    return rows
 
 
 def widths(model: Any, data: dict[str, Any], epochs: float, seeds: list[int]) -> dict[str, Any]:
-    """Return parameters, times and accuracies of narrower MLPs."""
-    rows, models = {}, {"100%": model}
+    """Return parameters and accuracies of narrower MLPs."""
+    rows = {}
     for share in WIDTHS:
         narrow = acn_hf.prune_width(model, int(share * model.config.intermediate_size))
         tuned = tune(narrow, data, epochs, seeds)
-        models[f"{share:.1%}"] = narrow
         before = round(accuracy(narrow, data["test"]), 4)
-        rows[f"{share:.1%}"] = {"before": before, **tuned["row"], "num_parameters": narrow.num_parameters()}
-    return {"rows": rows, "latency": timed(models, data["test"]["pixel_values"][:64], 30)}
+        rows[f"{share:.1%}"] = {"before": before, **tuned, "num_parameters": narrow.num_parameters()}
+    return rows
 
 
 def main() -> None:
@@ -155,8 +179,12 @@ def main() -> None:
     parser.add_argument("--finetune_epochs", type=float, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--max_train", type=int, help="use only so many training images")
+    parser.add_argument("--only_times", type=int, metavar="DEPTH", help="train nothing; time a network of that depth")
     given = parser.parse_args()
     data, fields = load(given.data_dir)
+    if given.only_times is not None:
+        store("pruning_quantization_times", {"depth": given.only_times, **times(given.only_times, fields)})
+        return
     if given.max_train is not None:
         data["train"] = data["train"].select(range(given.max_train))
     data["train"] = list(data["train"])  # to read rows from a file at every step would take longer than the step
