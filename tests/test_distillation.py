@@ -9,13 +9,13 @@ from torch.nn import functional
 from acn_hf import DistillationLoss, IntermediateSupervisionCallback, from_residual, intermediate_supervision
 from acn_hf.modeling.depth import depth_outputs, output_logits
 from acn_hf.supervision import depth_weights
-from tests.families import HEADED, NUM_LAYERS, by_name, each_head
+from tests.families import NUM_LAYERS, TRAINED, by_name, each_head
 from tests.training import same_weights, trainer, weights
 
 CLASSIFIER = by_name("bert-ForSequenceClassification")
 TOKENS = by_name("bert-ForTokenClassification")
 IMAGES = by_name("vit-ForImageClassification")
-WITH_SOFT_LABELS = [head for head in HEADED if "MaskedImage" not in head.name]
+WITH_SOFT_LABELS = [head for head in TRAINED if "MaskedImage" not in head.name]
 
 
 def teacher_of(model):
@@ -61,7 +61,7 @@ def test_soft_labels_are_those_of_the_formula(build, head, kind):
         torch.testing.assert_close(model(**inputs).loss, expected)
 
 
-@each_head(HEADED)
+@each_head(TRAINED)
 def test_states_are_compared_as_the_head_reads_them(build, head):
     model, inputs = build(head).train(), head.inputs(labels=True)
     teacher = teacher_of(model)

@@ -8,7 +8,7 @@ import torch
 from acn_hf import intermediate_supervision, truncate
 from acn_hf.modeling.depth import depth_outputs, shed_layers
 from acn_hf.supervision import IntermediateSupervision, depth_weights
-from tests.families import BASES, HEADED, NUM_LAYERS, SOME_CONNECTIONS, by_name, each_connection, each_head
+from tests.families import BASES, NUM_LAYERS, SOME_CONNECTIONS, TRAINED, by_name, each_connection, each_head
 
 CLASSIFIER = by_name("bert-ForSequenceClassification")
 IMAGES = by_name("vit-ForImageClassification")
@@ -25,7 +25,7 @@ def gradients(model, loss):
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
-@each_head(HEADED)
+@each_head(TRAINED)
 @each_connection({**SOME_CONNECTIONS, "residual": RESIDUAL})
 @pytest.mark.parametrize("weights", ["linear", "uniform", [0.5, 0.0, 2.0, 1.0]])
 def test_loss_and_gradients_are_those_of_the_weighted_sum(build, head, options, weights):
@@ -42,7 +42,7 @@ def test_loss_and_gradients_are_those_of_the_weighted_sum(build, head, options, 
         torch.testing.assert_close(got[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
-@each_head(HEADED)
+@each_head(TRAINED)
 def test_only_the_loss_of_training_changes(build, head):
     model, inputs = build(head), head.inputs(labels=True)
     plain = model(**inputs)
@@ -76,7 +76,7 @@ def test_hidden_states_come_back_only_if_asked_for(build, head, wanted):
         assert len(output.hidden_states) == NUM_LAYERS + 1
 
 
-@each_head(HEADED)
+@each_head(TRAINED)
 def test_tuples_and_positional_arguments(build, head):
     model, inputs = build(head).train(), head.inputs(labels=True)
     first = model.main_input_name

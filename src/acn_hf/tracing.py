@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
-from transformers import BertForMultipleChoice, PreTrainedModel, ViTForMaskedImageModeling
+from transformers import BertForMultipleChoice, DeiTForMaskedImageModeling, PreTrainedModel, ViTForMaskedImageModeling
 
 from .adapters import truncate
 from .modeling.depth import encoder_layers
@@ -92,7 +92,8 @@ def served(model: Any, depth: int | None, dtype: torch.dtype | None = None) -> S
     copy.eval().requires_grad_(False)
     if copy.main_input_name != "pixel_values":
         return ServedText(copy)
-    return ServedMaskedImages(copy) if isinstance(copy, ViTForMaskedImageModeling) else ServedImages(copy)
+    masked = isinstance(copy, (ViTForMaskedImageModeling, DeiTForMaskedImageModeling))
+    return ServedMaskedImages(copy) if masked else ServedImages(copy)
 
 
 @contextmanager
