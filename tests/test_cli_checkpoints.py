@@ -70,8 +70,9 @@ def test_convert_takes_options(run, residual, tmp_path):
     config = load_model(tmp_path / "acn").config
     assert (config.residual_scale, config.attention_residual) == ([1.0, 0.5, 0.0], False)
     assert (config.readout, config.learn_residual_scale) == ("sum", True)
-    assert run("convert", residual, tmp_path / "two", "--attention-residual").exit_code == 0
-    assert load_model(tmp_path / "two").config.attention_residual is True
+    assert run("convert", residual, tmp_path / "two", "--attention-residual", "--pooling", "mean").exit_code == 0
+    config = load_model(tmp_path / "two").config
+    assert (config.attention_residual, config.pooling) == (True, "mean")
 
 
 def test_convert_reads_with_another_class(run, residual, tmp_path):

@@ -33,6 +33,7 @@ def convert_checkpoint(
     attention_residual: bool | None = None,
     readout: str = "auto",
     learn_residual_scale: bool = False,
+    pooling: str | None = None,
     architecture: str | None = None,
     **facts: Any,
 ) -> CardFacts:
@@ -47,6 +48,7 @@ def convert_checkpoint(
         attention_residual (`bool`, *optional*): See [`from_residual`].
         readout (`"auto"` or `"sum"`, *optional*, defaults to `"auto"`): See [`from_residual`].
         learn_residual_scale (`bool`, *optional*, defaults to `False`): See [`from_residual`].
+        pooling (`"cls"` or `"mean"`, *optional*): See [`from_residual`].
         architecture (`str`, *optional*): See [`from_residual`].
         facts: What the card says besides; see [`write_model_card`].
 
@@ -85,6 +87,7 @@ def convert_checkpoint(
         attention_residual=attention_residual,
         readout=readout,
         learn_residual_scale=learn_residual_scale,
+        pooling=pooling,
         architecture=architecture,
     )
     known = {

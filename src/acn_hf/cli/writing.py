@@ -32,6 +32,10 @@ def convert_command(
     learn_residual_scale: Annotated[
         bool, typer.Option("--learn-residual-scale", help="Each layer's scale is a parameter that starts there.")
     ] = False,
+    pooling: Annotated[
+        Literal["cls", "mean"] | None,
+        typer.Option(help="What a classifier reads; mean is for a new head on sentence embeddings."),
+    ] = None,
     architecture: Annotated[
         str | None, typer.Option(help="Class to read the checkpoint with, e.g. BertForMaskedLM, or for a new head.")
     ] = None,
@@ -46,6 +50,7 @@ def convert_command(
         attention_residual=attention_residual,
         readout=readout,
         learn_residual_scale=learn_residual_scale,
+        pooling=pooling,
         architecture=architecture,
     )
     console.print(facts.description or "")
