@@ -129,15 +129,17 @@ def test_the_teacher_learns_nothing_and_hears_no_labels(build):
     model, inputs = build(CLASSIFIER).train(), CLASSIFIER.inputs(labels=True)
     teacher = teacher_of(model).train()
     before, heard = weights(teacher), []
-    teacher.register_forward_pre_hook(lambda module, args, kwargs: heard.append(set(kwargs)), with_kwargs=True)
+    teacher.register_forward_pre_hook(
+        lambda module, args, kwargs: heard.append((module.training, set(kwargs))), with_kwargs=True
+    )
     with intermediate_supervision(model, distillation=DistillationLoss(teacher)):
         model(**inputs).loss.backward()
         model(**inputs).loss.backward()
-    assert not teacher.training
+    assert teacher.training, "it is as it was"
     assert same_weights(weights(teacher), before)
-    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in teacher.parameters())
     assert len(heard) == 2, "the teacher runs once a pass"
-    assert all("labels" not in names for names in heard)
+    assert all("labels" not in names and not training for training, names in heard)
     assert not teacher.base_model._forward_hooks
 
 

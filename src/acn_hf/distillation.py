@@ -8,6 +8,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from .evaluating import evaluating
 from .modeling.depth import output_logits
 
 LABELS = ("labels", "next_sentence_label", "start_positions", "end_positions")
@@ -46,8 +47,8 @@ class DistillationLoss:
     they are those of the masked tokens. Masked images have none: `soft_labels` must be 0 there.
 
     Args:
-        teacher (`PreTrainedModel`): Of transformers or of acn_hf, with the head of the student. Its weights are left
-            as they are, it is put into eval mode and moved to the student's device.
+        teacher (`PreTrainedModel`): Of transformers or of acn_hf, with the head of the student. It is moved to the
+            student's device, and else left as it is: it runs in eval mode and without gradients.
         soft_labels (`float`, *optional*, defaults to 0.5): Share of the teacher's answer in the loss, in [0, 1].
         temperature (`float`, *optional*, defaults to 2.0): Temperature `T` > 0 of both distributions.
         depth_states (`float`, *optional*, defaults to 0.0): Weight >= 0 of the relative squared distance of the states.
@@ -83,12 +84,11 @@ class DistillationLoss:
             raise ValueError(f"temperature must be a finite number > 0; got {temperature!r}")
         if not 0 <= depth_states < float("inf"):
             raise ValueError(f"depth_states must be a finite number >= 0; got {depth_states!r}")
-        self.teacher = teacher.requires_grad_(False).eval()
+        self.teacher = teacher
         self.soft_labels = soft_labels
         self.temperature = temperature
         self.depth_states = depth_states
 
-    @torch.no_grad()
     def ask(self, inputs: dict[str, Any], device: torch.device) -> Lesson:
         """Return what the teacher says about a batch, given as keyword arguments of the student."""
         if self.teacher.device != device:
@@ -97,7 +97,8 @@ class DistillationLoss:
         handle = self.teacher.base_model.register_forward_hook(lambda base, args, out: read.append(out[0]))
         asked = {name: value for name, value in inputs.items() if name not in LABELS}
         try:
-            output = self.teacher(**{**asked, "return_dict": True})
+            with evaluating(self.teacher):
+                output = self.teacher(**{**asked, "return_dict": True})
         finally:
             handle.remove()
         return Lesson(output_logits(output) if self.soft_labels else None, read[0])
