@@ -5,12 +5,19 @@ import copy
 import pytest
 import torch
 from torch.nn import functional
+from transformers import TrainerCallback
 
-from acn_hf import DistillationLoss, IntermediateSupervisionCallback, from_residual, intermediate_supervision
+from acn_hf import (
+    DistillationLoss,
+    IntermediateSupervisionCallback,
+    ResidualAnnealingCallback,
+    from_residual,
+    intermediate_supervision,
+)
 from acn_hf.modeling.depth import depth_outputs, output_logits
 from acn_hf.supervision import depth_weights
 from tests.families import NUM_LAYERS, TRAINED, by_name, each_head
-from tests.training import same_weights, trainer, weights
+from tests.training import build_model, doubled, same_weights, train_one_step, trainer, weights
 
 CLASSIFIER = by_name("bert-ForSequenceClassification")
 TOKENS = by_name("bert-ForTokenClassification")
@@ -106,10 +113,24 @@ def test_several_labels_at_once_and_numbers(build):
         inputs = CLASSIFIER.inputs()
         inputs["labels"] = torch.rand(2, model.config.num_labels).squeeze(-1)
         teacher = teacher_of(model)
+        teacher.config.problem_type = None  # the student's counts
         plain = model(**inputs)
         wanted = expected(plain.logits, teacher(**inputs).logits)
         with intermediate_supervision(model, "full", distillation=DistillationLoss(teacher, soft_labels=1.0)):
             torch.testing.assert_close(model(**inputs).loss, wanted)
+
+
+@each_head([CLASSIFIER, TOKENS, IMAGES])
+def test_accumulation_makes_the_step_of_the_whole_batch(build, head, tmp_path):
+    """Some models divide by the labels of the whole step, and the Trainer then does not divide by the batches."""
+    inputs, moved = doubled(head.inputs(batch_size=16, labels=True)), []
+    for batch_size, accumulation in ((16, 1), (4, 4)):
+        model = build(head).double()
+        lesson = DistillationLoss(teacher_of(model), soft_labels=0.7, depth_states=0.5)
+        with intermediate_supervision(model, distillation=lesson):
+            moved.append(train_one_step(model, inputs, tmp_path, batch_size, accumulation))
+    for name, step in moved[0].items():
+        torch.testing.assert_close(moved[1][name], step, rtol=1e-6, atol=1e-9, msg=name)
 
 
 @each_head([CLASSIFIER, IMAGES])
@@ -157,6 +178,24 @@ def test_a_trainer_saves_the_student_alone(tmp_path):
     names = set(run.model.state_dict())
     run.train()
     assert set(type(run.model).from_pretrained(tmp_path / "checkpoint-6").state_dict()) == names
+
+
+def test_an_interrupted_training_is_undone(tmp_path):
+    class Interrupt(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            raise KeyboardInterrupt
+
+    model = build_model()
+    for callback in (
+        IntermediateSupervisionCallback(distillation=DistillationLoss(teacher_of(model))),
+        ResidualAnnealingCallback(distillation=DistillationLoss(teacher_of(model))),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            trainer(tmp_path, model, callbacks=[callback, Interrupt()]).train()
+        with pytest.raises(ValueError, match=r"training was interrupted: callback\.remove\(\)"):
+            intermediate_supervision(model).__enter__()
+        callback.remove()
+        assert not model._forward_hooks
 
 
 def test_bfloat16_autocast(build):

@@ -67,6 +67,11 @@ class ResidualAnnealingCallback(TrainerCallback):
         trainer.add_callback(self)
         return self
 
+    def remove(self) -> None:
+        """Take the teacher out of a model whose training an error or Ctrl-C ended; the end of training does this."""
+        if self.teaching is not None:
+            self.teaching.remove()
+
     def scale_at(self, step: int, max_steps: int, num_layers: int) -> Scales:
         """Return the scale of a step.
 

@@ -91,11 +91,16 @@ class IntermediateSupervisionCallback(TrainerCallback):
         trainer.add_callback(self)
         return self
 
+    def remove(self) -> None:
+        """Leave the model as it was; the end of training does this, but for one that an error or Ctrl-C ends."""
+        if self.supervision is not None:
+            self.supervision.remove()
+            self.supervision = None
+
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if self.supervision is not None:  # of a run that ended with an error
-            self.supervision.remove()
+        self.remove()  # of a run that ended with an error
         if args.n_gpu > 1:
             raise ValueError(
                 f"supervision needs a process for each GPU (torchrun, accelerate launch); got one for {args.n_gpu}"
@@ -118,6 +123,4 @@ class IntermediateSupervisionCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if self.supervision is not None:
-            self.supervision.remove()
-            self.supervision = None
+        self.remove()

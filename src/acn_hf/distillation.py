@@ -104,25 +104,34 @@ class DistillationLoss:
         return Lesson(output_logits(output) if self.soft_labels else None, read[0])
 
     def __call__(
-        self, loss: torch.Tensor, output: ModelOutput, state: torch.Tensor, lesson: Lesson, inputs: dict[str, Any]
+        self,
+        output: ModelOutput,
+        state: torch.Tensor,
+        lesson: Lesson,
+        inputs: dict[str, Any],
+        problem_type: str | None,
     ) -> torch.Tensor:
         """Return the loss of one depth.
 
         Args:
-            loss (`torch.Tensor`): Of the student at that depth, from the labels.
-            output (`ModelOutput`): Of the student at that depth.
+            output (`ModelOutput`): Of the student at that depth, with its loss from the labels.
             state (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`): What its head read.
             lesson (`Lesson`): What the teacher says.
             inputs (`dict`): Keyword arguments of the student.
+            problem_type (`str`, *optional*): Of the student's config, once it has computed a loss.
         """
+        loss, share = output["loss"], _share_of_step(inputs)
         if lesson.logits is not None:
-            soft = self._soft_loss(output, lesson.logits, inputs)
+            soft = share * self._soft_loss(output, lesson.logits, inputs, problem_type)
             loss = (1 - self.soft_labels) * loss + self.soft_labels * soft
         if self.depth_states:
-            loss = loss + self.depth_states * _relative_distance(state, lesson.state, inputs.get("attention_mask"))
+            distance = _relative_distance(state, lesson.state, inputs.get("attention_mask"))
+            loss = loss + self.depth_states * share * distance
         return loss
 
-    def _soft_loss(self, output: ModelOutput, teacher: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    def _soft_loss(
+        self, output: ModelOutput, teacher: torch.Tensor, inputs: dict[str, Any], problem_type: str | None
+    ) -> torch.Tensor:
         if "reconstruction" in output:
             raise ValueError(f"masked images have no soft labels: soft_labels must be 0; got {self.soft_labels}")
         student, teacher = output_logits(output).float(), teacher.float()
@@ -131,10 +140,9 @@ class DistillationLoss:
                 "the teacher must predict what the student predicts, logits of shape "
                 f"{tuple(student.shape)}; got {tuple(teacher.shape)}"
             )
-        problem = self.teacher.config.problem_type
-        if problem == "multi_label_classification":
+        if problem_type == "multi_label_classification":
             return functional.binary_cross_entropy_with_logits(student, torch.sigmoid(teacher))
-        if problem == "regression" or student.shape[-1] == 1:
+        if problem_type == "regression" or student.shape[-1] == 1:
             return functional.mse_loss(student, teacher)
         if "start_logits" in output:  # the classes are the places in the text
             student, teacher = student.transpose(1, 2), teacher.transpose(1, 2)
@@ -145,6 +153,16 @@ class DistillationLoss:
             log_target=True,
         ).sum(dim=-1)
         return self.temperature**2 * _mean_of(divergence, _counted(divergence, inputs))
+
+
+def _share_of_step(inputs: dict[str, Any]) -> torch.Tensor | float:
+    """Return which share of its step a batch is, where the loss of the labels is made for gradient accumulation.
+
+    A model that is told `num_items_in_batch`, the labels of all batches of a step, divides by it, and nobody divides
+    by the number of batches then.
+    """
+    items, labels = inputs.get("num_items_in_batch"), inputs.get("labels")
+    return 1.0 if items is None or labels is None else (labels != IGNORED).sum() / items
 
 
 def _counted(divergence: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor | None:

@@ -96,7 +96,10 @@ class IntermediateSupervision:
         depth_weights(weights, len(encoder_layers(self.model)))
         hooks = self.model._forward_hooks.values()
         if any(isinstance(getattr(hook, "__self__", None), IntermediateSupervision) for hook in hooks):
-            raise ValueError(f"a model is supervised once, with one set of weights; {type(self.model).__name__} is so")
+            raise ValueError(
+                f"a model is supervised once, with one set of weights; {type(self.model).__name__} is so, maybe by a "
+                "callback whose training was interrupted: callback.remove()"
+            )
         self.weights = weights
         self.num_depths = num_depths
         self.distillation = distillation
@@ -178,7 +181,10 @@ class IntermediateSupervision:
         if loss is None or self.distillation is None or self._lesson is None:
             return loss
         state = self.model.base_model.readout(depth_state).last_hidden_state
-        return self.distillation(loss, output, state, self._lesson[0], inputs)
+        return self.distillation(output, state, self._lesson[0], inputs, self._problem_type())
+
+    def _problem_type(self) -> str | None:
+        return getattr(self.model.config, "problem_type", None)
 
     def _add_losses(self, model: PreTrainedModel, args: tuple, output: Any) -> Any:
         others, self._others, self._inputs = self._others, None, None
@@ -191,7 +197,7 @@ class IntermediateSupervision:
             if isinstance(output, tuple):
                 raise TypeError("distillation reads the outputs by their names: return_dict must be True; got False")
             lesson, state, inputs = taught
-            output["loss"] = self.distillation(output["loss"], output, state, lesson, inputs)
+            output["loss"] = self.distillation(output, state, lesson, inputs, self._problem_type())
         if isinstance(output, tuple):
             return (own * output[0] + others, *output[1:])
         output["loss"] = own * output["loss"] + others
