@@ -13,6 +13,7 @@ from tests.command_line import (
     CLASSIFIER,
     DAMAGES,
     IMAGES,
+    WORDS,
     checkpoint,
     damage,
     gpt2,
@@ -23,10 +24,12 @@ from tests.command_line import (
     residual,
     reviews,
     run,
+    tokenizer,
     wrong_usage,
 )
-from tests.families import BASES, HEADS, NUM_LAYERS, each_head
+from tests.families import BASES, HEADS, NUM_LAYERS, by_name, each_head
 from tests.hub_server import OWNER_TOKEN
+from tests.test_convert_layouts import original
 
 __all__ = ["checkpoint", "gpt2", "pictures", "residual", "reviews", "run"]
 
@@ -80,6 +83,60 @@ def test_convert_reads_with_another_class(run, residual, tmp_path):
     assert result.exit_code == 0, result.output
     assert "AcnBertModel" in result.output
     assert "put a head on it" in result.output
+
+
+@pytest.mark.parametrize("scale", [0, 1])
+def test_a_new_head_is_said_to_be_untrained(run, build, tmp_path, scale):
+    BASES[0].build_upstream(build(BASES[0])).save_pretrained(tmp_path / "bert")
+    head = ("--architecture", "BertForSequenceClassification", "--residual-scale", scale)
+    result = run("convert", tmp_path / "bert", tmp_path / "acn", *head)
+    assert result.exit_code == 0, result.output
+    card = (tmp_path / "acn" / "README.md").read_text()
+    for text in ("a `BertModel`", "new head (`classifier.bias`, `classifier.weight`)", "has to be trained"):
+        assert text in result.output
+        assert text in card
+    assert "next: train it, AutoModelForSequenceClassification" in result.output
+
+
+def test_a_new_pooler_is_said_to_be_untrained(run, build, tmp_path):
+    masked = by_name("bert-ForMaskedLM")
+    masked.build_upstream(build(masked)).save_pretrained(tmp_path / "bert")
+    result = run("convert", tmp_path / "bert", tmp_path / "acn", "--architecture", "BertModel", "--residual-scale", 1)
+    assert "but for its new pooler (`pooler.dense.bias`, `pooler.dense.weight`), which is random" in result.output
+    head = ("--architecture", "BertForSequenceClassification", "--pooling", "mean")
+    result = run("convert", tmp_path / "bert", tmp_path / "two", *head)
+    assert "a `BertForMaskedLM`" in result.output
+    assert "new head (`classifier.bias`, `classifier.weight`)" in result.output
+
+
+def test_another_family_is_named_with_its_rule_of_padding(run, reviews, tmp_path):
+    original("RobertaForSequenceClassification").save_pretrained(tmp_path / "roberta")
+    tokenizer().save_pretrained(tmp_path / "roberta")
+    result = run("convert", tmp_path / "roberta", tmp_path / "acn", "--residual-scale", 1)
+    said = "Converted from a `RobertaForSequenceClassification`, and computes what that computes."
+    for text in (result.output, (tmp_path / "acn" / "README.md").read_text()):
+        assert f"{said} Texts must be padded on the right." in text
+    settings = json.loads((tmp_path / "roberta" / "tokenizer_config.json").read_text())
+    (tmp_path / "roberta" / "tokenizer_config.json").write_text(json.dumps({**settings, "padding_side": "left"}))
+    rule = "the padding_side of the tokenizer of a RobertaForSequenceClassification must be 'right'"
+    for command in (("convert", tmp_path / "roberta"), ("compress", tmp_path / "roberta", reviews, "--convert")):
+        line = one_line(run(*command, tmp_path / "left"))
+        assert rule in line
+        assert "got 'left'" in line
+    assert not (tmp_path / "left").exists()
+
+
+def test_a_vocabulary_of_an_unknown_tokenizer_is_left_out(run, residual, tmp_path):
+    for path in [*residual.glob("tokenizer*"), *residual.glob("special_tokens_map.json")]:
+        path.unlink()
+    (residual / "vocab.txt").write_text("\n".join(WORDS))
+    config = json.loads((residual / "config.json").read_text())
+    del config["model_type"]
+    (residual / "config.json").write_text(json.dumps(config))
+    result = run("convert", residual, tmp_path / "acn", "--architecture", "BertForSequenceClassification")
+    assert result.exit_code == 0, result.output
+    assert "has no tokenizer or image processor that says its class" in result.output
+    assert not {"vocab.txt", "tokenizer.json"} & names_in(tmp_path / "acn")
 
 
 @not_ours

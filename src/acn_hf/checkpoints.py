@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitInfo
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from .cards import CardFacts, collect, push_files, write_into
-from .convert import from_residual
+from .convert import from_residual, load_residual
 from .data import DataError, load_processor
+from .layouts import check_padding_side, layout_of
 from .loading import load_model
 from .modeling.checkpoint import weight_files, written_beside
 
@@ -23,6 +24,8 @@ PROCESSOR_FILES = (
     "vocab.txt",
 )
 """One of these lies beside every checkpoint that has a tokenizer or image processor."""
+UNTRAINED = "has to be trained"
+"""What the description of a conversion says if the result is of no use as it is."""
 
 
 def convert_checkpoint(
@@ -56,7 +59,7 @@ def convert_checkpoint(
         `CardFacts`: What the card says; `processor` is `None` if none lies beside the source.
 
     Raises:
-        ConversionError: The weights do not map to an ACN.
+        ConversionError: The weights do not map to an ACN, or the tokenizer pads texts on a side that they do not allow.
         NotADirectoryError: `folder` or `source` is a file.
         OSError: There is no such checkpoint.
         StrictDataclassError: A field of the config is out of range.
@@ -81,24 +84,26 @@ def convert_checkpoint(
     source, target = os.fspath(source), Path(folder)
     if Path(source).is_file():
         raise NotADirectoryError(f"a checkpoint must be a folder or a name on the Hub; {source} is a file")
+    original, new = load_residual(source, architecture)
     model = from_residual(
-        source,
+        original,
         residual_scale=residual_scale,
         attention_residual=attention_residual,
         readout=readout,
         learn_residual_scale=learn_residual_scale,
         pooling=pooling,
-        architecture=architecture,
     )
     known = {
         "name": target.absolute().name,
         "base_model": None if Path(source).exists() else source,
-        "description": _description(model),
+        "description": _description(model, original, new),
     }
+    if (processor := processor_beside(model, source)) is not None:
+        check_padding_side(processor, type(original).__name__)
     is_stale = weight_files(None)
     with written_beside(target, stale=lambda name: is_stale(name) or name in EVIDENCE_FILES) as beside:
         model.save_pretrained(beside)
-        if (processor := processor_beside(model, source)) is not None:
+        if processor is not None:
             processor.save_pretrained(beside)
         written = collect(beside, model, **{**known, **facts})
         write_into(beside, written, target)
@@ -108,11 +113,15 @@ def convert_checkpoint(
 def processor_beside(model: PreTrainedModel, source: str) -> Any:
     """Return the tokenizer or image processor that lies beside a checkpoint, or `None` if none does.
 
+    A vocabulary whose folder does not say which tokenizer it belongs to is none.
+
     Raises:
         DataError: What lies in the folder is that of another model, or cannot be read.
     """
     if Path(source).is_dir():
-        there = any((Path(source) / name).is_file() for name in PROCESSOR_FILES)
+        there = [name for name in PROCESSOR_FILES if (Path(source) / name).is_file()]
+        if there == ["vocab.txt"] and "model_type" not in PreTrainedConfig.get_config_dict(source)[0]:
+            return None  # how it splits texts is said nowhere, and a guess would be silently wrong
         return load_processor(model, source) if there else None
     try:
         return load_processor(model, source)
@@ -120,16 +129,24 @@ def processor_beside(model: PreTrainedModel, source: str) -> Any:
         return None
 
 
-def _description(model: PreTrainedModel) -> str:
-    original = type(model).__name__.removeprefix("Acn")
+def _description(model: PreTrainedModel, original: PreTrainedModel, missing: list[str]) -> str:
+    name = type(original).__name__
+    layout, kept = layout_of(name), model.state_dict()
+    new = [weight for weight in map(layout.rename, missing) if weight in kept]
+    if new:  # the checkpoint is that of another class
+        name = (original.config.architectures or [name])[0]
+        part = "pooler" if all("pooler." in weight for weight in new) else "head"
+        new_part = f"new {part} ({', '.join(f'`{weight}`' for weight in new)})"
     config: Any = model.config
     scale = config.residual_scale
     if all(one == 1 for one in (scale if isinstance(scale, list) else [scale])) and config.readout == "auto":
-        return f"Converted from a `{original}`, and computes what that computes."
-    return (
-        f"Starts from the weights of a `{original}`, with other connections than these were trained with: it has to be "
-        "trained before it is of use."
-    )
+        text = f"Converted from a `{name}`, and computes what that computes"
+        text += f", but for its {new_part}, which is random and {UNTRAINED}." if new else "."
+    else:
+        text = f"Starts from the weights of a `{name}`, with other connections than these were trained with"
+        text += f" and a {new_part}" if new else ""
+        text += f": it {UNTRAINED} before it is of use."
+    return text + (f" Texts must be padded on the {layout.padding_side}." if layout.padding_side else "")
 
 
 def push_checkpoint(

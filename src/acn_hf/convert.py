@@ -88,7 +88,7 @@ def from_residual(
     ```
     """
     if isinstance(model_or_path, (str, os.PathLike)):
-        original = _load(os.fspath(model_or_path), architecture, options)
+        original, _ = load_residual(os.fspath(model_or_path), architecture, **options)
     elif architecture is not None or options:
         given = ", ".join([*(["architecture"] if architecture else []), *options])
         raise TypeError(f"a model is taken as it is, so only a path takes {given}")
@@ -145,9 +145,15 @@ def _fields_of(kind: type[PreTrainedConfig]) -> set[str]:
     return {field.name for field in dataclasses.fields(kind)}
 
 
-def _load(source: str, architecture: str | None, options: dict[str, Any]) -> PreTrainedModel:
-    """Return the residual model of a checkpoint, if all its weights are there."""
-    name = architecture or _saved_as(source, options)
+def load_residual(source: str, architecture: str | None = None, **options: Any) -> tuple[PreTrainedModel, list[str]]:
+    """Return the residual model of a checkpoint, and the weights that are new: of a head that was asked for, or none.
+
+    Raises:
+        ConversionError: See [`from_residual`].
+        OSError: There is no such checkpoint.
+        TypeError: It holds an ACN already.
+    """
+    name = architecture or saved_as(source, **options)
     if name in auto.model_classes():
         raise TypeError(
             f"a residual checkpoint is converted, and {source} holds an ACN already, an {name}; its from_pretrained "
@@ -165,8 +171,9 @@ def _load(source: str, architecture: str | None, options: dict[str, Any]) -> Pre
             f"{source} must have the shapes that are listed above; ignore_mismatched_sizes=True starts those weights "
             "anew, for a head with other classes"
         ) from None
-    _check_nothing_random(model, sorted(info["missing_keys"]), source, new_head=architecture is not None)
-    return _checked_model(model)
+    missing = sorted(info["missing_keys"])
+    _check_nothing_random(model, missing, source, new_head=architecture is not None)
+    return _checked_model(model), missing
 
 
 def _check_nothing_random(model: PreTrainedModel, missing: list[str], source: str, *, new_head: bool) -> None:
@@ -184,8 +191,13 @@ def _check_nothing_random(model: PreTrainedModel, missing: list[str], source: st
     raise ConversionError(message + ("; add_pooling_layer=False leaves them out" if without_pooler else ""))
 
 
-def _saved_as(source: str, options: dict[str, Any]) -> str:
-    """Return the name of the class that a checkpoint was saved as."""
+def saved_as(source: str, **options: Any) -> str:
+    """Return the name of the class that a checkpoint was saved as.
+
+    Raises:
+        ConversionError: It does not say.
+        OSError: There is no such checkpoint.
+    """
     hub = {name: options[name] for name in ("revision", "token", "cache_dir", "subfolder") if name in options}
     try:
         config = AutoConfig.from_pretrained(source, **hub)

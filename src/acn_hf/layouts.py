@@ -31,6 +31,7 @@ class Layout:
         complete (`Callable`): Returns the weights, which have their new names already, as the other family holds them.
         check (`Callable`): Raises `ConversionError` if the config of a class, which is named, asks for what does not
             map.
+        padding_side (`str`, *optional*): The side on which texts must be padded, where positions depend on it.
     """
 
     heads: tuple[str, ...] = ()
@@ -39,6 +40,7 @@ class Layout:
     fields: Callable[[Any], dict[str, Any]] = field(default=lambda config: {})
     complete: Callable[[Weights, Any], Weights] = field(default=lambda weights, config: weights)
     check: Callable[[Any, str], None] = field(default=lambda config, name: None)
+    padding_side: str | None = None
 
     def rename(self, name: str) -> str:
         """Return the name in the other family of a weight of this one."""
@@ -51,6 +53,16 @@ def layout_of(name: str) -> Layout:
     """Return the layout of a class of transformers; that of a family with an ACN of its own changes nothing."""
     family = next((family for family in LAYOUTS if name in _classes(family)), None)
     return Layout() if family is None else LAYOUTS[family]
+
+
+def check_padding_side(processor: Any, name: str) -> None:
+    """Raise `ConversionError` if a tokenizer pads texts where the converted weights of a class do not allow it."""
+    wanted, side = layout_of(name).padding_side, getattr(processor, "padding_side", None)
+    if wanted is not None and side not in (None, wanted):
+        raise ConversionError(
+            f"the padding_side of the tokenizer of a {name} must be {wanted!r}, since the positions of its texts begin "
+            f"at the first token then; got {side!r}"
+        )
 
 
 def mapped_classes() -> dict[str, str]:
@@ -104,6 +116,7 @@ ROBERTA = Layout(
     fields=_roberta_fields,
     complete=_without_first_positions,
     check=_check_roberta,
+    padding_side="right",
 )
 
 

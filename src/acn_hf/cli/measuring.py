@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
 from ..compress import compress
-from ..data import is_regression, load_processor
+from ..data import is_regression
 from ..depth_cost import measure_depth_cost
 from ..finetuning import finetuning_arguments, quiet_trainer
 from ..plots import plot_depth_profile
@@ -46,7 +46,7 @@ def profile_command(
     if out is not None:
         check_files(overwrite, out, out.with_suffix(".png"))
     network = conversion.load(model, device)
-    rows, collate = data_options.measured(network, load_processor(network, model), data)
+    rows, collate = data_options.measured(network, conversion.load_processor(network, model), data)
     batches = _batches(rows, collate, data_options)
     profile = measure_depth_profile(network, batches, metric=choice.metric or _usual_metric(network))
     depth = profile.effective_depth(**choice.how)
@@ -80,7 +80,7 @@ def compress_command(
     finetuning.check_apart(data, data_options.split)
     check_folder(out, overwrite)
     network = conversion.load(model, device)
-    processor = load_processor(network, model)
+    processor = conversion.load_processor(network, model)
     rows, collate = data_options.measured(network, processor, data)
     facts = _origin(model, data, data_options.split)
     options: dict[str, Any] = {"metric": choice.metric or _usual_metric(network), "depth": depth, **choice.how}

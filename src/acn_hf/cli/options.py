@@ -11,7 +11,9 @@ import datasets
 import typer
 from transformers import PreTrainedModel
 
-from ..data import Columns, load_data, prepare
+from ..convert import saved_as
+from ..data import Columns, load_data, load_processor, prepare
+from ..layouts import check_padding_side
 from ..loading import load_model
 from ..metrics import METRICS
 
@@ -132,6 +134,13 @@ class ConversionOptions:
         """Load a checkpoint, converted if that was asked for."""
         scale = one_or_list(self.residual_scale or [1.0]) if self.convert else None
         return load_model(source, residual_scale=scale, needs_head=needs_head).to(device)
+
+    def load_processor(self, model: PreTrainedModel, source: str) -> Any:
+        """Load the tokenizer or image processor of a checkpoint that was loaded from `source`."""
+        processor = load_processor(model, source)
+        if self.convert:
+            check_padding_side(processor, saved_as(source))
+        return processor
 
 
 @dataclass(frozen=True)

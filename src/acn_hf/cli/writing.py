@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..cards import CardFacts, write_model_card
-from ..checkpoints import convert_checkpoint, processor_beside, push_checkpoint
+from ..checkpoints import UNTRAINED, convert_checkpoint, processor_beside, push_checkpoint
 from ..export import export_onnx, export_program
 from ..loading import load_model
 from ..profile import DepthProfile
@@ -55,12 +55,14 @@ def convert_command(
     )
     console.print(facts.description or "")
     if facts.processor is None:
-        console.print(f"{source} has no tokenizer or image processor; put one into {out} before you measure")
+        console.print(
+            f"{source} has no tokenizer or image processor that says its class; put one into {out} before you measure"
+        )
     console.print(f"wrote {out}: {facts.architecture}, {facts.depth} layers; next: {_next_step(facts, out)}")
 
 
 def _next_step(facts: CardFacts, out: Path) -> str:
-    if not facts.is_residual:
+    if not facts.is_residual or UNTRAINED in (facts.description or ""):
         return f"train it, {facts.auto_class}.from_pretrained({str(out)!r}) after `import acn_hf`"
     if facts.auto_class == "AutoModel":
         return "put a head on it, --architecture, or train one"
