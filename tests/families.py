@@ -270,10 +270,19 @@ SOME_CONNECTIONS = {
 """A few that together use every field, for checks that cost more."""
 
 
+SLOW = {"deit-Model", "deit-ForImageClassification", "deit-ForMaskedImageModeling"}
+"""Heads whose every line other heads run too: AC-DeiT is AC-ViT on other embeddings. `make test-slow` has them."""
+
+
 def each_head(heads: list[Head] | None = None):
     """Parametrise a test over `head`."""
-    heads = HEADS if heads is None else heads
-    return pytest.mark.parametrize("head", heads, ids=[head.name for head in heads])
+    return pytest.mark.parametrize(
+        "head",
+        [
+            pytest.param(head, id=head.name, marks=[pytest.mark.slow] if head.name in SLOW else [])
+            for head in (HEADS if heads is None else heads)
+        ],
+    )
 
 
 def each_connection(connections: dict[str, dict[str, Any]]):

@@ -48,7 +48,11 @@ def reads_a_pooler_that_is_not_there(name):
 
 NAMES = [name for name in sorted(mapped_classes()) if not reads_a_pooler_that_is_not_there(name)]
 SOURCES = pytest.mark.parametrize("source", ["model", "checkpoint"])
-each_class = pytest.mark.parametrize("name", NAMES)
+SLOW = ("XLMRoberta", "Camembert")
+"""Families that have the layout of RoBERTa; `make test-slow` has them."""
+each_class = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name.startswith(SLOW) else []) for name in NAMES]
+)
 
 
 def family_of(name):

@@ -2,6 +2,8 @@
 
 import unittest
 
+import pytest
+
 import acn_hf
 from acn_hf import AcnDeiTConfig
 
@@ -18,6 +20,7 @@ class DeiTTester(ViTTester):
     seq_length = ViTTester.mask_length + 2
 
 
+@pytest.mark.slow  # the layers are those of AC-ViT
 class AcnDeiTTest(AcnModelTests, unittest.TestCase):
     all_model_classes = model_classes(AcnDeiTConfig)
     model_tester = DeiTTester()
