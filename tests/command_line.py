@@ -19,7 +19,7 @@ not_ours = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 """By huggingface_hub's own call to httpx."""
 
 DAMAGES = {
-    "cut off": "SafetensorError",
+    "cut off": "model must be whole",
     "no weights": "model.safetensors",
     "no config": "must be a checkpoint",
     "missing layer": f"it holds {NUM_LAYERS} complete layers",

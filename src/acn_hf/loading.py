@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedModel
 
 from .convert import from_residual
@@ -30,7 +31,7 @@ def load_model(
         ConversionError: The residual network cannot be converted.
         DepthError: The checkpoint lacks weights of some layer.
         NotAnAcnError: It is a checkpoint of another architecture, is an ACN though a residual network is asked for, has
-            no head, or lacks weights.
+            no head, or lacks weights or a part of their file.
         OSError: There is no checkpoint.
     """
     source = os.fspath(source)
@@ -65,7 +66,10 @@ def _load_acn(source: str, config: Any) -> PreTrainedModel:
     auto_name = config.auto_class_of(saved_as)
     if auto_name is None:
         raise NotAnAcnError(f"{source} must say the class that it was saved as; it says {saved_as}")
-    model, info = getattr(transformers, auto_name).from_pretrained(source, output_loading_info=True)
+    try:
+        model, info = getattr(transformers, auto_name).from_pretrained(source, output_loading_info=True)
+    except SafetensorError as error:
+        raise NotAnAcnError(f"the weights in {source} must be whole: {error}") from error
     # What a config asks to be learned may be new.
     missing = sorted(name for name in info["missing_keys"] if "short_connection." not in name)
     if missing:
