@@ -193,6 +193,28 @@ def test_a_changed_result_replaces_the_old_one(facts, tmp_path):
     assert found == {("accuracy", "other"): 0.5, ("accuracy", "validation"): 0.925}
 
 
+@pytest.mark.parametrize(
+    ("label", "numbers"),
+    [("dataset", "results"), ("dataset_id", "results"), ("results_split", "results"), ("split", "profile")],
+)
+def test_numbers_are_not_said_to_be_of_other_data(facts, tmp_path, label, numbers):
+    write_model_card(tmp_path, facts)
+    before = (tmp_path / "README.md").read_text()
+    rule = f"the {numbers} that the card has must keep their {label}, {getattr(facts, label)!r}; got 'other'"
+    with pytest.raises(ValueError, match=re.escape(rule)):
+        write_model_card(tmp_path, **{label: "other"})
+    assert (tmp_path / "README.md").read_text() == before
+    anew = {"results": {"accuracy": 0.5}, "profile": PROFILE, label: "other"}
+    assert getattr(write_model_card(tmp_path, **anew), label) == "other"
+
+
+def test_a_value_after_finetuning_goes_with_its_profile(facts, tmp_path):
+    write_model_card(tmp_path, facts, finetuned=0.95)
+    assert write_model_card(tmp_path, profile=PROFILE, license="mit").finetuned == 0.95
+    other = dataclasses.replace(PROFILE, values=(0.1, 0.9, 0.91, 0.92))
+    assert write_model_card(tmp_path, profile=other).value == 0.9
+
+
 def test_without_matplotlib_the_card_has_no_picture(facts, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     write_model_card(tmp_path, facts)

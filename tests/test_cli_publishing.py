@@ -53,8 +53,9 @@ def test_what_has_no_card_is_refused(run, checkpoint, gpt2, tmp_path):
         assert "the checkpoint must be a folder" in wrong_usage(run("card", tmp_path / place))
     one_line(run("card", tmp_path / "empty"))
     assert "only the models of acn_hf have such a card" in one_line(run("card", gpt2))
-    text = wrong_usage(run("card", checkpoint, "--result", "accuracy"))
-    assert "--result must read METRIC=VALUE, e.g. accuracy=0.93; got 'accuracy'" in text
+    for wrong in ("accuracy", "accuracy=nan", "accuracy=inf", "=1"):
+        text = wrong_usage(run("card", checkpoint, "--result", wrong))
+        assert f"--result must read METRIC=VALUE, e.g. accuracy=0.93; got '{wrong}'" in text
     assert "holds no DepthProfile" in one_line(run("card", checkpoint, "--profile", tmp_path / "wrong.json"))
     one_line(run("card", checkpoint, "--profile", tmp_path / "missing.json"))
     assert "README.md" not in names_in(checkpoint) | names_in(gpt2) | names_in(tmp_path / "empty")

@@ -36,6 +36,9 @@ TRAINING_FIELDS = (
 )
 """What of `TrainingArguments` decides how a model turns out; folders, tokens and logging stay out of a card."""
 
+_LABELS = {"results": ("dataset", "dataset_id", "results_split"), "profile": ("dataset", "dataset_id", "split")}
+"""What says which data the numbers are of."""
+
 _PROCESSOR_FILES = {
     "processor_config.json": "AutoProcessor",
     "preprocessor_config.json": "AutoImageProcessor",
@@ -216,6 +219,7 @@ def collect(
     Raises:
         OSError: Nothing is given, and there is no folder, or it holds neither record nor config.
         TypeError: `source` is no ACN, or a fact has a name that `CardFacts` does not have.
+        ValueError: The facts name other data than those that numbers, which are not given, were measured on.
     """
     known = {field.name for field in dataclasses.fields(CardFacts)} - {"config"}
     if unknown := sorted(set(given) - known):
@@ -228,10 +232,27 @@ def collect(
         measured = {name: getattr(result, name) for name in ("profile", "cost_before", "cost_after", "finetuned")}
         facts = {**measured, **facts}
     if isinstance(source, CardFacts) or (source is None and (folder / RECORD_FILE).is_file()):
-        return dataclasses.replace(source or CardFacts.load(folder / RECORD_FILE), **facts)
+        return _updated(source or CardFacts.load(folder / RECORD_FILE), facts)
     if source is None and not folder.is_dir():
         raise NotADirectoryError(f"the folder of a checkpoint must be there to have a card; {folder} is no folder")
     config = AutoConfig.from_pretrained(folder) if source is None else source
     facts.setdefault("name", facts.get("repo_id", folder.absolute().name).split("/")[-1])
     facts.setdefault("processor", processor_in(folder))
     return CardFacts(config=config_fields(config), **facts)
+
+
+def _updated(known: CardFacts, facts: dict[str, Any]) -> CardFacts:
+    """Return what is known with other facts; numbers are not said to be of other data than they were."""
+    for numbers, labels in _LABELS.items():
+        if getattr(known, numbers) is None or numbers in facts:
+            continue
+        for label in labels:
+            before, now = getattr(known, label), facts.get(label)
+            if None not in (before, now) and before != now:
+                raise ValueError(
+                    f"the {numbers} that the card has must keep their {label}, {before!r}; got {now!r} without the "
+                    f"{numbers} measured there"
+                )
+    if facts.get("profile", known.profile) != known.profile:  # the value after fine-tuning belongs to the earlier one
+        facts = {"finetuned": None, **facts}
+    return dataclasses.replace(known, **facts)

@@ -53,7 +53,8 @@ def write_model_card(
     Raises:
         OSError: The folder cannot be written, or neither `source` nor the folder says what the card is about.
         TypeError: `source` is not an ACN, or a fact has an unknown name.
-        ValueError: The profile does not hold the depth of the model, or a card that is there cannot be read.
+        ValueError: The profile does not hold the depth of the model, a card that is there cannot be read, or the facts
+            name other data than those that its numbers, which are not given anew, were measured on.
 
     Example:
 

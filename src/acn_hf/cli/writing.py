@@ -1,5 +1,6 @@
 """Commands that write what others read: `convert`, `export`, `card`, `push`."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -174,6 +175,9 @@ def push_command(
 def _result(text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
     try:
-        return name, float(value)
+        number = float(value)
     except ValueError:
-        raise typer.BadParameter(f"--result must read METRIC=VALUE, e.g. accuracy=0.93; got {text!r}") from None
+        number = math.nan
+    if not name.strip() or not math.isfinite(number):
+        raise typer.BadParameter(f"--result must read METRIC=VALUE, e.g. accuracy=0.93; got {text!r}")
+    return name.strip(), number
