@@ -295,6 +295,20 @@ def test_what_cannot_be_exported_leaves_nothing(run, checkpoint, gpt2, tmp_path)
     assert "format" in wrong_usage(run("export", checkpoint, out, "--format", "tflite"))
 
 
+# --- a source that is the target
+
+
+@pytest.mark.parametrize("spelling", ["plain", "dotted", "link"])
+def test_a_checkpoint_is_not_written_over_itself(run, checkpoint, pictures, tmp_path, spelling):
+    (tmp_path / "link").symlink_to(checkpoint)
+    same = {"plain": checkpoint, "dotted": tmp_path / "images" / ".." / "model", "link": tmp_path / "link"}[spelling]
+    before = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    for command in (("convert", checkpoint), ("compress", checkpoint, pictures), ("export", checkpoint)):
+        text = wrong_usage(run(*command, same, "--overwrite"))
+        assert "the target must be another folder than the source" in text
+    assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == before
+
+
 # --- bench
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -43,6 +44,7 @@ def test_the_cut_model_is_trained_and_measured_again(run, build, checkpoint, pic
     assert (written["depth"], written["finetuned"] < cut) == (2, True)
     assert f"{written['finetuned']:.4f}" in result.output
     assert "loss, fine-tuned" in result.output
+    assert "warning" not in result.output
     short = AutoModelForImageClassification.from_pretrained(out)
     assert short.config.num_hidden_layers == 2
     start = truncate(build(IMAGES), 2).state_dict()
@@ -56,6 +58,20 @@ def test_the_cut_model_is_trained_and_measured_again(run, build, checkpoint, pic
     assert "changes nothing" not in text
     assert str(tmp_path) not in text
     assert f"value: {written['finetuned']}" in text
+
+
+def test_a_training_that_does_harm_is_said(run, checkpoint, pictures, tmp_path):
+    train = tmp_path / "wrong"
+    for old, new in (("0", "1"), ("1", "2"), ("2", "0")):  # called as no measured one is
+        shutil.copytree(pictures / old, train / new)
+    how = ("--finetune-epochs", 20, "--learning-rate", 1e-2, "--finetune-batch-size", 2)
+    command = ("compress", checkpoint, pictures, tmp_path / "short", "--metric", "loss", "--depth", 2)
+    result = run(*command, "--finetune", train, *how)
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(lines) == 1, result.stderr
+    values = re.fullmatch(r"warning: fine-tuning made it worse: loss (\S+) as cut, (\S+) fine-tuned", lines[0])
+    assert float(values[1]) < float(values[2])
 
 
 def test_a_text_classifier_of_transformers_is_converted_cut_and_trained(run, residual, reviews, tmp_path):
@@ -109,6 +125,9 @@ def test_options_that_would_do_nothing_are_wrong_usage(run, checkpoint, pictures
 def test_what_is_measured_on_is_not_trained_on(run, residual, reviews, pictures, checkpoint, tmp_path):
     command = ("compress", residual, reviews, tmp_path / "short", "--convert", "--finetune")
     assert "must train on other data than those it is measured on" in wrong_usage(run(*command, reviews))
+    (tmp_path / "link.csv").symlink_to(reviews)
+    assert "must train on other data" in wrong_usage(run(*command, tmp_path / "link.csv"))
+    assert "must train on other data" in wrong_usage(run(*command, pictures / ".." / reviews.name))
     same = ("compress", checkpoint, pictures, tmp_path / "short", "--split", "train", "--finetune", pictures)
     assert "must train on other data" in wrong_usage(run(*same))
 

@@ -9,7 +9,7 @@ import typer
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
-from ..compress import compress
+from ..compress import CompressionResult, compress
 from ..data import is_regression
 from ..depth_cost import measure_depth_cost
 from ..finetuning import finetuning_arguments, quiet_trainer
@@ -78,7 +78,7 @@ def compress_command(
     if depth is not None:
         choice.check_unused(depth)
     finetuning.check_apart(data, data_options.split)
-    check_folder(out, overwrite)
+    check_folder(out, overwrite, source=model)
     network = conversion.load(model, device)
     processor = conversion.load_processor(network, model)
     rows, collate = data_options.measured(network, processor, data)
@@ -98,6 +98,10 @@ def compress_command(
     console.print(str(result.profile))
     console.print(str(result))
     console.print(f"wrote {out}")
+    if _is_worse(result):
+        metric, cut = result.profile.metric, result.profile.value_at(result.depth)
+        warning = f"warning: fine-tuning made it worse: {metric} {cut:.4f} as cut, {result.finetuned:.4f} fine-tuned"
+        errors.print(warning, style="yellow")
 
 
 @command("bench")
@@ -148,6 +152,14 @@ def _finetune(arguments: TrainingArguments, rows: Any, collate: Any) -> Any:
         return quiet_trainer(short, arguments, rows, collate)
 
     return finetune
+
+
+def _is_worse(result: CompressionResult) -> bool:
+    """Return whether fine-tuning did harm."""
+    if result.finetuned is None:
+        return False
+    gain = result.finetuned - result.profile.value_at(result.depth)
+    return gain < 0 if result.profile.greater_is_better else gain > 0
 
 
 def _usual_metric(network: Any) -> str:

@@ -173,8 +173,8 @@ class FinetuningOptions:
         return self.finetune_split or "train"
 
     def check_apart(self, data: str, split: str | None) -> None:
-        """Refuse to measure on what is trained on, as far as that can be seen from the names."""
-        if self.finetune is None or Path(self.finetune).absolute() != Path(data).absolute():
+        """Refuse to measure on what is trained on, as far as that can be seen from the paths."""
+        if self.finetune is None or not _same_place(self.finetune, data):
             return
         if Path(data).is_file() or split == self.train_split:
             raise typer.BadParameter(f"--finetune must train on other data than those it is measured on; got {data}")
@@ -196,13 +196,20 @@ def one_or_list(numbers: list[float]) -> float | list[float]:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def check_folder(target: Path, overwrite: bool) -> None:
-    """Refuse a folder that cannot be written to, or that holds something, before anything is done."""
+def check_folder(target: Path, overwrite: bool, source: str | None = None) -> None:
+    """Refuse a folder that cannot be written to, that holds something, or that is `source`, before anything is done."""
+    if source is not None and _same_place(target, source):
+        raise typer.BadParameter(f"the target must be another folder than the source; {target} is {source}")
     if target.exists() and not target.is_dir():
         raise typer.BadParameter(f"the target must be a folder; {target} is a file")
     check_writable(target)
     if target.is_dir() and any(target.iterdir()) and not overwrite:
         raise typer.BadParameter(f"the target folder must be empty; {target} is not (--overwrite writes into it)")
+
+
+def _same_place(one: str | Path, other: str | Path) -> bool:
+    """Return whether two paths lead to the same place, however they are written."""
+    return Path(one).resolve() == Path(other).resolve()
 
 
 def check_files(overwrite: bool, *targets: Path) -> None:

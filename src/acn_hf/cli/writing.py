@@ -43,7 +43,7 @@ def convert_command(
     overwrite: Overwrite = False,
 ) -> None:
     """Write the ACN of a residual checkpoint, with the same weights, its tokenizer or image processor, and a card."""
-    check_folder(out, overwrite)
+    check_folder(out, overwrite, source=source)
     facts = convert_checkpoint(
         source,
         out,
@@ -83,7 +83,7 @@ def export_command(
     """Write a model as a file that runs without this package, and check that it computes the same."""
     if format == "program" and (int8 or opset is not None):
         raise typer.BadParameter(f"{'--int8' if int8 else '--opset'} is for --format onnx; got --format program")
-    check_folder(out, overwrite)
+    check_folder(out, overwrite, source=model)
     network = load_model(model, needs_head=False)
     options: dict[str, Any] = {
         "depth": depth,
