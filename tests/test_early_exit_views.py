@@ -5,7 +5,15 @@ import torch
 from PIL import Image
 from transformers import BertTokenizer, ViTImageProcessorPil, pipeline
 
-from acn_hf import ConfidenceExit, DepthError, PatienceExit, predict_early_exit, with_early_exit
+from acn_hf import (
+    ConfidenceExit,
+    DepthError,
+    PatienceExit,
+    measure_depth_profile,
+    predict_early_exit,
+    truncate,
+    with_early_exit,
+)
 from tests.adapted import quiet, with_peft
 from tests.exits import CLASSIFIERS, OF_TOKENS, PlannedExit, padded
 from tests.families import BASES, HEADED, NUM_LAYERS, by_name, each_head
@@ -197,3 +205,25 @@ def test_counted_that_does_not_fit_is_refused(build):
     for head in OF_TOKENS:
         with pytest.raises(ValueError, match=r"a value for each token, of shape \(2, 7\); got \(2, 6\)"):
             predict_early_exit(build(head), head.inputs(2), ConfidenceExit(0.5), counted=torch.ones(2, 6))
+
+
+def test_a_view_is_in_the_mode_of_its_model(build):
+    head = by_name("bert-ForSequenceClassification")
+    model = build(head).eval()
+    view = with_early_exit(model, ConfidenceExit(0.9))
+    assert not any(module.training for module in view.modules())
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda view: truncate(view, 1),
+        lambda view: with_early_exit(view, ConfidenceExit(0.9)),
+        lambda view: measure_depth_profile(view, []),
+        lambda view: predict_early_exit(view, {}, ConfidenceExit(0.9)),
+    ],
+)
+def test_a_view_is_only_called(build, function):
+    view = with_early_exit(build(by_name("bert-ForSequenceClassification")), ConfidenceExit(0.9))
+    with pytest.raises(TypeError, match="is a view that is only called; give the model it was made from"):
+        function(view)

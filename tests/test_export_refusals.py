@@ -21,6 +21,13 @@ def model(build):
     return build(HEAD, num_hidden_layers=1)
 
 
+def test_a_quantised_model_is_no_onnx(model, tmp_path):
+    model.config.quantization_config = {"quant_method": "torchao"}  # what transformers leaves there
+    with pytest.raises(ValueError, match=r"ONNX is written from float weights, .*; got a quantised model"):
+        acn_hf.export_onnx(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("opset", [17, 0, True, "20"])
 def test_opsets_that_there_are_not(opset, model, tmp_path):
     with pytest.raises(ValueError, match=f"opset must be a whole number >= 18, the oldest .* got {opset!r}"):

@@ -212,6 +212,7 @@ class _BaseModelWithEarlyExit(nn.Module):
     def __init__(self, model: PreTrainedModel, policy: ExitPolicy, counted: Counted | None):
         super().__init__()
         self.base = model.base_model
+        self.training = model.base_model.training  # of this module alone
         self.__dict__["model"] = model  # not a submodule: it holds the base model too
         self.policy = policy
         self.counted = counted

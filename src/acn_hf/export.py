@@ -26,6 +26,7 @@ from .tracing import (
     served,
     traced,
 )
+from .unwrapping import unwrap
 
 DEFAULT_OPSET = 20
 LEAST_OPSET = 18
@@ -106,7 +107,8 @@ def export_onnx(
         NotADirectoryError: `folder` is a file.
         OSError: The files cannot be written.
         TypeError: `model` is not an ACN, its weights are sharded, or it was adapted by prompts.
-        ValueError: `opset`, `quantize` or the name of the folder is none that there is, or weights are not in memory.
+        ValueError: `opset`, `quantize` or the name of the folder is none that there is, or weights are not in memory or
+            quantised already.
 
     Source: https://docs.pytorch.org/docs/stable/onnx_export.html
 
@@ -129,6 +131,10 @@ def export_onnx(
     opset = DEFAULT_OPSET if opset is None else opset
     if isinstance(opset, bool) or not isinstance(opset, int) or opset < LEAST_OPSET:
         raise ValueError(f"opset must be a whole number >= {LEAST_OPSET}, the oldest that torch writes; got {opset!r}")
+    if getattr(unwrap(model).config, "quantization_config", None) is not None:
+        raise ValueError(
+            'ONNX is written from float weights, and quantize="int8" makes them int8; got a quantised model'
+        )
     _check_folder(Path(folder), overwrite)
     _check_extra()
     forward = served(model, depth, torch.float32)
