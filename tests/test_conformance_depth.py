@@ -165,6 +165,15 @@ def test_depth_logits_of_a_model_that_returns_tuples(build, head):
     assert torch.equal(depth_logits(build(head, return_dict=False), **inputs), expected)
 
 
+@each_head([head for head in HEADED if "forward" in vars(head.acn) and not head.name.startswith("deit")])
+@torch.no_grad()
+def test_forward_passes_of_our_own_return_tuples(build, head):
+    inputs = head.inputs(labels=True)
+    expected = build(head)(**inputs).to_tuple()
+    for values in (build(head, return_dict=False)(**inputs), build(head)(**inputs, return_dict=False)):
+        assert all(torch.equal(value, wanted) for value, wanted in zip(values, expected, strict=True))
+
+
 @each_head()
 def test_truncate_leaves_the_long_model_as_it_was(build, head):
     model = build(head)

@@ -135,6 +135,7 @@ class AcnViTForImageClassification(AcnViTHead, ViTForImageClassification):
             pixel_values,
             interpolate_pos_encoding=interpolate_pos_encoding,
             attention_mask=attention_mask,
+            return_dict=True,
             **kwargs,
         )
         tokens = outputs.last_hidden_state
