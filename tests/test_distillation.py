@@ -248,7 +248,7 @@ def test_teachers_that_do_not_fit_are_refused(build):
     masked = by_name("vit-ForMaskedImageModeling")
     painter = build(masked).train()
     with (
-        pytest.raises(ValueError, match=r"masked images have no soft labels: soft_labels must be 0; got 0\.5"),
+        pytest.raises(ValueError, match=r"masked images have no soft labels: soft_labels must be 0; got 1\.0"),
         intermediate_supervision(painter, distillation=DistillationLoss(teacher_of(painter))),
     ):
         painter(**masked.inputs(labels=True))

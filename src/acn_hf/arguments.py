@@ -146,7 +146,7 @@ class DepthArguments:
         metadata={"help": "Learn from this checkpoint too, at every supervised depth: a model with the same head."},
     )
     distill_soft_labels: float = field(
-        default=0.5, metadata={"help": "Share of the teacher's answers in the loss, in [0, 1]."}
+        default=1.0, metadata={"help": "Share of the teacher's answers in the loss, in [0, 1]."}
     )
     distill_temperature: float = field(default=2.0, metadata={"help": "Temperature of the teacher's answers."})
     distill_depth_states: float = field(

@@ -49,7 +49,7 @@ class DistillationLoss:
     Args:
         teacher (`PreTrainedModel`): Of transformers or of acn_hf, with the head of the student. It is moved to the
             student's device, and else left as it is: it runs in eval mode and without gradients.
-        soft_labels (`float`, *optional*, defaults to 0.5): Share of the teacher's answer in the loss, in [0, 1].
+        soft_labels (`float`, *optional*, defaults to 1.0): Share of the teacher's answer in the loss, in [0, 1].
         temperature (`float`, *optional*, defaults to 2.0): Temperature `T` > 0 of both distributions.
         depth_states (`float`, *optional*, defaults to 0.0): Weight >= 0 of the relative squared distance of the states.
 
@@ -74,7 +74,7 @@ class DistillationLoss:
     """
 
     def __init__(
-        self, teacher: PreTrainedModel, *, soft_labels: float = 0.5, temperature: float = 2.0, depth_states: float = 0.0
+        self, teacher: PreTrainedModel, *, soft_labels: float = 1.0, temperature: float = 2.0, depth_states: float = 0.0
     ):
         if not isinstance(teacher, PreTrainedModel) or teacher.base_model is teacher:
             raise TypeError(f"a teacher must be a model of transformers with a head; got {type(teacher).__name__}")
