@@ -14,11 +14,14 @@ import acn_hf
 from acn_hf.export import ExportReport
 from tests.adapted import any_peft, each_way, quiet
 from tests.exporting import TEXT, difference, differences, run_onnx, run_program, session, sized_inputs
-from tests.families import NUM_LAYERS, by_name, each_connection, each_head
+from tests.families import HEADS, NUM_LAYERS, by_name, each_connection, each_head
 
 __all__ = ["any_peft"]
 TOLERANCE = 1e-4
 TWO_HEADS = [by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClassification")]
+LIKE_ANOTHER = ("bert-ForNextSentencePrediction", "bert-ForPreTraining")
+EXPORTED = [head for head in HEADS if head.name not in LIKE_ANOTHER and not head.name.endswith("-mean")]
+"""What the fast tests export; the slow ones export every head."""
 PROGRAM = by_name("bert-ForSequenceClassification")
 """The head of the tests that need one export, which is fastest as a program."""
 DEEP = {
@@ -45,7 +48,7 @@ def checked_program(model, folder, head, *, short=None, **options):
     return report
 
 
-@each_head()
+@each_head(EXPORTED)
 def test_onnx_equals_the_model_at_every_size(head, build, tmp_path):
     model = build(head, num_hidden_layers=2)
     report = checked_onnx(model, tmp_path, head)
@@ -61,7 +64,7 @@ def test_onnx_equals_the_model_at_every_size(head, build, tmp_path):
     onnx.checker.check_model(report.path, full_check=True)
 
 
-@each_head()
+@each_head(EXPORTED)
 def test_programs_equal_the_model_at_every_size(head, build, tmp_path):
     report = checked_program(build(head), tmp_path, head)
     assert (report.depth, report.opset, report.quantize) == (NUM_LAYERS, None, None)

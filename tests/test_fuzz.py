@@ -91,7 +91,7 @@ def train_two_steps(model, inputs: dict[str, torch.Tensor], folder: str) -> None
     Trainer(model, arguments, train_dataset=rows).train()
 
 
-@settings(max_examples=20, **SLOW)
+@settings(max_examples=12, **SLOW)
 @given(networks(), st.data())
 @torch.random.fork_rng()
 def test_the_whole_way(network, data):
@@ -117,7 +117,7 @@ def test_the_whole_way(network, data):
         assert again.config.num_hidden_layers == depth
 
 
-@settings(max_examples=3, **SLOW)
+@settings(max_examples=2, **SLOW)
 @given(networks(), st.data())
 @torch.random.fork_rng()
 def test_every_export_is_checked(network, data):
