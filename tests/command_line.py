@@ -32,7 +32,8 @@ def run():
     """Return a function that runs the command, which is the only one to be quiet: what it silences is put back."""
     loggers = (transformers.utils.logging, datasets.utils.logging)
     levels = [logger.get_verbosity() for logger in loggers]
-    yield lambda *arguments: CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    wide = {"COLUMNS": "500"}  # a long path that is broken in two is none
+    yield lambda *arguments: CliRunner(env=wide).invoke(cli.app, [str(argument) for argument in arguments])
     for logger, level in zip(loggers, levels, strict=True):
         logger.set_verbosity(level)
 

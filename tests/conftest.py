@@ -8,6 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 import torch
 import transformers
+from accelerate.state import AcceleratorState
 
 from tests.hub_server import playing_hub
 
@@ -17,6 +18,12 @@ transformers.utils.logging.disable_progress_bar()
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerator():
+    """Let no test inherit the precision that a Trainer of an earlier test has set for the whole process."""
+    AcceleratorState._reset_state()
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ NEW_MODULES = {
     "bert-ForMaskedLM": None,
     "bert-ForNextSentencePrediction": ["cls", "pooler"],
     "bert-ForSequenceClassification": ["classifier", "pooler"],
+    "bert-ForSequenceClassification-mean": ["classifier"],
     "bert-ForTokenClassification": ["classifier"],
     "bert-ForQuestionAnswering": ["qa_outputs"],
     "bert-ForMultipleChoice": ["classifier", "pooler"],

@@ -159,7 +159,7 @@ class AcnBertForSequenceClassification(AcnBertHead, BertForSequenceClassificatio
         """Like upstream, with `config.pooling`."""
         texts = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         if self.config.pooling == "cls":
-            return super().forward(*texts, labels, **kwargs)
+            return super().forward(*texts, labels, return_dict=True, **kwargs)
         outputs = self.bert(*texts, return_dict=True, **kwargs)
         logits = self.classifier(self.dropout(mean_of_tokens(outputs.last_hidden_state, attention_mask)))
         loss = self.loss_function(labels, logits, self.config, **kwargs) if labels is not None else None
