@@ -71,6 +71,7 @@ def test_programs_equal_the_model_at_every_size(head, build, tmp_path):
     assert report.max_difference == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "name"), list(zip(TWO_HEADS * 2, DEEP, strict=True)), ids=lambda value: getattr(value, "name", value)
 )
@@ -78,6 +79,7 @@ def test_onnx_of_other_connections(head, name, build, tmp_path):
     checked_onnx(build(head, **DEEP[name]), tmp_path, head)
 
 
+@pytest.mark.slow
 @each_head(TWO_HEADS)
 @each_connection(DEEP)
 def test_programs_of_other_connections(options, head, build, tmp_path):

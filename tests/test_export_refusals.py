@@ -167,6 +167,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["export_onnx", "export_program"])
 def test_a_disk_that_is_full(name, tmp_path):
     done = subprocess.run([sys.executable, "-c", FULL_DISK, name, tmp_path / "new"], capture_output=True, text=True)
