@@ -50,7 +50,7 @@ from acn_hf import (
 from acn_hf.data import Columns, load_data, prepare
 
 TEACHER = "residual+none+none"
-HEAD = {"architecture": "BertForSequenceClassification", "pooling": "mean", "num_labels": 2}
+HEAD = {"architecture": "BertForSequenceClassification", "num_labels": 2}
 DISTILLATIONS = {
     "none": None,
     "only": {"soft_labels": 1.0},
@@ -72,6 +72,7 @@ class Arguments:
     learning_rate: float = field(default=1e-4, metadata={"help": "The same for all runs."})
     scale_learning_rate: float = field(default=1e-2, metadata={"help": "Of learned residual scales."})
     batch_size: int = field(default=32, metadata={"help": "Sentences a step."})
+    pooling: str = field(default="mean", metadata={"help": "What the head reads: mean, or cls by BERT's own pooler."})
     bf16: bool = field(default=False, metadata={"help": "Train under an autocast to bfloat16."})
 
 
@@ -123,7 +124,8 @@ def run(name: str, seed: int, arguments: Arguments, splits: dict[str, Any], toke
     if connections.startswith("tuned-"):
         load = functools.partial(AutoModelForSequenceClassification.from_pretrained, teacher)
     else:
-        load = functools.partial(from_residual, arguments.model_name_or_path, residual_scale=1.0, **HEAD)
+        head = {**HEAD, "pooling": arguments.pooling}
+        load = functools.partial(from_residual, arguments.model_name_or_path, residual_scale=1.0, **head)
     model, callbacks = convert(connections.removeprefix("tuned-"), load)
     lesson = DISTILLATIONS[distillation]
     if lesson is not None:

@@ -211,7 +211,7 @@ def test_data_that_do_not_fit_are_one_line(run, checkpoint, pictures, tmp_path):
 def test_a_truncated_checkpoint_is_one_line(run, checkpoint, pictures):
     weights = checkpoint / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    one_line(run("profile", checkpoint, pictures))
+    assert "must be whole" in one_line(run("profile", checkpoint, pictures))
 
 
 def test_a_full_disk_leaves_nothing_behind(run, checkpoint, pictures, tmp_path, monkeypatch):

@@ -1,11 +1,8 @@
 """Two processes do what one does with twice the batch; and a run that was killed goes on as if it had not been."""
 
-import os
 import signal
-import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,24 +14,16 @@ from acn_hf import DepthProfile, IntermediateSupervisionCallback
 from acn_hf.modeling.depth import encoder_layers
 from tests import distributed_worker
 from tests.families import BASES, TRAINED, each_head
+from tests.processes import ROOT, run_in_two
 from tests.test_conformance_training import gradients
 from tests.training import doubled, same_weights, trainer, weights
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """Run all checks in two processes, once, and return a function from the name of a check to its result."""
     folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1"]
-    command += [f"--master_port={port}", "-m", "tests.distributed_worker", str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_in_two("tests.distributed_worker", folder)
 
     def result(name):
         return torch.load(folder / f"{name}.pt", weights_only=False)

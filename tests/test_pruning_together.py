@@ -1,34 +1,20 @@
 """Pruning in two processes: both hold the same zeros, and they are those of one process with twice the batch."""
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from acn_hf import PruningCallback
 from acn_hf.gradual_pruning import METHODS
 from tests.distributed_worker import RUN
+from tests.processes import run_in_two
 from tests.training import same_weights, trainer, weights
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Run all in two processes, once, and return where their results lie."""
     folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1"]
-    command += [f"--master_port={port}", "-m", "tests.pruning_worker", str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_in_two("tests.pruning_worker", folder)
     return folder
 
 

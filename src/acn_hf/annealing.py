@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerContr
 
 from .callbacks import IntermediateSupervisionCallback
 from .distillation import DistillationLoss
-from .modeling.depth import short_connections
+from .modeling.depth import own_configs, short_connections
 from .unwrapping import unwrap
 
 Scales = float | list[float]
@@ -139,8 +139,7 @@ class ResidualAnnealingCallback(TrainerCallback):
 
     def _set(self, model: PreTrainedModel, step: int, state: TrainerState) -> None:
         scale = self.scale_at(step, state.max_steps, len(short_connections(model)))
-        # The head and the base model may have a config each.
-        for config in {id(config): config for config in (model.config, model.base_model.config)}.values():
+        for config in own_configs(model):
             config.residual_scale = scale
 
 

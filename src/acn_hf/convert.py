@@ -258,9 +258,8 @@ def _with_weights(original: PreTrainedModel, acn_class: type[PreTrainedModel], c
             f"the weights of {type(original).__name__} do not map to {acn_class.__name__}: {wrong[:3]}"
         )
     model.tie_weights()
-    for short in short_connections(model):
-        if short.residual_scale is not None:
-            short.residual_scale.data.fill_(short.initial_scale)
+    for short in short_connections(model):  # learned scales, which no original has
+        model._init_weights(short)
     # A tied weight has a name of its own at each of its places, and either may come first.
     named = original.named_parameters(remove_duplicate=False)
     trained = {layout.rename(name): parameter.requires_grad for name, parameter in named}

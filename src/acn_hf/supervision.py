@@ -166,10 +166,12 @@ class IntermediateSupervision:
         for depth, weight in chosen.items():
             if depth == full and len(chosen) > 1:  # alone, it shows whether this pass has a loss
                 continue
-            loss = self._loss_at(output.hidden_states[depth], inputs)
+            if depth == full:  # whose loss the head itself is going to compute, and the teacher to add to
+                loss, weight = head_output(self.model, output.hidden_states[depth], inputs).get("loss"), 0.0
+            else:
+                loss = self._loss_at(output.hidden_states[depth], inputs)
             if loss is not None:
-                loss = loss * (0.0 if depth == full else weight)
-                self._others = loss if self._others is None else self._others + loss
+                self._others = weight * loss if self._others is None else self._others + weight * loss
         if not self._wanted:
             output["hidden_states"] = None
         return output

@@ -211,9 +211,14 @@ def shed_layers(model: PreTrainedModel, depth: int) -> list[nn.Module]:
     adapter_configs(model).update(prefix_adapter_configs(model, layers_path(model), depth))
     removed = list(layers[depth:])
     del layers[depth:]
-    for config in {id(config): config for config in (model.config, model.base_model.config)}.values():
+    for config in own_configs(model):
         config.cut_to(depth)
     return removed
+
+
+def own_configs(model: PreTrainedModel) -> list[Any]:
+    """Return the configs of a model: the head and the base model may have one each, or share it."""
+    return list({id(config): config for config in (model.config, model.base_model.config)}.values())
 
 
 def replace_submodule(module: nn.Module, path: str, replacement: nn.Module, config: Any = None) -> Any:
