@@ -24,6 +24,7 @@ from .finetuning import FinetuningError
 from .gradual_pruning import PruningCallback
 from .modeling.configuration_acn_bert import AcnBertConfig
 from .modeling.configuration_acn_deit import AcnDeiTConfig
+from .modeling.configuration_acn_mixer import AcnMixerConfig
 from .modeling.configuration_acn_vit import AcnViTConfig
 from .modeling.depth import DepthError
 from .modeling.modeling_acn_bert import (
@@ -42,6 +43,7 @@ from .modeling.modeling_acn_deit import (
     AcnDeiTForMaskedImageModeling,
     AcnDeiTModel,
 )
+from .modeling.modeling_acn_mixer import AcnMixerForImageClassification, AcnMixerModel
 from .modeling.modeling_acn_vit import (
     AcnViTForImageClassification,
     AcnViTForMaskedImageModeling,
@@ -74,6 +76,9 @@ __all__ = [
     "AcnDeiTForImageClassificationWithTeacher",
     "AcnDeiTForMaskedImageModeling",
     "AcnDeiTModel",
+    "AcnMixerConfig",
+    "AcnMixerForImageClassification",
+    "AcnMixerModel",
     "AcnViTConfig",
     "AcnViTForImageClassification",
     "AcnViTForMaskedImageModeling",

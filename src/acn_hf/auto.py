@@ -9,21 +9,26 @@ from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PreTrain
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
 from transformers.utils import is_torchvision_available
 
-from .modeling import modeling_acn_bert, modeling_acn_deit, modeling_acn_vit
+from .modeling import modeling_acn_bert, modeling_acn_deit, modeling_acn_mixer, modeling_acn_vit
 from .modeling.configuration_acn import AcnConfig
 from .modeling.configuration_acn_bert import AcnBertConfig
 from .modeling.configuration_acn_deit import AcnDeiTConfig
+from .modeling.configuration_acn_mixer import AcnMixerConfig
 from .modeling.configuration_acn_vit import AcnViTConfig
 
 FAMILIES: dict[type[AcnConfig], ModuleType] = {
     AcnBertConfig: modeling_acn_bert,
     AcnDeiTConfig: modeling_acn_deit,
+    AcnMixerConfig: modeling_acn_mixer,
     AcnViTConfig: modeling_acn_vit,
 }
 """The config of every family, and the module of its models."""
 
 VIT_NAMES = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output.dense": "fc2"}
 """What the modules are called in ViT that peft targets in BERT; its few entries for ViT are names of older releases."""
+
+MIXER_NAMES = {"query": "fc1", "key": "fc1", "value": "fc2", "output.dense": "fc2"}
+"""What stands in for them in a Mixer, which has no attention: the linear layers of both its MLPs."""
 
 
 def register() -> None:
@@ -36,6 +41,7 @@ def register() -> None:
     AutoTokenizer.register(AcnBertConfig, TOKENIZER_MAPPING[transformers.BertConfig], exist_ok=True)
     _register_image_processors(AcnViTConfig, "ViT")
     _register_image_processors(AcnDeiTConfig, "DeiT")
+    _register_image_processors(AcnMixerConfig, "ViT")
     _register_adapters()
 
 
@@ -63,8 +69,14 @@ def _register_adapters() -> None:
     for name, modules_of in vars(peft_defaults).items():
         if name.startswith("TRANSFORMERS_MODELS_TO_") and "bert" in modules_of:
             modules_of[AcnBertConfig.model_type] = list(modules_of["bert"])
-            for config_class in (AcnDeiTConfig, AcnViTConfig):
-                modules_of[config_class.model_type] = [VIT_NAMES[module] for module in modules_of["bert"]]
+            for config_class, names in (
+                (AcnDeiTConfig, VIT_NAMES),
+                (AcnMixerConfig, MIXER_NAMES),
+                (AcnViTConfig, VIT_NAMES),
+            ):
+                modules_of[config_class.model_type] = list(
+                    dict.fromkeys(names[module] for module in modules_of["bert"])
+                )
 
 
 def _register_family(config_class: type[AcnConfig], module: ModuleType) -> None:

@@ -15,6 +15,8 @@ PIPELINE_TAGS = {
     "AcnDeiTModel": "image-feature-extraction",
     "AcnDeiTForImageClassification": "image-classification",
     "AcnDeiTForImageClassificationWithTeacher": "image-classification",
+    "AcnMixerModel": "image-feature-extraction",
+    "AcnMixerForImageClassification": "image-classification",
     "AcnViTModel": "image-feature-extraction",
     "AcnViTForImageClassification": "image-classification",
 }

@@ -5,12 +5,14 @@ release run the whole test suite, so a move shows here and nowhere else.
 """
 
 from torch import nn
+from transformers.activations import ACT2FN
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
 )
 from transformers.initialization import no_init_weights
 from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.bert.modeling_bert import BertEncoder, BertLayer, BertSelfAttention
 from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer
 from transformers.pytorch_utils import apply_chunking_to_forward
@@ -26,9 +28,11 @@ def depth_state_recorder(long_connection: type[nn.Module]) -> OutputRecorder:
 
 
 __all__ = [
+    "ACT2FN",
     "BertEncoder",
     "BertLayer",
     "BertSelfAttention",
+    "GradientCheckpointingLayer",
     "OutputRecorder",
     "ViTAttention",
     "ViTLayer",
