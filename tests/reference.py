@@ -21,6 +21,11 @@ def scales(config, layer: int) -> tuple[float, float]:
     return alpha, 1.0 if config.attention_residual else alpha
 
 
+def layer_input(config, outputs):
+    """Return what the next layer reads; with `direct_gradient_only`, nothing below learns from it."""
+    return outputs[-1].detach() if config.direct_gradient_only else outputs[-1]
+
+
 class NaiveBertModel(BertModel):
     """`u = LN1(A(h) + c*h); h' = LN2(M(u) + alpha*u); y' = (1 - alpha)*y + h'`, or `y' = y + h'` for the sum."""
 
@@ -30,7 +35,7 @@ class NaiveBertModel(BertModel):
         outputs, states = [embeddings], [embeddings]
         for i, layer in enumerate(self.encoder.layer):
             alpha, c = scales(self.config, i)
-            h, y, end = outputs[-1], states[-1], layer.attention.output
+            h, y, end = layer_input(self.config, outputs), states[-1], layer.attention.output
             u = end.LayerNorm(end.dense(layer.attention.self(h, mask)[0]) + c * h)
             outputs.append(layer.output.LayerNorm(layer.output.dense(layer.intermediate(u)) + alpha * u))
             states.append((y if self.config.readout == "sum" else (1 - alpha) * y) + outputs[-1])
@@ -46,7 +51,7 @@ class NaivePatchModel:
         outputs, states = [embeddings], [embeddings]
         for i, layer in enumerate(self.layers):
             alpha, c = scales(self.config, i)
-            h, y = outputs[-1], states[-1]
+            h, y = layer_input(self.config, outputs), states[-1]
             a = layer.attention(layer.layernorm_before(h))[0]
             u = c * h + a
             m = layer.mlp(layer.layernorm_after(u))

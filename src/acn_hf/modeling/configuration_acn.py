@@ -24,6 +24,11 @@ class AcnConfig(PreTrainedConfig):
         readout (`"auto"` or `"sum"`, *optional*, defaults to `"auto"`):
             What the long connections add up. `"auto"` tends to the residual network as the scale tends to 1;
             `"sum"` adds every layer's whole output, whatever the scale is.
+        direct_gradient_only (`bool`, *optional*, defaults to `False`):
+            Whether a layer learns through its own long connection alone: what it reads from the layer below carries no
+            gradient. The outputs are the same. An ablation of the paper, for the gradient that layers get through those
+            above them. Two things do not learn then: the layers of a BERT of scale 1, which has no long connections, but
+            for the last; and the embeddings of tokens that the head does not read.
         original_num_hidden_layers (`int`, *optional*):
             Number of layers before the first truncation; `None` for a model that was never cut.
     """
@@ -38,6 +43,7 @@ class AcnConfig(PreTrainedConfig):
     learn_residual_scale: bool = False
     attention_residual: bool = False
     readout: Literal["auto", "sum"] = "auto"
+    direct_gradient_only: bool = False
     original_num_hidden_layers: int | None = None
 
     @property

@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from .configuration_acn import AcnConfig
+from .upstream import detached_input
 
 Scale = float | torch.Tensor
-FLOAT16_MAX = torch.finfo(torch.float16).max
+FLOAT16_MAX = torch.finfo(torch.float16).max  # handed out for what float16 cannot hold, instead of infinity
 
 
 def is_number(scale: Scale, number: float) -> bool:
@@ -86,9 +87,9 @@ class Stream(NamedTuple):
 class LongConnection(nn.Module):
     """The running sum of the layer outputs: `y' = keep * y + h' - carry * h`.
 
-    `h` is what a layer reads, `h'` what it returns, and `y` the sum so far; only one sum is held, whatever the
-    depth. The sum of half-precision outputs is held in float32 and handed out in the dtype of the embeddings.
-    The outputs are what `output_hidden_states` (`y_k`) and `output_layer_outputs` (`x_i`) record.
+    `h` is what a layer reads, `h'` what it returns, `y` the sum so far. Only one sum is held, whatever the depth: of
+    half-precision outputs in float32, handed out in the dtype of the embeddings. `output_hidden_states` (`y_k`) and
+    `output_layer_outputs` (`x_i`) record the outputs. With `direct_gradient_only` no gradient passes through `h`.
     """
 
     def __init__(self, config: AcnConfig):
@@ -108,15 +109,17 @@ class LongConnection(nn.Module):
 
     def start(self, embeddings: torch.Tensor) -> Stream:
         """Return where a pass stands at depth 0: at `x_0 = y_0`, of the shape that every layer maps to itself."""
-        is_residual = self.config.readout == "auto"
+        is_residual = self.config.readout == "auto" and not self.config.direct_gradient_only
         return self(Stream(embeddings, embeddings, embeddings, embeddings.dtype, is_residual), embeddings)
 
     def step(self, stream: Stream, layer: nn.Module, *args, **kwargs) -> Stream:
         """Run one layer, and return where the pass stands one depth further."""
+        if self.config.direct_gradient_only:
+            stream = stream._replace(layer_output=detached_input(stream.layer_output, layer))
         layer_output, short = layer(stream.layer_output, *args, **kwargs), cast(ShortConnection, layer.short_connection)
         weights = self.auto_weights(short) if self.config.readout == "auto" else (1.0, 0.0)
         is_residual = stream.is_residual and is_number(short.scale, 1)
-        return self(Stream(*stream[:-1], is_residual), layer_output, *weights)
+        return self(stream._replace(is_residual=is_residual), layer_output, *weights)
 
     def forward(self, stream: Stream, layer_output: torch.Tensor, keep: Scale = 0.0, carry: Scale = 0.0) -> Stream:
         """Return the stream with one more layer output in its sum."""
@@ -126,7 +129,6 @@ class LongConnection(nn.Module):
         total = add_scaled(layer_output.to(wide), stream.total.to(layer_output.device, wide), keep)
         if not is_number(carry, 0):
             total = total - carry * stream.layer_output.to(total.device, wide)
-        # What float16 cannot hold becomes its largest number instead of infinity.
         inside = total.clamp(-FLOAT16_MAX, FLOAT16_MAX) if stream.dtype == torch.float16 else total
         return Stream(inside.to(stream.dtype), layer_output, total, stream.dtype, stream.is_residual)
 

@@ -4,6 +4,7 @@ Everything here may move between minor releases of transformers; the oldest and 
 release run the whole test suite, so a move shows here and nowhere else.
 """
 
+import torch
 from torch import nn
 from transformers.activations import ACT2FN
 from transformers.conversion_mapping import (
@@ -27,6 +28,18 @@ def depth_state_recorder(long_connection: type[nn.Module]) -> OutputRecorder:
     return recorder
 
 
+def detached_input(hidden_states: torch.Tensor, layer: nn.Module) -> torch.Tensor:
+    """Return what a layer reads without the gradient of what comes before it.
+
+    A layer that is run again in the backward pass must have an input that asks for a gradient: where checkpointing is
+    reentrant, its own weights would get none otherwise.
+    """
+    hidden_states = hidden_states.detach()
+    if layer.training and getattr(layer, "gradient_checkpointing", False):
+        hidden_states.requires_grad_()
+    return hidden_states
+
+
 __all__ = [
     "ACT2FN",
     "BertEncoder",
@@ -40,6 +53,7 @@ __all__ = [
     "capture_outputs",
     "create_bidirectional_mask",
     "depth_state_recorder",
+    "detached_input",
     "get_checkpoint_conversion_mapping",
     "maybe_install_capturing_hooks",
     "merge_with_config_defaults",
