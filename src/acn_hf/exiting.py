@@ -15,7 +15,7 @@ from .modeling.depth import head_output, layers_path, output_logits
 
 def long_connection_path(model: PreTrainedModel) -> str:
     """Return the dotted name of the long connection, which every family keeps beside its layers."""
-    return f"{layers_path(model).rpartition('.')[0]}.long_connection"
+    return ".".join([*layers_path(model).split(".")[:-1], "long_connection"])
 
 
 class ExitingConnection(nn.Module):

@@ -1,4 +1,4 @@
-"""What the callbacks share that measure every depth while a `Trainer` trains."""
+"""What the callbacks share that measure a model while a `Trainer` trains it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,7 +14,45 @@ from .together import measure_together
 from .unwrapping import unwrap
 
 
-class MeasuringCallback(TrainerCallback, ABC):
+def check_steps(name: str, number: Any) -> int:
+    """Return a number of steps.
+
+    Raises:
+        ValueError: It is not a whole number >= 1; the message names it.
+    """
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise ValueError(f"{name} must be a whole number of steps >= 1; got {number!r}")
+    return number
+
+
+class LoggingCallback(TrainerCallback):
+    """Writes into the log of a Trainer."""
+
+    trainer: Trainer | None = None
+
+    def attach(self, trainer: Trainer) -> Self:
+        """Add this callback to a Trainer, and write into its log, where TensorBoard and other integrations see it.
+
+        A callback given to `Trainer(callbacks=[...])` writes into `trainer.state.log_history` alone, since a Trainer
+        does not hand its callbacks what it logs with.
+        """
+        self.trainer = trainer
+        if self not in trainer.callback_handler.callbacks:
+            trainer.add_callback(self)
+            self.on_init_end(trainer.args, trainer.state, trainer.control, model=trainer.model)
+        return self
+
+    def log(self, entries: dict[str, float], state: TrainerState) -> None:
+        """Write into the Trainer's log."""
+        if self.trainer is not None:
+            is_due = self.trainer.control.should_log
+            self.trainer.log(dict(entries))
+            self.trainer.control.should_log = is_due  # the log of the training loss is still to come
+        else:
+            state.log_history.append({**entries, "epoch": state.epoch, "step": state.global_step})
+
+
+class MeasuringCallback(LoggingCallback, ABC):
     """Measures a depth profile while a [`~transformers.Trainer`] trains; what is done with it, subclasses say.
 
     Every process measures its share of the data, under the autocast of the training. Modes and random numbers are left
@@ -43,28 +81,13 @@ class MeasuringCallback(TrainerCallback, ABC):
         tolerance: float = 0.005,
         collate_fn: Callable | None = None,
     ):
-        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-            raise ValueError(f"every must be a whole number of steps >= 1; got {every!r}")
         if not 0 <= tolerance < float("inf"):
             raise ValueError(f"tolerance must be a finite number >= 0; got {tolerance!r}")
         self.data = data
         self.metric = metric
-        self.every = every
+        self.every = None if every is None else check_steps("every", every)
         self.tolerance = tolerance
         self.collate_fn = collate_fn
-        self.trainer: Trainer | None = None
-
-    def attach(self, trainer: Trainer) -> Self:
-        """Add this callback to a Trainer, and write into its log, where TensorBoard and other integrations see it.
-
-        A callback given to `Trainer(callbacks=[...])` writes into `trainer.state.log_history` alone, since a Trainer
-        does not hand its callbacks what it logs with.
-        """
-        self.trainer = trainer
-        if self not in trainer.callback_handler.callbacks:
-            trainer.add_callback(self)
-            self.on_init_end(trainer.args, trainer.state, trainer.control, model=trainer.model)
-        return self
 
     @abstractmethod
     def take(
@@ -119,15 +142,6 @@ class MeasuringCallback(TrainerCallback, ABC):
         entries = {f"{prefix}_{name}": value for name, value in taken.items()}
         self.log(entries, state)
         return entries
-
-    def log(self, entries: dict[str, float], state: TrainerState) -> None:
-        """Write into the Trainer's log."""
-        if self.trainer is not None:
-            is_due = self.trainer.control.should_log
-            self.trainer.log(dict(entries))
-            self.trainer.control.should_log = is_due  # the log of the training loss is still to come
-        else:
-            state.log_history.append({**entries, "epoch": state.epoch, "step": state.global_step})
 
     def measure(self, args: TrainingArguments, model: PreTrainedModel, eval_dataloader: Any = None) -> DepthProfile:
         """Return the depth profile of the model as it is now; all processes must call this."""

@@ -26,9 +26,9 @@ class AcnConfig(PreTrainedConfig):
             `"sum"` adds every layer's whole output, whatever the scale is.
         direct_gradient_only (`bool`, *optional*, defaults to `False`):
             Whether a layer learns through its own long connection alone: what it reads from the layer below carries no
-            gradient. The outputs are the same. An ablation of the paper, for the gradient that layers get through those
-            above them. Two things do not learn then: the layers of a BERT of scale 1, which has no long connections, but
-            for the last; and the embeddings of tokens that the head does not read.
+            gradient. The outputs are the same. An ablation of the paper, for the gradient that a layer gets through
+            those above it. Two things do not learn then: the embeddings of tokens that the head does not read, and
+            where norms stand after the additions (BERT), layers below one of scale 1, which has no long connection.
         original_num_hidden_layers (`int`, *optional*):
             Number of layers before the first truncation; `None` for a model that was never cut.
     """
