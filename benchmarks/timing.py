@@ -1,20 +1,15 @@
 """Compare functions by the clock: interleaved, medians, and where and with what they ran."""
 
 import json
-import os
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
-import acn_hf
+from acn_hf.circumstances import circumstances
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -49,33 +44,7 @@ def ratio(times: dict[str, dict[str, float]], name: str, base: str) -> float:
 
 def store(name: str, results: dict[str, Any]) -> None:
     """Print results and write them with their circumstances to `results/NAME.json`."""
-    record = {"circumstances": circumstances(), "results": results}
+    record = {"circumstances": circumstances(RESULTS.parent), "results": results}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record, indent=2))
-
-
-def circumstances() -> dict[str, Any]:
-    """Return commit, versions and hardware."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "date": date.today().isoformat(),
-        "commit": commit.stdout.strip() or "unknown",
-        "acn_hf": acn_hf.__version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load_average": round(os.getloadavg()[0], 2),
-    }
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        if info.exists()
-        else []
-    )
-    return names[0] if names else platform.processor()

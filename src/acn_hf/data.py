@@ -44,8 +44,8 @@ class Columns:
 
 
 def load_data(source: str, *, name: str | None = None, split: str | None = None) -> datasets.Dataset:
-    """Load a local CSV, TSV, Parquet, JSON or text file, a folder of images or of IDX files, a saved data set, or a
-    data set of the Hub.
+    """Load a local CSV, TSV, Parquet, JSON or text file, a folder of images, of IDX files or of such files that are
+    called train, validation and test, a saved data set, or a data set of the Hub.
 
     Args:
         source (`str`): A path, or a name on the Hub. A text file holds one text a line; every file may be gzipped.
@@ -108,11 +108,18 @@ def _load_local(path: Path) -> Any:
             return datasets.load_from_disk(str(path))
         if is_idx_folder(path):
             return read_idx_folder(path)
+        files = {split: file for split in PREFERRED_SPLITS for file in path.glob(f"{split}.*") if file_format(file)}
+        if files:
+            return datasets.DatasetDict({split: _load_file(file) for split, file in files.items()})
         return datasets.load_dataset("imagefolder", data_dir=str(path))
     if file_format(path) is None:
         raise DataError(f"a data file must end in {', '.join(FILE_FORMATS)}; got {path.name}")
+    return _load_file(path)
+
+
+def _load_file(path: Path) -> datasets.Dataset:
     options = {"sep": "\t"} if ".tsv" in path.suffixes else {}
-    return datasets.load_dataset(file_format(path), data_files=str(path), **options)
+    return datasets.load_dataset(file_format(path), data_files=str(path), split="train", **options)
 
 
 def load_processor(model: PreTrainedModel, source: str) -> Any:

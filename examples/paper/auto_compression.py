@@ -1,0 +1,89 @@
+"""Auto-compression: the accuracy at every depth of ACNs, residual networks and two ablations.
+
+What is unusual: no network is cut, retrained or probed; the accuracy at depth k is that of the head on the depth state
+`y_k`, from one pass. The ablations are a network without any connections, and an ACN whose layers learn from their own
+long connection alone (`direct`). The honest baseline is a residual network of few layers, trained from scratch with as
+many examples.
+
+    python examples/paper/auto_compression.py --image_data FASHION_MNIST --text_data REVIEWS --family vit mixer bert
+    python examples/paper/auto_compression.py --quick
+
+Cost of one run on one CPU core: 3 minutes.
+"""
+
+from lab.experiment import Experiment, Job, main
+from lab.laboratory import Laboratory, effective_depth
+from lab.rendering import Section, cell, group, mean, series, table
+
+SHORT = 3
+"""Layers of the residual networks that are trained short."""
+
+
+def jobs(laboratory: Laboratory) -> list[Job]:
+    runs = []
+    for seed in laboratory.seeds:
+        for family in laboratory.families("vit", "mixer", "bert"):
+            for arch in laboratory.archs("acn", "residual", "feedforward", "direct"):
+                runs.append(job(laboratory, family, arch, laboratory.depth(family), seed))
+            if "residual" in laboratory.archs("residual"):
+                runs.append(job(laboratory, family, "residual", SHORT, seed))
+    return runs
+
+
+def job(laboratory: Laboratory, family: str, arch: str, num_layers: int, seed: int) -> Job:
+    def measure() -> dict:
+        trained = laboratory.trained(laboratory.network(family, arch, num_layers), seed)
+        accuracies = laboratory.accuracies(trained.model, trained.task)
+        depth = effective_depth(accuracies)
+        return {"accuracies": accuracies, "effective_depth": depth, "train_seconds": trained.seconds}
+
+    return Job({"family": family, "arch": arch, "depth": num_layers, "seed": seed}, measure)
+
+
+def section(results) -> Section:
+    deepest = max(result.settings["depth"] for result in results)
+    full = {family: max(run.settings["depth"] for run in runs) for (family,), runs in group(results, "family").items()}
+    header = ["network", "seeds", *map(str, range(deepest + 1)), "effective depth"]
+    rows, groups = [], group(results, "family", "arch", "depth")
+    for (family, arch, depth), runs in groups.items():
+        cells = [cell(values) for values in series(runs, "accuracies")]
+        name = f"{family}, {arch}" + (f", {depth} layers from scratch" if depth < full[family] else "")
+        effective = " ".join(str(run.values["effective_depth"]) for run in runs)
+        rows.append([name, str(len(runs)), *cells, *[""] * (deepest - depth), effective])
+    return Section(
+        title="Auto-compression",
+        paper="30 to 80% of the layers of ViT, MLP-Mixer and BERT can be left out while accuracy is maintained.",
+        here="Accuracy on the test data at every depth; effective depth: the smallest within .005 of full depth.",
+        tables=(table(header, rows),),
+        verdict=verdict(groups, full),
+        draw=lambda axes: draw(axes, groups, full),
+    )
+
+
+def verdict(groups, full) -> str:
+    sentences = []
+    for family, deepest in full.items():
+        acn, residual = (groups.get((family, arch, deepest)) for arch in ("acn", "residual"))
+        if not acn or not residual:
+            continue
+        depth = mean([run.values["effective_depth"] for run in acn])
+        last = [mean([run.values["accuracies"][-1] for run in runs]) for runs in (acn, residual)]
+        sentences.append(
+            f"{family}: the ACN can leave out {1 - depth / deepest:.0%} of its layers, and has {last[0]:.3f} where the "
+            f"residual network has {last[1]:.3f}"
+        )
+    return "; ".join(sentences) + "."
+
+
+def draw(axes, groups, full) -> None:
+    for (family, arch, depth), runs in groups.items():
+        if family == "vit" and depth == full[family]:
+            axes.plot([mean(values) for values in series(runs, "accuracies")], marker=".", label=arch)
+    axes.set(xlabel="depth", ylabel="test accuracy", title="ViT")
+    axes.legend()
+
+
+EXPERIMENT = Experiment("auto_compression", jobs, section)
+
+if __name__ == "__main__":
+    main(EXPERIMENT)

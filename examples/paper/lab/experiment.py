@@ -1,0 +1,97 @@
+"""An experiment: its runs, and the section of the page that its results become."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from filelock import Timeout
+from transformers import HfArgumentParser
+from transformers.utils import logging
+
+from acn_hf.data import DataError
+
+from .laboratory import Arguments, Laboratory
+from .rendering import Section
+from .store import Result
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of an experiment.
+
+    Args:
+        settings (`dict`): Everything that decides it, `seed` too; the name of its file is made of the values.
+        measure: Returns the values.
+    """
+
+    settings: dict[str, Any]
+    measure: Callable[[], dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return "-".join(f"seed{value}" if key == "seed" else str(value) for key, value in self.settings.items())
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A claim of the paper, and how it is looked at here.
+
+    Args:
+        name (`str`): Of its script and of the folder of its results.
+        jobs: Returns its runs in a laboratory.
+        section: Returns the section of the page from all results.
+    """
+
+    name: str
+    jobs: Callable[[Laboratory], Sequence[Job]]
+    section: Callable[[Sequence[Result]], Section]
+
+
+def run(experiment: Experiment, laboratory: Laboratory) -> list[Result]:
+    """Run what has no result yet, and return all results of the experiment that were asked for.
+
+    Several processes may run the same experiment: each takes the runs that no other has begun, and waits at the end.
+    """
+    store, waiting, results = laboratory.store(experiment.name), list(experiment.jobs(laboratory)), []
+    turn = 0
+    while waiting:
+        job = waiting.pop(0)
+        try:
+            with store.lock(job.name).acquire(timeout=1 if turn > 0 else 0):
+                settings = {**job.settings, **vars(laboratory.size), "image_data": data_name(laboratory)}
+                result = store.find(job.name, settings)
+                if result is None:
+                    laboratory.trained_at.clear()
+                    start = time.perf_counter()
+                    values = job.measure()
+                    seconds = time.perf_counter() - start
+                    more = {"trained_at": sorted(laboratory.trained_at), "seconds": round(seconds, 1)}
+                    result = store.save(job.name, settings, values, **more)
+                    print(f"{experiment.name}/{job.name}: {seconds:.0f} s", flush=True)
+                results.append(result)
+        except Timeout:
+            waiting.append(job)
+            turn += 1
+    return results
+
+
+def data_name(laboratory: Laboratory) -> str:
+    """Return what the images are called, without where they lie."""
+    return laboratory.arguments.image_data.rstrip("/").rpartition("/")[2]
+
+
+def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
+    """Run an experiment from the command line, and print its section."""
+    (arguments,) = HfArgumentParser(Arguments, description=sys.modules["__main__"].__doc__).parse_args_into_dataclasses(
+        args=argv
+    )
+    logging.set_verbosity_error()
+    try:
+        laboratory = Laboratory(arguments)
+        run(experiment, laboratory)
+        print(experiment.section(laboratory.store(experiment.name).results()).markdown())
+    except (OSError, ValueError, DataError) as error:
+        raise SystemExit(f"error: {error}") from None

@@ -1,0 +1,6 @@
+"""What a trained network is put to beside its own test data: noise, few data, tasks one after another."""
+
+from .noise import add_gaussian_noise, add_salt_and_pepper
+from .subsets import examples_per_class, split_classes
+
+__all__ = ["add_gaussian_noise", "add_salt_and_pepper", "examples_per_class", "split_classes"]
