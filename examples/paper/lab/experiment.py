@@ -22,7 +22,8 @@ class Job:
     """One run of an experiment.
 
     Args:
-        settings (`dict`): Everything that decides it, `seed` too; the name of its file is made of the values.
+        settings (`dict`): Everything that decides it, `seed` too; the name of its file is made of the values that are
+            no lists.
         measure: Returns the values.
     """
 
@@ -32,7 +33,8 @@ class Job:
     @property
     def name(self) -> str:
         """The name of its file."""
-        return "-".join(f"seed{value}" if key == "seed" else str(value) for key, value in self.settings.items())
+        named = {key: value for key, value in self.settings.items() if not isinstance(value, list)}
+        return "-".join(f"seed{value}" if key == "seed" else str(value) for key, value in named.items())
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,14 @@ class Experiment:
         name (`str`): Of its script and of the folder of its results.
         jobs: Returns its runs in a laboratory.
         section: Returns the section of the page from all results.
+        arguments (`type`, *optional*, defaults to `Arguments`): A subclass, for a script that takes more; what it
+            refuses is a `ValueError`.
     """
 
     name: str
     jobs: Callable[[Laboratory], Sequence[Job]]
     section: Callable[[Sequence[Result]], Section]
+    arguments: type[Arguments] = Arguments
 
 
 def run(experiment: Experiment, laboratory: Laboratory) -> list[Result]:
@@ -85,11 +90,10 @@ def data_name(laboratory: Laboratory) -> str:
 
 def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
     """Run an experiment from the command line, and print its section."""
-    (arguments,) = HfArgumentParser(Arguments, description=sys.modules["__main__"].__doc__).parse_args_into_dataclasses(
-        args=argv
-    )
+    parser = HfArgumentParser(experiment.arguments, description=sys.modules["__main__"].__doc__)
     logging.set_verbosity_error()
     try:
+        (arguments,) = parser.parse_args_into_dataclasses(args=argv)
         laboratory = Laboratory(arguments)
         run(experiment, laboratory)
         print(experiment.section(laboratory.store(experiment.name).results()).markdown())
