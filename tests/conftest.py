@@ -1,6 +1,7 @@
 """Offline, quiet and seeded tests, and models that are built once and copied for every test."""
 
 import copy
+import gc
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -60,3 +61,9 @@ def hub(tmp_path):
     """The Hub, played by a server on this machine, for the time of one test."""
     with playing_hub(tmp_path / "home") as server:
         yield server
+
+
+def pytest_collection_finish(session):
+    """Keep what is imported out of every collection of garbage: each training run begins with one."""
+    gc.collect()
+    gc.freeze()
