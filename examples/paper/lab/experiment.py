@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import datasets
 from filelock import Timeout
 from transformers import HfArgumentParser
 from transformers.utils import logging
@@ -92,6 +93,7 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
     """Run an experiment from the command line, and print its section."""
     parser = HfArgumentParser(experiment.arguments, description=sys.modules["__main__"].__doc__)
     logging.set_verbosity_error()
+    datasets.disable_progress_bars()
     try:
         (arguments,) = parser.parse_args_into_dataclasses(args=argv)
         laboratory = Laboratory(arguments)

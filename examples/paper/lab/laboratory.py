@@ -60,7 +60,7 @@ class Size:
     text_epochs: int
 
 
-FULL = Size(num_layers=12, text_layers=8, num_train=20_000, num_test=None, num_epochs=5, text_epochs=3)
+FULL = Size(num_layers=12, text_layers=8, num_train=15_000, num_test=None, num_epochs=5, text_epochs=3)
 QUICK = Size(num_layers=4, text_layers=4, num_train=1000, num_test=400, num_epochs=8, text_epochs=3)
 
 

@@ -148,7 +148,9 @@ def _image_rows(pictures: Sequence[Image.Image], labels: Sequence[int]) -> datas
     grey = (picture.convert("L") for picture in pictures)
     pixels = np.stack([np.asarray(one if one.size == size else one.resize(size), np.float32) for one in grey])
     columns = {"pixel_values": pixels[:, None] / 127.5 - 1, "labels": np.asarray(labels, np.int64)}
-    return datasets.Dataset.from_dict(columns).with_format("torch")
+    # As lists of lists, pixels would be read number by number.
+    features = {"pixel_values": datasets.Array3D((1, *size), "float32"), "labels": datasets.Value("int64")}
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features)).with_format("torch")
 
 
 @cache
