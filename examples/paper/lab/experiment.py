@@ -67,7 +67,7 @@ def run(experiment: Experiment, laboratory: Laboratory) -> list[Result]:
         job = waiting.pop(0)
         try:
             with store.lock(job.name).acquire(timeout=1 if turn > 0 else 0):
-                settings = {**job.settings, **vars(laboratory.size), "image_data": data_name(laboratory)}
+                settings = {**job.settings, **vars(laboratory.size), "data": laboratory.data_name(job.settings)}
                 result = store.find(job.name, settings)
                 if result is None:
                     laboratory.trained_at.clear()
@@ -84,16 +84,16 @@ def run(experiment: Experiment, laboratory: Laboratory) -> list[Result]:
     return results
 
 
-def data_name(laboratory: Laboratory) -> str:
-    """Return what the images are called, without where they lie."""
-    return laboratory.arguments.image_data.rstrip("/").rpartition("/")[2]
+def be_quiet() -> None:
+    """Leave out the progress bars and the advice of libraries."""
+    logging.set_verbosity_error()
+    datasets.disable_progress_bars()
 
 
 def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
     """Run an experiment from the command line, and print its section."""
     parser = HfArgumentParser(experiment.arguments, description=sys.modules["__main__"].__doc__)
-    logging.set_verbosity_error()
-    datasets.disable_progress_bars()
+    be_quiet()
     try:
         (arguments,) = parser.parse_args_into_dataclasses(args=argv)
         laboratory = Laboratory(arguments)

@@ -38,8 +38,18 @@ class Arguments:
         default=None, metadata={"help": "A folder or a name on the Hub; without it text is left out."}
     )
     quick: bool = field(default=False, metadata={"help": "Small networks, few examples and one seed."})
-    results_dir: str = field(default="runs/paper/results", metadata={"help": "Where results are written."})
-    work_dir: str = field(default="runs/paper/models", metadata={"help": "Where trained networks are kept."})
+    results_dir: str | None = field(
+        default=None, metadata={"help": "Where results are written. Defaults to runs/paper/results, or paper-quick."}
+    )
+    work_dir: str | None = field(
+        default=None,
+        metadata={"help": "Where trained networks are kept. Defaults to runs/paper/models, or paper-quick."},
+    )
+
+    def __post_init__(self) -> None:
+        folder = "runs/paper-quick" if self.quick else "runs/paper"
+        self.results_dir = self.results_dir or f"{folder}/results"
+        self.work_dir = self.work_dir or f"{folder}/models"
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,11 @@ class Laboratory:
     def store(self, experiment: str) -> Store:
         """Return the results of an experiment."""
         return Store(Path(self.arguments.results_dir) / experiment)
+
+    def data_name(self, settings: dict[str, Any]) -> str:
+        """Return what the data of a run are called, without where they lie."""
+        source = self.arguments.text_data if settings.get("family") == "bert" else self.arguments.image_data
+        return Path(str(source)).name
 
     def archs(self, *default: str) -> tuple[str, ...]:
         """Return the architectures that are asked for, or those of the experiment."""
