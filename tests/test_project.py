@@ -22,8 +22,8 @@ LAYERS = re.findall(
     """
     modeling auto records evaluating unwrapping adapters layouts convert tracing export metrics profile together cost
     exit_policies exiting early_exit exit_report exit_calibration
-    depth_cost scales plots runs cards
-    finetuning compress distillation supervision measuring shedding callbacks annealing loading idx masking pixels data
+    depth_cost scales measuring analysis plots runs cards
+    finetuning compress distillation supervision shedding callbacks annealing loading idx masking pixels data
     checkpoints pruning gradual_pruning width quantization
     arguments building training demo cli __main__
     """,

@@ -6,6 +6,14 @@ Importing this package registers its models with the Auto classes of transformer
 from . import auto
 from ._version import __version__
 from .adapters import depth_logits, lora_config, truncate
+from .analysis import (
+    ConnectivityMatrix,
+    GradientFlow,
+    GradientFlowCallback,
+    GradientFlowHistory,
+    connectivity_matrix,
+    measure_gradient_flow,
+)
 from .annealing import ResidualAnnealingCallback
 from .callbacks import DepthProfileCallback, IntermediateSupervisionCallback
 from .cards import CardFacts, CardTrainer, write_model_card
@@ -49,7 +57,13 @@ from .modeling.modeling_acn_vit import (
     AcnViTForMaskedImageModeling,
     AcnViTModel,
 )
-from .plots import plot_depth_profile, plot_exit_depths, plot_residual_scales
+from .plots import (
+    plot_connectivity,
+    plot_depth_profile,
+    plot_exit_depths,
+    plot_gradient_flow,
+    plot_residual_scales,
+)
 from .profile import DepthProfile, measure_depth_profile
 from .pruning import Sparsity, measure_sparsity, prune_model
 from .quantization import quantize
@@ -87,6 +101,7 @@ __all__ = [
     "CardTrainer",
     "CompressionResult",
     "ConfidenceExit",
+    "ConnectivityMatrix",
     "ConversionError",
     "Cost",
     "DepthCost",
@@ -102,6 +117,9 @@ __all__ = [
     "ExportError",
     "ExportReport",
     "FinetuningError",
+    "GradientFlow",
+    "GradientFlowCallback",
+    "GradientFlowHistory",
     "IntermediateSupervisionCallback",
     "LayerSheddingCallback",
     "PatienceExit",
@@ -112,6 +130,7 @@ __all__ = [
     "__version__",
     "calibrate_exit",
     "compress",
+    "connectivity_matrix",
     "convert_checkpoint",
     "depth_logits",
     "export_onnx",
@@ -123,9 +142,12 @@ __all__ = [
     "measure_depth_cost",
     "measure_depth_profile",
     "measure_early_exit",
+    "measure_gradient_flow",
     "measure_sparsity",
+    "plot_connectivity",
     "plot_depth_profile",
     "plot_exit_depths",
+    "plot_gradient_flow",
     "plot_residual_scales",
     "predict_early_exit",
     "prune_model",

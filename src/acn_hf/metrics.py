@@ -20,7 +20,7 @@ IGNORED_LABEL = -100
 
 
 class ProfileError(ValueError):
-    """Data or a metric from which no depth profile can be made."""
+    """Data, a metric or weights of which nothing can be measured at every depth."""
 
 
 @dataclass(frozen=True)
@@ -207,16 +207,24 @@ def num_rows(inputs: dict[str, Any]) -> int:
     return len(next(value for value in inputs.values() if isinstance(value, torch.Tensor)))
 
 
-def _loss(output: ModelOutput, inputs: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def loss_weight(output: ModelOutput, inputs: dict[str, Any]) -> int:
+    """Return over how much the loss of a batch is a mean: labels that count, masked patches, or rows.
+
+    Raises:
+        ProfileError: There is no loss.
+    """
     if output.get("loss") is None:
         raise ProfileError(f"the data must hold labels; got only {', '.join(inputs) or 'nothing'}")
     labels = inputs.get("labels")
     if labels is not None and not labels.is_floating_point():
-        weight = int((labels != IGNORED_LABEL).sum())
-    elif inputs.get("bool_masked_pos") is not None:
-        weight = int(inputs["bool_masked_pos"].sum())
-    else:
-        weight = num_rows(inputs)
+        return int((labels != IGNORED_LABEL).sum())
+    if inputs.get("bool_masked_pos") is not None:
+        return int(inputs["bool_masked_pos"].sum())
+    return num_rows(inputs)
+
+
+def _loss(output: ModelOutput, inputs: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    weight = loss_weight(output, inputs)
     return np.array([float(output["loss"]) if weight else 0.0]), np.array([weight])
 
 

@@ -1,9 +1,12 @@
 """Results to matplotlib axes. Needs the extra `plots`."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 
+from .analysis import ConnectivityMatrix, GradientFlow, GradientFlowHistory
 from .exit_report import EarlyExitReport
 from .profile import DepthProfile
 from .scales import ResidualScales
@@ -147,6 +150,124 @@ def plot_exit_depths(exits: EarlyExitReport | torch.Tensor, *, ax: Any = None) -
     ax.set_ylabel("examples")
     ax.set_xticks(range(len(counts)))
     ax.legend(loc="best", framealpha=0.9)
+    return ax
+
+
+def plot_gradient_flow(
+    flow: GradientFlow | GradientFlowHistory,
+    *,
+    part: Literal["full", "direct", "mediated", "ratio"] | None = None,
+    ax: Any = None,
+) -> Any:
+    """Draw the gradient of every depth and its parts: lines for one measurement, a heat map over the steps of many.
+
+    Args:
+        flow (`GradientFlow` or `GradientFlowHistory`): What to draw.
+        part (`"full"`, `"direct"`, `"mediated"` or `"ratio"`, *optional*): FG, DG, NG or DG / FG alone. Defaults to the
+            first three for one measurement, and to `"ratio"` for a history.
+        ax (`matplotlib.axes.Axes`, *optional*): Where to draw. Defaults to the axes of a new figure.
+
+    Returns:
+        `matplotlib.axes.Axes`
+
+    Raises:
+        ImportError: matplotlib is missing.
+        ValueError: `part` is not known, or there is no measurement.
+
+    Example:
+
+    ```python
+    >>> from acn_hf import GradientFlow, plot_gradient_flow
+
+    >>> flow = GradientFlow((0, 1, 2), (3.0, 2.0, 1.0), (1.0, 1.0, 1.0), (2.5, 1.5, 0.0), 8)
+    >>> [line.get_label() for line in plot_gradient_flow(flow).get_lines()]
+    ['full (FG)', 'direct (DG)', 'mediated (NG)']
+
+    ```
+    """
+    if part is not None and part not in _GRADIENTS:
+        raise ValueError(f"part must be one of {', '.join(_GRADIENTS)}; got {part!r}")
+    if isinstance(flow, GradientFlowHistory):
+        return _gradients_over_steps(flow, part or "ratio", ax)
+    ax = _new_axes() if ax is None else ax
+    parts = [name for name in _GRADIENTS if name != "ratio"] if part is None else [part]
+    for name in parts:
+        ax.plot(flow.depths, getattr(flow, name), marker="o", color=_GRADIENTS[name][1], label=_GRADIENTS[name][0])
+    ax.set_xlabel("depth (0: embeddings)")
+    ax.set_ylabel(_GRADIENTS["ratio"][0] if part == "ratio" else "norm of the gradient")
+    ax.set_xticks(flow.depths)
+    ax.set_ylim(bottom=0)
+    ax.legend(loc="best", framealpha=0.9)
+    return ax
+
+
+def _gradients_over_steps(history: GradientFlowHistory, part: str, ax: Any) -> Any:
+    if not history.steps:
+        raise ValueError("a history must hold at least one measurement; got none")
+    last = max(flow.depths[-1] for flow in history.flows)
+    columns = []
+    for flow in history.flows:
+        values = dict(zip(flow.depths, getattr(flow, part), strict=True))
+        columns.append([values.get(depth, math.nan) for depth in range(last + 1)])
+    ax = _heat_map([list(row) for row in zip(*columns, strict=True)], _GRADIENTS[part][0], ax)
+    ax.invert_yaxis()
+    ax.set_xlabel("step")
+    ax.set_ylabel("depth (0: embeddings)")
+    shown = range(0, len(history.steps), math.ceil(len(history.steps) / 12))
+    ax.set_xticks(shown, [str(history.steps[place]) for place in shown])
+    ax.set_yticks(range(last + 1))
+    return ax
+
+
+def plot_connectivity(matrix: ConnectivityMatrix, *, ax: Any = None) -> Any:
+    """Draw which branches each layer and the head read, and with which weight, as a heat map.
+
+    Args:
+        matrix (`ConnectivityMatrix`): What to draw.
+        ax (`matplotlib.axes.Axes`, *optional*): Where to draw. Defaults to the axes of a new figure.
+
+    Returns:
+        `matplotlib.axes.Axes`
+
+    Raises:
+        ImportError: matplotlib is missing.
+
+    Example:
+
+    ```python
+    >>> from acn_hf import AcnBertConfig, AcnBertModel, connectivity_matrix, plot_connectivity
+
+    >>> model = AcnBertModel(AcnBertConfig(num_hidden_layers=2, hidden_size=24))
+    >>> [label.get_text() for label in plot_connectivity(connectivity_matrix(model)).get_yticklabels()]
+    ['layer 1', 'layer 2', 'head']
+
+    ```
+    """
+    size = len(matrix.weights)
+    # Layer j reads nothing of layers above it: there is no such connection to have a weight.
+    weights = [[weight if i <= j else math.nan for i, weight in enumerate(row)] for j, row in enumerate(matrix.weights)]
+    ax = _heat_map(weights, "weight" if matrix.exact else "weight (norms taken for the identity)", ax, low=0)
+    ax.set_xlabel("branch of layer (0: embeddings)")
+    ax.set_ylabel("read by")
+    ax.set_xticks(range(size))
+    ax.set_yticks(range(size), [*(f"layer {reader}" for reader in matrix.readers[:-1]), matrix.readers[-1]])
+    return ax
+
+
+_GRADIENTS = {
+    "full": ("full (FG)", "C0"),
+    "direct": ("direct (DG)", "C1"),
+    "mediated": ("mediated (NG)", "C2"),
+    "ratio": ("DG / FG", "C3"),
+}
+"""What a part of a gradient flow is called, and its colour."""
+
+
+def _heat_map(rows: Sequence[Sequence[float]], label: str, ax: Any, low: float | None = None) -> Any:
+    """Return axes with a heat map and what its colours mean; numbers that are none stay white."""
+    ax = _new_axes() if ax is None else ax
+    image = ax.imshow(rows, aspect="auto", cmap="viridis", vmin=low, interpolation="nearest")
+    ax.figure.colorbar(image, ax=ax, label=label)
     return ax
 
 
