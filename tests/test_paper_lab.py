@@ -1,0 +1,386 @@
+"""The laboratory of the paper's experiments: networks, tasks, results that are found again, and the rendered page."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from acn_hf import depth_logits
+from acn_hf.data import DataError
+
+from .paper_lab import PAPER, laboratory, load, result
+
+networks, relatives, tasks, training = (load(f"lab.{name}") for name in ("networks", "relatives", "tasks", "training"))
+store, lab, experiment, rendering = (load(f"lab.{name}") for name in ("store", "laboratory", "experiment", "rendering"))
+render_paper, run_all = load("render_paper"), load("run_all")
+
+IMAGES = {"num_labels": 3, "num_channels": 1, "image_size": 8, "patch_size": 4}
+TEXTS = {"num_labels": 3, "vocab_size": 30, "max_position_embeddings": 8}
+
+
+def built(arch, family="vit", num_layers=3):
+    fields = TEXTS if family == "bert" else IMAGES
+    return networks.Network(family, arch, num_layers, hidden_size=8).build(fields, seed=0).eval()
+
+
+def inputs(family="vit"):
+    if family == "bert":
+        return {"input_ids": torch.randint(0, 30, (2, 8))}
+    return {"pixel_values": torch.randn(2, 1, 8, 8)}
+
+
+def states(model, family="vit"):
+    output = model.base_model(**inputs(family), output_hidden_states=True, output_layer_outputs=True)
+    return output.hidden_states, output.layer_outputs
+
+
+def layers(model, family):
+    return model.bert.encoder.layer if family == "bert" else model.base_model.layers
+
+
+def run_layer(layer, state):
+    output = layer(state)
+    return output[0] if isinstance(output, tuple) else output
+
+
+@pytest.mark.parametrize("family", networks.MODELS)
+@pytest.mark.parametrize("arch", networks.ARCHITECTURES)
+def test_every_network_is_read_at_every_depth(family, arch):
+    """The logits at full depth are those of the model, whatever stands in the place of the long connection."""
+    model, given = built(arch, family), inputs(family)
+    logits = depth_logits(model, **given)
+    assert logits.shape == (4, 2, 3)
+    torch.testing.assert_close(logits[-1], model(**given).logits)
+
+
+@pytest.mark.parametrize("family", networks.MODELS)
+def test_feedforward_has_no_connections(family):
+    model = built("feedforward", family)
+    found, outputs = states(model, family)
+    state = found[0]
+    for depth, layer in enumerate(layers(model, family), start=1):
+        state = run_layer(layer, state)
+        assert torch.equal(found[depth], state)
+        assert torch.equal(outputs[depth], state)
+
+
+def test_the_denseformer_begins_as_the_residual_network():
+    torch.manual_seed(0)
+    given = inputs()
+    dense, residual = built("denseformer"), built("residual")
+    residual.load_state_dict(dense.state_dict(), strict=False)
+    torch.testing.assert_close(dense(**given).logits, residual(**given).logits)
+
+
+def test_the_denseformer_averages_all_outputs():
+    model = built("denseformer", num_layers=2)
+    connection = model.vit.long_connection
+    with torch.no_grad():
+        connection.averages[1].copy_(torch.tensor([0.25, 0.5]))
+        connection.averages[2].copy_(torch.tensor([0.5, -1.0, 2.0]))
+        found, _ = states(model)
+        x0 = found[0]
+        x1 = model.vit.layers[0](x0)
+        y1 = 0.25 * x0 + 0.5 * x1
+        torch.testing.assert_close(found[1], y1)
+        x2 = model.vit.layers[1](y1)
+        torch.testing.assert_close(found[2], 0.5 * x0 - x1 + 2 * x2)
+
+
+def test_the_densenet_maps_the_concatenation():
+    model = built("densenet", num_layers=2)
+    first, second = model.vit.long_connection.maps
+    with torch.no_grad():
+        found, _ = states(model)
+        x0 = found[0]
+        x1 = model.vit.layers[0](x0)
+        y1 = torch.cat([x0, x1], dim=-1) @ first.weight.T
+        torch.testing.assert_close(found[1], y1)
+        x2 = model.vit.layers[1](y1)
+        torch.testing.assert_close(found[2], torch.cat([x0, x1, x2], dim=-1) @ second.weight.T)
+
+
+def test_layerskip_leaves_out_layers_while_training_alone():
+    model, given = built("layerskip"), inputs()
+    residual = built("residual")
+    residual.load_state_dict(model.state_dict())
+    assert torch.equal(model(**given).logits, residual(**given).logits)
+    model.vit.long_connection.largest = 1.0  # the last of three layers is always left out, the first never
+    model.train()
+    outputs = model.vit(**given, output_hidden_states=True).hidden_states
+    assert torch.equal(outputs[3], outputs[2])
+    assert not torch.equal(outputs[1], outputs[0])
+
+
+@pytest.mark.parametrize("arch", ["denseformer", "densenet", "hybrid"])
+def test_what_a_relative_adds_is_trained(arch):
+    model = built(arch)
+    model(**inputs(), labels=torch.tensor([0, 1])).loss.backward()
+    added = [p for name, p in model.named_parameters() if "long_connection" in name or "residual_scale" in name]
+    assert added
+    assert any(parameter.grad.abs().sum() > 0 for parameter in added)
+
+
+def test_unknown_networks_are_refused():
+    with pytest.raises(ValueError, match=r"--arch must be any of acn, .*; got 'highway'"):
+        networks.Network("vit", "highway", 2)
+    with pytest.raises(ValueError, match="family must be one of vit, mixer, bert; got 'cnn'"):
+        networks.Network("cnn", "acn", 2)
+
+
+def test_layerskip_weights_by_hand():
+    """Three layers: 0, .2 * 1, .2 * 3 and 2 + .2 * 3, divided by their sum of 3.4."""
+    assert training.layerskip_weights(3) == pytest.approx([0, 0.2 / 3.4, 0.6 / 3.4, 2.6 / 3.4])
+
+
+def test_digits_are_grey_images_of_one_size():
+    task = tasks.load_task(tasks.TaskSpec("digits", "image"))
+    assert (len(task.train), len(task.test), task.num_labels) == (1200, 597, 10)
+    row = task.train[0]
+    assert row["pixel_values"].shape == (1, 28, 28)
+    assert -1 <= row["pixel_values"].min() < row["pixel_values"].max() <= 1
+
+
+def test_a_part_of_the_classes_is_renumbered():
+    whole = tasks.load_task(tasks.TaskSpec("digits", "image"))
+    part = tasks.load_task(tasks.TaskSpec("digits", "image", classes=(3, 7), num_test=20))
+    kept = [label for label in whole.train["labels"][:].tolist() if label in (3, 7)]
+    assert part.train["labels"][:].tolist() == [{3: 0, 7: 1}[label] for label in kept]
+    assert (part.num_labels, len(part.test)) == (2, 20)
+    first = whole.train["labels"][:].tolist().index(7)
+    assert any(torch.equal(whole.train[first]["pixel_values"], row["pixel_values"]) for row in part.train)
+
+
+def test_few_examples_of_each_class():
+    task = tasks.load_task(tasks.TaskSpec("digits", "image", per_class=5))
+    assert np.bincount(task.train["labels"][:].numpy()).tolist() == [5] * 10
+
+
+def test_bad_parts_are_refused():
+    with pytest.raises(DataError, match=r"classes must lie in \[0, 9\] for digits; got \[3, 10\]"):
+        tasks.load_task(tasks.TaskSpec("digits", "image", classes=(3, 10)))
+    with pytest.raises(ValueError, match="must divide the number of classes, 10; got 3"):
+        tasks.class_tasks(tasks.TaskSpec("digits", "image"), 3)
+    with pytest.raises(ValueError, match="every class must have 500 examples; class 0 has"):
+        tasks.load_task(tasks.TaskSpec("digits", "image", per_class=500))
+
+
+def test_texts_come_from_a_folder_of_tables(tmp_path):
+    for name, count in (("train", 30), ("validation", 6)):
+        rows = [f"a {word} film,{label}" for label, word in enumerate(("bad", "good"))] * (count // 2)
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]))
+    task = tasks.load_task(tasks.TaskSpec(str(tmp_path), "text", num_train=10))
+    assert (len(task.train), len(task.test), task.num_labels) == (10, 6, 2)
+    batch = task.collate([task.train[0], task.train[1]])
+    assert batch["input_ids"].shape == (2, 32)
+    assert batch["labels"].tolist() == [0, 1]
+
+
+def test_data_without_a_test_split_are_refused(tmp_path):
+    (tmp_path / "train.csv").write_text("text,label\ngood,1\nbad,0\n")
+    with pytest.raises(DataError, match="must have a train and a test split; it has train"):
+        tasks.load_task(tasks.TaskSpec(str(tmp_path), "text"))
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A laboratory whose networks train in a second."""
+    made = laboratory(tmp_path)
+    made.size = dataclasses.replace(made.size, num_layers=1, num_train=64, num_test=50, num_epochs=1)
+    return made
+
+
+def test_a_network_is_trained_once(small, monkeypatch):
+    network = small.network("vit", "acn")
+    first = small.trained(network, 0)
+    monkeypatch.setattr(lab, "train", None)  # a second training would fail
+    second = small.trained(network, 0)
+    assert second.history == first.history
+    assert set(first.history[0]) == {"epoch", "train_loss", "test_loss", "test_accuracy"}
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name])
+    with pytest.raises(TypeError):
+        small.trained(network, 1)
+    assert small.accuracies(second.model, second.task) == small.accuracies(first.model, first.task)
+
+
+def test_the_same_seed_trains_the_same_network(small, tmp_path):
+    other = laboratory(tmp_path / "other")
+    other.size = small.size
+    for name, value in small.trained(small.network("vit", "residual"), 0).model.state_dict().items():
+        assert torch.equal(value, other.trained(other.network("vit", "residual"), 0).model.state_dict()[name])
+
+
+def counted(jobs):
+    """Return an experiment of given jobs, and the list of the runs that were made."""
+    made = []
+
+    def measure(number):
+        made.append(number)
+        return {"accuracies": [0.1, 0.5 + number / 10], "effective_depth": 1}
+
+    def all_jobs(laboratory):
+        return [
+            experiment.Job({"family": "vit", "arch": "acn", "seed": n}, lambda n=n: measure(n)) for n in range(jobs)
+        ]
+
+    def section(results):
+        cells = [rendering.cell(values) for values in rendering.series(results, "accuracies")]
+        return rendering.Section("A title", "a claim.", "Here.", (rendering.table(["0", "1"], [cells]),), "It held.")
+
+    return experiment.Experiment("counted", all_jobs, section), made
+
+
+def test_what_is_complete_is_not_run_again(small):
+    one, made = counted(2)
+    experiment.run(one, small)
+    two, made_later = counted(3)
+    results = experiment.run(two, small)
+    assert (made, made_later) == ([0, 1], [2])
+    assert [found.settings["seed"] for found in results] == [0, 1, 2]
+    stored = json.loads((small.store("counted").folder / "vit-acn-seed2.json").read_text())
+    assert {"commit", "acn_hf", "torch", "transformers", "device", "trained_at", "seconds"} <= set(
+        stored["circumstances"]
+    )
+    assert stored["settings"]["num_epochs"] == 1
+
+
+def test_a_run_that_another_process_has_begun_is_left_to_it(small):
+    """The other process ends its run while this one makes the next."""
+    one, made = counted(1)
+    (job,) = one.jobs(small)
+    folder, settings = small.store("counted"), {**job.settings, **vars(small.size), "data": "digits"}
+    held = folder.lock(job.name)
+    held.acquire()
+
+    def next_run():
+        folder.save(job.name, settings, {"accuracies": [0.0, 0.25]}, trained_at=[], seconds=1)
+        held.release()
+        return {"accuracies": [0.0, 0.75]}
+
+    two = dataclasses.replace(one, jobs=lambda _: [job, experiment.Job({**job.settings, "seed": 1}, next_run)])
+    assert [found.values["accuracies"][1] for found in experiment.run(two, small)] == [0.75, 0.25]
+    assert made == []
+
+
+def test_results_of_other_settings_are_refused(small):
+    one, _ = counted(1)
+    experiment.run(one, small)
+    small.size = dataclasses.replace(small.size, num_epochs=7)
+    with pytest.raises(store.MixedResultsError, match=r"was made with num_epochs=1; got 7\. .* another --results_dir"):
+        experiment.run(one, small)
+
+
+@pytest.mark.parametrize("key", store.ONE_TABLE)
+def test_results_that_do_not_belong_together_are_refused(tmp_path, key):
+    for seed, value in enumerate(("old", "new")):
+        made = result({"seed": seed}, {"x": 1}, **{key: [value] if key == "trained_at" else value})
+        made.save(tmp_path / f"{seed}.json")
+    with pytest.raises(store.MixedResultsError, match=f"the results of one table must share their {key}; .*new.*old"):
+        store.Store(tmp_path).results()
+
+
+def test_no_results_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there must be results in"):
+        store.Store(tmp_path).results()
+
+
+def test_statistics_by_hand():
+    assert rendering.mean([0.1, 0.2, 0.6]) == pytest.approx(0.3)
+    assert rendering.spread([1.0, 3.0]) == pytest.approx(2**0.5)
+    assert rendering.spread([0.5]) == 0
+    assert rendering.cell([0.1, 0.2, 0.6]) == "0.300 ± 0.265"
+    assert rendering.cell([0.5]) == "0.500"
+    assert rendering.cell([]) == ""
+    assert lab.effective_depth([0.1, 0.795, 0.794, 0.8]) == 1
+    assert lab.effective_depth([0.1, 0.79, 0.81, 0.8]) == 2
+    assert lab.effective_depth([0.9, 0.1, 0.2]) == 0
+    runs = [result({"seed": seed}, {"x": [seed, 10 * seed]}) for seed in (1, 2)]
+    assert rendering.series(runs, "x") == [[1, 2], [10, 20]]
+
+
+def test_the_page_is_rendered_between_its_marks(tmp_path):
+    one, _ = counted(2)
+    results = [result({"seed": s}, {"accuracies": [0.1, 0.5 + s / 10]}) for s in (0, 1)]
+    text = render_paper.render(one, results, None, "paper")
+    assert "| 0.100 ± 0.000 | 0.550 ± 0.071 |" in text
+    assert "**It held.**" in text
+    assert "2 runs, 2 seeds, data digits; commit abc1234; acn_hf 0, torch 2, transformers 5; a CPU, 2 minutes" in text
+    page = f"before\n{render_paper.BEGIN}\nold\n{render_paper.END}\nafter\n"
+    assert render_paper.page_with(page, "new") == f"before\n{render_paper.BEGIN}\n\nnew\n{render_paper.END}\nafter\n"
+    with pytest.raises(ValueError, match="the page must hold the lines"):
+        render_paper.page_with("nothing", "new")
+
+
+def test_sections_of_accuracies_by_hand(tmp_path):
+    """Three families of runs, whose verdicts are computed: 3 of 4 layers left out; 1, then 2 layers used; .8 with 2."""
+    settings = {"family": "vit", "seed": 0}
+    runs = [
+        result({**settings, "arch": arch, "depth": 4}, {"accuracies": [0.1, *rest], "effective_depth": depth})
+        for arch, rest, depth in (("acn", [0.7] * 4, 1), ("residual", [0.2, 0.4, 0.6, 0.8], 4))
+    ]
+    made = load("auto_compression").section(runs)
+    assert made.verdict.startswith("vit: the ACN can leave out 75% of its layers, and has 0.700 where the residual")
+    assert made.verdict.rstrip(".").endswith("residual network has 0.800")
+    assert "| vit, acn | 1 | 0.100 | 0.700 | 0.700 | 0.700 | 0.700 | 1 |" in made.tables[0]
+    made.save_picture(tmp_path / "paper" / "one.png")
+    assert (tmp_path / "paper" / "one.png").stat().st_size > 1000
+
+    runs = [
+        result({**settings, "arch": "acn", "classes": n}, {"accuracies": [0.1, 0.8, 0.9], "effective_depth": depth})
+        for n, depth in ((10, 2), (2, 1))
+    ]
+    made = load("task_difficulty").section(runs)
+    assert "the depth used rises (1.0 layers for 2 classes, 2.0 layers for 10 classes)" in made.verdict
+    made.save_picture(tmp_path / "two.png")
+
+    values = {"accuracies": [0.1, 0.5, 0.8], "effective_depth": 2, "num_parameters": 1234, "scales": [0.25, 0.75]}
+    made = load("residual_relatives").section([result({**settings, "arch": "hybrid"}, values)])
+    assert made.verdict == "vit, hybrid: 0.800 with 2.0 layers used."
+    assert "| vit | 0.25 | 0.75 |" in made.tables[1]
+    made.save_picture(tmp_path / "three.png")
+
+
+@pytest.mark.parametrize("name", ["auto_compression", "task_difficulty", "residual_relatives"])
+def test_the_experiments_run(small, name):
+    small.arguments.arch = ["residual", "hybrid"] if name == "residual_relatives" else ["residual"]
+    one = load(name).EXPERIMENT
+    results = experiment.run(one, small)
+    assert all(0 <= value <= 1 for found in results for value in found.values["accuracies"])
+    assert one.section(small.store(name).results()).markdown().startswith("## ")
+
+
+def test_every_experiment_has_its_script():
+    scripts = {path.stem for path in PAPER.glob("*.py")} - {"run_all", "render_paper"}
+    assert set(run_all.NAMES) == scripts
+    assert [one.name for one in run_all.experiments()] == list(run_all.NAMES)
+
+
+def test_what_is_wrong_is_said_in_one_line(tmp_path):
+    arguments = ["--quick", "--arch", "highway", "--results_dir", str(tmp_path)]
+    with pytest.raises(SystemExit, match=r"^error: --arch must be any of acn, .*; got 'highway'$"):
+        experiment.main(load("auto_compression").EXPERIMENT, arguments)
+
+
+@pytest.mark.slow
+def test_all_experiments_run_in_a_quarter_of_an_hour(tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            PAPER / "run_all.py",
+            "--quick",
+            "--results_dir",
+            tmp_path / "r",
+            "--work_dir",
+            tmp_path / "m",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=15 * 60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n## ") == len(run_all.NAMES)
