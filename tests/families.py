@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 import acn_hf
-from tests import reference
+from tests import reference, residual_mixer
 
 NUM_LAYERS = 3
 
@@ -43,6 +43,18 @@ VIT_FIELDS = {
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
     "num_labels": 3,
+}
+MIXER_FIELDS = {
+    "image_size": 8,
+    "patch_size": 4,
+    "num_channels": 1,
+    "hidden_size": 16,
+    "num_hidden_layers": NUM_LAYERS,
+    "token_intermediate_size": 6,
+    "intermediate_size": 24,
+    "block_type": "standard",
+    "num_labels": 3,
+    "hidden_dropout_prob": 0.0,
 }
 
 
@@ -113,8 +125,12 @@ class Head:
     own_fields: dict[str, Any] = field(default_factory=dict)
     """Fields of the ACN config that the upstream config does not have."""
     has_head: bool = True
+    has_attention: bool = True
+    refused: dict[str, Any] = field(default_factory=dict)
+    """Options that the config refuses: models are built without them."""
 
     def config(self, **options: Any) -> Any:
+        options = {name: value for name, value in options.items() if (name, value) not in self.refused.items()}
         return self.acn.config_class(**{**self.fields, **self.own_fields, **options})
 
     def build(self, **options: Any) -> PreTrainedModel:
@@ -207,6 +223,23 @@ def _vit(
     )
 
 
+def _mixer(name: str, auto, make_labels=no_labels, has_head=True, block_type="standard") -> Head:
+    is_paper = block_type == "paper"  # it has no short connection around token mixing
+    return Head(
+        name=f"mixer-{name}{'-paper' if is_paper else ''}",
+        acn=getattr(acn_hf, f"AcnMixer{name}"),
+        upstream=getattr(residual_mixer, f"ResidualMixer{name}"),
+        auto=auto,
+        fields={**MIXER_FIELDS, "block_type": block_type},
+        naive_base=reference.NaiveMixerModel,
+        make_features=images,
+        make_labels=make_labels,
+        has_head=has_head,
+        has_attention=False,
+        refused={"attention_residual": True} if is_paper else {},
+    )
+
+
 _deit = partial(_vit, family="DeiT", naive=reference.NaiveDeiTModel)
 
 HEADS = [
@@ -237,6 +270,10 @@ HEADS = [
     _deit("ForImageClassification", "AutoModelForImageClassification", images, class_labels),
     _deit("ForImageClassificationWithTeacher", "AutoModelForImageClassification", images),
     _deit("ForMaskedImageModeling", "AutoModelForMaskedImageModeling", masked_images),
+    _mixer("Model", "AutoModel", has_head=False),
+    _mixer("Model", "AutoModel", has_head=False, block_type="paper"),
+    _mixer("ForImageClassification", "AutoModelForImageClassification", class_labels),
+    _mixer("ForImageClassification", "AutoModelForImageClassification", class_labels, block_type="paper"),
 ]
 HEADED = [head for head in HEADS if head.has_head]
 BASES = [head for head in HEADS if not head.has_head]
@@ -270,7 +307,13 @@ SOME_CONNECTIONS = {
 """A few that together use every field, for checks that cost more."""
 
 
-SLOW = {"deit-Model", "deit-ForImageClassification", "deit-ForMaskedImageModeling"}
+SLOW = {
+    "deit-Model",
+    "deit-ForImageClassification",
+    "deit-ForMaskedImageModeling",
+    "mixer-Model",
+    "mixer-Model-paper",
+}
 """Heads whose every line other heads run too: AC-DeiT is AC-ViT on other embeddings. `make test-slow` has them."""
 
 

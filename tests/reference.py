@@ -1,7 +1,8 @@
 """The equations of the README as naive loops over plain lists: the oracle of the conformance suite.
 
-Attention, MLP and norms are upstream's; every addition is written out here, in the order in which the equations
-stand, and every layer output is kept. Nothing of acn_hf is used but the fields of its config.
+Attention, MLP and norms are upstream's, of which Mixers have theirs in `residual_mixer.py`; every addition is written
+out here, in the order in which the equations stand, and every layer output is kept. Nothing of acn_hf is used but the
+fields of its config.
 """
 
 import torch
@@ -12,6 +13,8 @@ from transformers.modeling_outputs import (
     ImageClassifierOutput,
     SequenceClassifierOutput,
 )
+
+from tests.residual_mixer import ResidualMixerModel
 
 
 def scales(config, layer: int) -> tuple[float, float]:
@@ -68,6 +71,30 @@ class NaiveViTModel(NaivePatchModel, ViTModel):
 
 class NaiveDeiTModel(NaivePatchModel, DeiTModel):
     """DeiT on the naive loop, which is that of ViT."""
+
+
+class NaiveMixerModel(ResidualMixerModel):
+    """The loop of ViT with token and channel mixing, or `h' = LN(ReLU(D(C(T(h))) + alpha*h))` and that of BERT."""
+
+    def forward(self, pixel_values, **options):
+        outputs = [self.embed(pixel_values)]
+        states = outputs[:]
+        for i, layer in enumerate(self.layers):
+            alpha, c = scales(self.config, i)
+            h, y = layer_input(self.config, outputs), states[-1]
+            if self.config.block_type == "paper":
+                mixed = layer.dense(layer.channel_mlp(layer.mix_tokens(h)))
+                outputs.append(layer.layernorm(torch.relu(mixed + alpha * h)))
+                kept = (1 - alpha) * y + outputs[-1]
+            else:
+                t = layer.mix_tokens(layer.layernorm_before(h))
+                u = c * h + t
+                m = layer.channel_mlp(layer.layernorm_after(u))
+                outputs.append(alpha * u + m)
+                kept = y + m + alpha * t
+            states.append(y + outputs[-1] if self.config.readout == "sum" else kept)
+        normed = self.layernorm(states[-1])
+        return BaseModelOutputWithPooling(normed, normed.mean(dim=1), hidden_states=tuple(states))
 
 
 class MeanPooledViT(ViTForImageClassification):

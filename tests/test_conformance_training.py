@@ -43,7 +43,8 @@ def test_gradient_checkpointing_runs_every_layer_twice(build, head):
     """The check above can fail only if checkpointing happens."""
     model, runs = build(head).train(), []
     for layer in model.get_submodule(model.layers_name):
-        layer.attention.register_forward_hook(lambda *args: runs.append(args))
+        part = layer.attention if head.has_attention else layer.token_mlp
+        part.register_forward_hook(lambda *args: runs.append(args))
     gradients(head, model, head.inputs())
     once = len(runs)
     model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from tests.families import each_connection, each_head
+from tests.families import HEADS, each_connection, each_head
 
 RESIDUAL = {
     "number": {"residual_scale": 1.0},
@@ -63,7 +63,7 @@ def test_hidden_states_are_the_outputs_of_upstreams_layers(build, head, options)
     assert all(itertools.starmap(torch.equal, zip(ours, expected, strict=True)))
 
 
-@each_head()
+@each_head([head for head in HEADS if head.has_attention])
 @torch.no_grad()
 def test_eager_attentions(build, head):
     model, inputs = build(head, residual_scale=1.0), head.inputs()

@@ -267,4 +267,6 @@ def test_no_such_checkpoint(checkpoint, tmp_path):
 
 def test_every_acn_class_has_its_residual_class():
     for name, acn in acn_hf.auto.model_classes().items():
+        if acn.config_class is acn_hf.AcnMixerConfig:  # transformers has no Mixer
+            continue
         assert acn_class_of(name.removeprefix("Acn")) is acn

@@ -118,7 +118,8 @@ def test_sharded_models_are_not_measured(two):
 def test_the_configuration_of_fsdp_wraps_every_layer(build, head):
     settings = load_config_from_file(str(ROOT / "examples" / "fsdp.yaml")).fsdp_config
     # The page's comment says what to write for an AC-ViT.
-    layer = settings["fsdp_transformer_layer_cls_to_wrap"] if head.name.startswith("bert") else "AcnViTLayer"
+    layers = {"bert-Model": settings["fsdp_transformer_layer_cls_to_wrap"], "mixer-Model": "AcnMixerLayer"}
+    layer = {**layers, "mixer-Model-paper": "AcnMixerPaperLayer"}.get(head.name, "AcnViTLayer")
     plugin = FullyShardedDataParallelPlugin(
         fsdp_version=settings["fsdp_version"],
         auto_wrap_policy=settings["fsdp_auto_wrap_policy"],

@@ -20,11 +20,12 @@ PACKAGE = ROOT / "src" / "acn_hf"
 LAYERS = re.findall(
     r"\w+",
     """
-    modeling auto records evaluating unwrapping adapters layouts convert tracing export metrics profile together cost
+    circumstances modeling auto records evaluating unwrapping adapters layouts timm_mixers convert
+    tracing export metrics profile together cost
     exit_policies exiting early_exit exit_report exit_calibration
     depth_cost scales measuring analysis plots runs cards
     finetuning compress distillation supervision shedding callbacks annealing loading idx masking pixels data
-    checkpoints pruning gradual_pruning width quantization
+    checkpoints pruning gradual_pruning width quantization evaluation
     arguments building training demo cli __main__
     """,
 )

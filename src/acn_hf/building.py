@@ -137,7 +137,8 @@ def _changed(config: Any, arguments: ModelArguments, from_data: dict[str, Any]) 
         if not all("=" in item for item in arguments.config_overrides.split(",")):
             raise ValueError(f"--config_overrides must read a=1,b=2; got {arguments.config_overrides}")
         config.update_from_string(arguments.config_overrides)
-        if "patch_size=" in arguments.config_overrides and "encoder_stride=" not in arguments.config_overrides:
+        follows = hasattr(config, "encoder_stride") and "encoder_stride=" not in arguments.config_overrides
+        if follows and "patch_size=" in arguments.config_overrides:
             config.encoder_stride = config.patch_size  # a decoder of images makes one patch of each token
     asked = {
         name: getattr(arguments, name)

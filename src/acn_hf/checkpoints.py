@@ -13,6 +13,7 @@ from .data import DataError, load_processor
 from .layouts import check_padding_side, layout_of
 from .loading import load_model
 from .modeling.checkpoint import weight_files, written_beside
+from .timm_mixers import TimmMixer
 
 EVIDENCE_FILES = ("compression.json", "depth_profile.json", "depth_profile.png")
 """What was measured of a model that was in a folder before does not hold for another one."""
@@ -45,7 +46,8 @@ def convert_checkpoint(
     The files appear when all are complete. How the weights are taken over: [`from_residual`].
 
     Args:
-        source (`str` or `os.PathLike`): Folder or name on the Hub of a BERT or ViT, with any head or none.
+        source (`str` or `os.PathLike`): Folder or name on the Hub of a BERT or ViT, with any head or none, or of a
+            Mixer that timm wrote.
         folder (`str` or `os.PathLike`): The folder to write to.
         residual_scale (`float` or `list[float]`, *optional*, defaults to 0.0): See [`from_residual`].
         attention_residual (`bool`, *optional*): See [`from_residual`].
@@ -98,7 +100,9 @@ def convert_checkpoint(
         "base_model": None if Path(source).exists() else source,
         "description": _description(model, original, new),
     }
-    if (processor := processor_beside(model, source)) is not None:
+    if isinstance(original, TimmMixer):
+        processor = original.image_processor()
+    elif (processor := processor_beside(model, source)) is not None:
         check_padding_side(processor, type(original).__name__)
     is_stale = weight_files(None)
     with written_beside(target, stale=lambda name: is_stale(name) or name in EVIDENCE_FILES) as beside:
@@ -129,8 +133,8 @@ def processor_beside(model: PreTrainedModel, source: str) -> Any:
         return None
 
 
-def _description(model: PreTrainedModel, original: PreTrainedModel, missing: list[str]) -> str:
-    name = type(original).__name__
+def _description(model: PreTrainedModel, original: Any, missing: list[str]) -> str:
+    name = original.name if isinstance(original, TimmMixer) else type(original).__name__
     layout, kept = layout_of(name), model.state_dict()
     new = [weight for weight in map(layout.rename, missing) if weight in kept]
     if new:  # the checkpoint is that of another class

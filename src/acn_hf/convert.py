@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from . import auto
@@ -15,6 +16,14 @@ from .modeling.depth import short_connections
 from .modeling.injected import adapter_configs
 from .modeling.modeling_acn import AcnPreTrainedModel
 from .modeling.upstream import no_init_weights
+from .timm_mixers import (
+    HUB_OPTIONS,
+    TimmMixer,
+    is_timm_checkpoint,
+    is_timm_model,
+    read_timm_checkpoint,
+    read_timm_model,
+)
 from .unwrapping import unwrap_parallel
 
 OWN_FIELDS = ("model_type", "architectures", "auto_map", "transformers_version")
@@ -22,7 +31,7 @@ OWN_FIELDS = ("model_type", "architectures", "auto_map", "transformers_version")
 
 
 def from_residual(
-    model_or_path: PreTrainedModel | str | os.PathLike,
+    model_or_path: nn.Module | TimmMixer | str | os.PathLike,
     *,
     residual_scale: float | list[float] = 0.0,
     attention_residual: bool | None = None,
@@ -37,6 +46,8 @@ def from_residual(
     Models of BERT, ViT and DeiT are converted, and those of families that compute what BERT computes under other names
     (they become an `AcnBert`): CamemBERT, RoBERTa and XLM-RoBERTa; DistilBERT, but for its classifier of sequences; and
     ELECTRA, without a head or with that for tokens or answers, if its embeddings are as wide as its layers.
+    The MLP-Mixers of timm, `mixer_*`, become an `AcnMixer`, without the stochastic depth and the dropout before the
+    classifier that they may have in training.
 
     With `residual_scale=1.0` and the automatic readout it computes what the original computes, bit for bit. With 0.0
     it is an ACN that starts from trained weights, and has to be trained: without its short connections a layer reads
@@ -46,12 +57,12 @@ def from_residual(
     and no others. In training, dropout stands where it stands in BERT.
 
     Args:
-        model_or_path (`PreTrainedModel`, `str` or `os.PathLike`): A residual model of transformers, with any head or
-            none, which is left as it is; or a folder or a name on the Hub where one lies.
+        model_or_path (`nn.Module`, `str` or `os.PathLike`): A residual model of transformers, with any head or none, or
+            a Mixer of timm, which is left as it is; or a folder or a name on the Hub where one lies.
         residual_scale (`float` or `list[float]`, *optional*, defaults to 0.0):
             In [0, 1]; one number, or one number a layer, so `[1, 1, 1, 0, 0, 0]` converts the upper layers alone.
         attention_residual (`bool`, *optional*): Whether to keep the short connection around attention. Defaults to
-            what the family does: `True` for BERT, `False` for ViT.
+            what the family does: `True` for BERT, `False` for ViT and for Mixer, where it is that around token mixing.
         readout (`"auto"` or `"sum"`, *optional*, defaults to `"auto"`): What the long connections add up; see
             [`AcnBertConfig`].
         learn_residual_scale (`bool`, *optional*, defaults to `False`): Whether each layer's scale is a parameter that
@@ -61,7 +72,8 @@ def from_residual(
         architecture (`str`, *optional*): Class of transformers to read a checkpoint with, for one that does not say it
             (`"BertForMaskedLM"`), or to put a new head on it (`"BertForSequenceClassification"`). Defaults to the one
             that the checkpoint was saved as.
-        options: What `from_pretrained` takes, for a path: `revision`, `token`, `dtype`, `num_labels`, ...
+        options: What `from_pretrained` takes, for a path: `revision`, `token`, `dtype`, `num_labels`, ... For what timm
+            wrote: `revision`, `token`, `cache_dir`, `subfolder`.
 
     Returns:
         `PreTrainedModel`: A new, independent model; on the same device, in the same dtype and the same mode.
@@ -94,19 +106,21 @@ def from_residual(
         raise TypeError(f"a model is taken as it is, so only a path takes {given}")
     else:
         original = _checked_model(unwrap_parallel(model_or_path))
-    name = type(original).__name__
-    acn_class, layout = acn_class_of(name), layout_of(name)
-    layout.check(original.config, name)
+    acn_class = original.acn_class if isinstance(original, TimmMixer) else acn_class_of(type(original).__name__)
     if pooling is not None and "pooling" not in _fields_of(acn_class.config_class):
         raise ConversionError(f"pooling is for classes that have the choice; got {pooling!r} for {acn_class.__name__}")
     fields: dict[str, Any] = {
-        **layout.fields(original.config),
         "residual_scale": residual_scale,
         "readout": readout,
         "learn_residual_scale": learn_residual_scale,
     }
     asked = {"attention_residual": attention_residual, "pooling": pooling}
     fields |= {name: value for name, value in asked.items() if value is not None}
+    if isinstance(original, TimmMixer):
+        return original.build(**fields)
+    layout = layout_of(type(original).__name__)
+    layout.check(original.config, type(original).__name__)
+    fields = {**layout.fields(original.config), **fields}
     return _with_weights(original, acn_class, retyped(original.config, acn_class.config_class, **fields))
 
 
@@ -116,7 +130,8 @@ def acn_class_of(name: str) -> type[PreTrainedModel]:
     Raises:
         ConversionError: There is none; the message names those that have one.
     """
-    classes = {acn_name.removeprefix("Acn"): acn for acn_name, acn in auto.model_classes().items()}
+    residual = {acn_name.removeprefix("Acn"): acn for acn_name, acn in auto.model_classes().items()}
+    classes = {other: acn for other, acn in residual.items() if hasattr(transformers, other)}  # it has no Mixer
     classes |= {other: classes[bert] for other, bert in mapped_classes().items()}
     if name not in classes:
         reason = f", {REASONS[name]}" if name in REASONS else ""
@@ -145,7 +160,9 @@ def _fields_of(kind: type[PreTrainedConfig]) -> set[str]:
     return {field.name for field in dataclasses.fields(kind)}
 
 
-def load_residual(source: str, architecture: str | None = None, **options: Any) -> tuple[PreTrainedModel, list[str]]:
+def load_residual(
+    source: str, architecture: str | None = None, **options: Any
+) -> tuple[PreTrainedModel | TimmMixer, list[str]]:
     """Return the residual model of a checkpoint, and the weights that are new: of a head that was asked for, or none.
 
     Raises:
@@ -153,6 +170,10 @@ def load_residual(source: str, architecture: str | None = None, **options: Any) 
         OSError: There is no such checkpoint.
         TypeError: It holds an ACN already.
     """
+    if is_timm_checkpoint(source, **options):
+        if architecture is not None:
+            raise TypeError(f"architecture is a class of transformers, and timm wrote {source}; got {architecture}")
+        return read_timm_checkpoint(source, **options), []
     name = architecture or saved_as(source, **options)
     if name in auto.model_classes():
         raise TypeError(
@@ -198,7 +219,7 @@ def saved_as(source: str, **options: Any) -> str:
         ConversionError: It does not say.
         OSError: There is no such checkpoint.
     """
-    hub = {name: options[name] for name in ("revision", "token", "cache_dir", "subfolder") if name in options}
+    hub = {name: options[name] for name in HUB_OPTIONS if name in options}
     try:
         config = AutoConfig.from_pretrained(source, **hub)
     except ValueError as error:  # transformers does not know what it is
@@ -213,8 +234,12 @@ def saved_as(source: str, **options: Any) -> str:
     return config.architectures[0]
 
 
-def _checked_model(model: Any) -> PreTrainedModel:
+def _checked_model(model: Any) -> PreTrainedModel | TimmMixer:
     """Return a residual model, if it is one that is whole."""
+    if isinstance(model, TimmMixer):
+        return model
+    if is_timm_model(model):
+        return read_timm_model(model)
     if isinstance(model, AcnPreTrainedModel):
         raise TypeError(
             f"a residual model is converted, and {type(model).__name__} is an ACN already; its config.residual_scale "

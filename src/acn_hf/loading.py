@@ -10,6 +10,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from .convert import from_residual
 from .modeling.configuration_acn import AcnConfig
+from .timm_mixers import is_timm_checkpoint
 
 
 class NotAnAcnError(ValueError):
@@ -35,7 +36,12 @@ def load_model(
         OSError: There is no checkpoint.
     """
     source = os.fspath(source)
-    config = _config_of(source)
+    if is_timm_checkpoint(source) and residual_scale is None:
+        raise NotAnAcnError(
+            f"only checkpoints of acn_hf can be cut without retraining; timm wrote {source} (its MLP-Mixers can be "
+            "converted: acn-hf convert)"
+        )
+    config = None if is_timm_checkpoint(source) else _config_of(source)
     if residual_scale is None:
         model = _load_acn(source, config)
     elif isinstance(config, AcnConfig):

@@ -114,7 +114,6 @@ class AcnMixerPreTrainedModel(AcnPreTrainedModel):
     _supports_sdpa = True  # as any other: there is no attention to implement
     _can_compile_fullgraph = True
     _input_embed_layer = "patch_embeddings"
-    _no_split_modules: ClassVar[list[str]] = ["AcnMixerEmbeddings", "AcnMixerLayer", "AcnMixerPaperLayer"]
     _can_record_outputs: ClassVar[dict] = {
         "hidden_states": depth_state_recorder(LongConnection),
         "layer_outputs": OutputRecorder(LongConnection, index=1),
@@ -148,6 +147,8 @@ class AcnMixerModel(AcnMixerPreTrainedModel):
         self.layers = nn.ModuleList([layer_class(config, index) for index in range(config.num_hidden_layers)])
         self.long_connection = (PostNormLongConnection if is_paper else PreNormLongConnection)(config)
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        # FSDP refuses the name of a class of which the model has no layer.
+        self._no_split_modules = ["AcnMixerEmbeddings", layer_class.__name__]
         self.post_init()
 
     @merge_with_config_defaults
