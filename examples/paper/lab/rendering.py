@@ -74,6 +74,18 @@ def spread(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
+def clear_difference(values: Sequence[float], others: Sequence[float]) -> float:
+    """Return how much larger the first mean is, or 0 if that is no more than the larger of their spreads."""
+    difference = mean(values) - mean(others)
+    return difference if abs(difference) > max(spread(values), spread(others)) else 0.0
+
+
+def leads(runs: Sequence[Result], others: Sequence[Result], value: Callable[[Result], float]) -> list[float]:
+    """Return how much larger a value of some results is than that of others, for every seed that both have."""
+    by_seed = {other.settings["seed"]: value(other) for other in others}
+    return [value(run) - by_seed[run.settings["seed"]] for run in runs if run.settings["seed"] in by_seed]
+
+
 def cell(values: Sequence[float], digits: int = 3) -> str:
     """Return mean ± standard deviation over seeds; of one seed the value alone, of none nothing."""
     if not values:
