@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 PYTEST := OMP_NUM_THREADS=1 ACN_HF_REQUIRE_UPSTREAM=1 $(BIN)/python -m pytest
 
-.PHONY: install demo test test-slow test-oldest check format bench clean
+.PHONY: install demo test test-slow test-oldest test-timm check format bench clean
 
 install: $(VENV)/.installed
 
@@ -24,12 +24,21 @@ $(VENV)/torchao: pyproject.toml
 	rm -rf $@
 	$(BIN)/python -m pip install --quiet --no-deps --target $@ 'torchao>=0.18'
 
+# timm wants torchvision, where transformers does other things: only its own tests see the two. The release of torchvision
+# is that of the constraints' torch; without dependencies, since its wheels ask for a torch with CUDA.
+$(VENV)/timm: pyproject.toml $(CONSTRAINTS)
+	rm -rf $@
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ 'timm==1.0.31' 'torchvision==0.28.0'
+
 test: install $(VENV)/torchao
 	$(PYTEST) -n 2
 	PYTHONPATH=$(VENV)/torchao $(PYTEST) tests/test_quantization.py
 
 test-slow: install
 	$(PYTEST) -m slow
+
+test-timm: install $(VENV)/timm
+	PYTHONPATH=$(VENV)/timm $(PYTEST) tests/timm
 
 test-oldest:
 	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
