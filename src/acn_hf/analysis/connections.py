@@ -58,11 +58,11 @@ class ConnectivityMatrix(Record):
         return (*map(str, range(1, len(self.weights))), "head")
 
     def __str__(self) -> str:
-        title = f"What reads (row) which branch (column){'' if self.exact else ', norms taken for the identity'}"
-        table = Table("", *map(str, range(len(self.weights))), title=title)
+        table = Table("read by", *map(str, range(len(self.weights))))
         for reader, row in zip(self.readers, self.weights, strict=True):
             table.add_row(reader, *(f"{weight:.3g}" if weight else "" for weight in row))
-        return render(table)
+        note = "" if self.exact else "\nnorms between layers are taken for the identity"
+        return f"Weight of the branch of each layer (0: embeddings)\n{render(table)}{note}"
 
 
 def connectivity_matrix(model: Any) -> ConnectivityMatrix:
