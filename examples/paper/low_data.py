@@ -1,0 +1,151 @@
+"""Low data: ACNs and residual networks on few images of each class, trained until they know them by heart.
+
+What is unusual: the images are drawn once, with seed 0, so that all networks of all seeds learn the same ones, and
+train and test loss are kept for every epoch. The honest baseline is a residual network of few layers.
+
+    python examples/paper/low_data.py --image_data FASHION_MNIST
+    python examples/paper/low_data.py --quick
+"""
+
+from lab.experiment import Experiment, Job, main
+from lab.laboratory import Laboratory, effective_depth
+from lab.rendering import Section, cell, clear_difference, group, mean, series, table
+
+SHORT = 3
+"""Layers of the residual networks that are trained short."""
+
+PER_CLASS, QUICK_PER_CLASS = 100, 10
+"""Images of each class."""
+
+EPOCHS = 30
+"""Passes over them."""
+
+
+def jobs(laboratory: Laboratory) -> list[Job]:
+    runs = []
+    for seed in laboratory.seeds:
+        for family in laboratory.families("vit"):
+            for arch in laboratory.archs("acn", "residual"):
+                runs.append(job(laboratory, family, arch, laboratory.depth(family), seed))
+            if "residual" in laboratory.archs("residual"):
+                runs.append(job(laboratory, family, "residual", SHORT, seed))
+    return runs
+
+
+def job(laboratory: Laboratory, family: str, arch: str, num_layers: int, seed: int) -> Job:
+    per_class = QUICK_PER_CLASS if laboratory.arguments.quick else PER_CLASS
+
+    def measure() -> dict:
+        trained = laboratory.trained(
+            laboratory.network(family, arch, num_layers),
+            seed,
+            task=laboratory.task(family, per_class=per_class),
+            recipe=laboratory.recipe(family, num_epochs=EPOCHS),
+        )
+        accuracies, last = laboratory.accuracies(trained.model, trained.task), trained.history[-1]
+        return {
+            **{name: [epoch[name] for epoch in trained.history] for name in HISTORY},
+            "accuracies": accuracies,
+            "effective_depth": effective_depth(accuracies),
+            "best_accuracy": max(epoch["test_accuracy"] for epoch in trained.history),
+            "loss_gap": last["test_loss"] - last["train_loss"],
+            "train_seconds": trained.seconds,
+        }
+
+    return Job({"family": family, "arch": arch, "depth": num_layers, "per_class": per_class, "seed": seed}, measure)
+
+
+HISTORY = ("train_loss", "test_loss", "test_accuracy")
+"""What is kept of every epoch."""
+
+
+def section(results) -> Section:
+    groups = group(results, "family", "arch", "depth")
+    full = {family: max(run.settings["depth"] for run in runs) for (family,), runs in group(results, "family").items()}
+    names = {
+        (family, arch, depth): f"{family}, {arch}" + (f", {depth} layers" if depth < full[family] else "")
+        for family, arch, depth in groups
+    }
+    header = ["network", "seeds", "accuracy at the end", "after the best epoch"]
+    header += ["train loss", "test loss", "lowest test loss", "test less train loss", "layers", "effective depth"]
+    rows = [
+        [
+            names[key],
+            str(len(runs)),
+            cell(at_the_end(runs)),
+            cell([run.values["best_accuracy"] for run in runs]),
+            cell([run.values["train_loss"][-1] for run in runs]),
+            cell([run.values["test_loss"][-1] for run in runs]),
+            cell([min(run.values["test_loss"]) for run in runs]),
+            cell([run.values["loss_gap"] for run in runs]),
+            str(key[2]),
+            " ".join(str(run.values["effective_depth"]) for run in runs),
+        ]
+        for key, runs in groups.items()
+    ]
+    per_class, epochs = (
+        " or ".join(map(str, sorted({number(run) for run in results})))
+        for number in (lambda run: run.settings["per_class"], lambda run: len(run.values["train_loss"]))
+    )
+    return Section(
+        title="Low data",
+        paper="an ACN learns more from few data than a residual network, and learns them less by heart.",
+        here=f"{per_class} images of each class, {epochs} epochs. Accuracy and effective depth at the end are of all "
+        "test images; what is measured after every epoch, of the first 2,000. The best epoch is chosen on the test "
+        "images, so its accuracy is more than one can count on. The train loss is the mean over the last epoch.",
+        tables=(table(header, rows),),
+        verdict=verdict(groups, full),
+        draw=lambda axes: draw(axes, groups, names),
+    )
+
+
+def at_the_end(runs) -> list[float]:
+    """Return the accuracy of each seed after the last epoch."""
+    return [run.values["accuracies"][-1] for run in runs]
+
+
+def verdict(groups, full) -> str:
+    sentences = []
+    for family, deepest in full.items():
+        acn = groups.get((family, "acn", deepest))
+        rivals = {depth: runs for (name, arch, depth), runs in groups.items() if (name, arch) == (family, "residual")}
+        if acn and deepest in rivals:
+            sentences.append(f"{family}: {compared(acn, dict(sorted(rivals.items(), reverse=True)))}")
+    if not sentences:
+        return "There is nothing to compare with."
+    return ". ".join(sentences) + ". Clearly: by more than the spread over seeds."
+
+
+def compared(acn, rivals) -> str:
+    """Return what to say of an ACN beside residual networks, the first of which has as many layers."""
+    ahead = [clear_difference(at_the_end(acn), at_the_end(runs)) for runs in rivals.values()]
+    outcome = "held" if ahead[0] > 0 else "did not hold"
+    if ahead[0] > 0 and min(ahead) <= 0:
+        outcome += " against as many layers, but not against fewer"
+    others = [
+        f"the residual network of {depth} layers {mean(at_the_end(runs)):.3f} "
+        f"({'clearly less' if difference > 0 else 'clearly more' if difference < 0 else 'no clear difference'})"
+        for (depth, runs), difference in zip(rivals.items(), ahead, strict=True)
+    ]
+    ours, theirs = (mean([run.values["loss_gap"] for run in runs]) for runs in (acn, next(iter(rivals.values()))))
+    return (
+        f"the claim {outcome}: the ACN has {mean(at_the_end(acn)):.3f}, {', '.join(others)}; test loss less train loss "
+        f"is {ours:.2f} for the ACN, {theirs:.2f} for the residual network of {next(iter(rivals))} layers"
+    )
+
+
+def draw(axes, groups, names) -> None:
+    for key, runs in groups.items():
+        if key[0] != next(iter(groups))[0]:
+            continue  # one family a picture
+        (line,) = axes.plot([mean(values) for values in series(runs, "test_loss")], label=f"{names[key]}, test")
+        train = [mean(values) for values in series(runs, "train_loss")]
+        axes.plot(train, color=line.get_color(), linestyle="--", label=f"{names[key]}, train")
+    axes.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
+    axes.legend(fontsize="small")
+
+
+EXPERIMENT = Experiment("low_data", jobs, section)
+
+if __name__ == "__main__":
+    main(EXPERIMENT)
