@@ -225,15 +225,13 @@ def verdict(groups, full, noises) -> str:
 
 
 def draw(axes, groups, names, noises) -> None:
-    columns = [CLEAN, *noises]
-    family = next(iter(groups))[0]
     for key, runs in groups.items():
-        if key[0] == family:
-            found = [[accuracy(run, noise) for run in runs] for noise in columns]
-            axes.errorbar(columns, list(map(mean, found)), yerr=list(map(spread, found)), marker="o", label=names[key])
-    axes.tick_params("x", rotation=30)
+        found = [[accuracy(run, noise) for run in runs] for noise in (CLEAN, *noises)]
+        line = {"yerr": list(map(spread, found)), "fmt": "-" if key[0] == "vit" else ":", "marker": "."}
+        axes.errorbar([CLEAN, *noises], list(map(mean, found)), **line, label=names[key])
+    axes.set_xticks(range(len(noises) + 1), [CLEAN, *noises], rotation=20, ha="right")
     axes.set(ylabel="test accuracy")
-    axes.legend()
+    axes.legend(fontsize="small")
 
 
 EXPERIMENT = Experiment("noise", jobs, section, NoiseArguments)
