@@ -114,6 +114,12 @@ def test_a_matrix_saves_and_reads_as_a_table(tmp_path, build):
     assert [cell.strip() for cell in head] == ["head", "0.5", "1"]
 
 
+def test_a_matrix_of_many_layers_is_readable():
+    text = str(connectivity_matrix(build_line([0.0] * 24, residual_scale=[0.5] * 24)))
+    assert text.count(" 0.0625 ") == 22
+    assert len(text.splitlines()) == 25 + 5
+
+
 def test_the_picture_shows_the_weights_and_leaves_out_what_cannot_be(build):
     matrix = connectivity_matrix(build(VIT, residual_scale=0.5))
     axes = plot_connectivity(matrix)

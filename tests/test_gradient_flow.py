@@ -153,8 +153,9 @@ def test_pretraining_in_batches_of_equal_shares(build):
 def test_the_norms_are_those_of_a_backward_pass_in_every_precision(build, head, dtype, device):
     model, inputs = build(head).to(device, dtype), on(device, dtype, head.inputs(labels=True))
     flow = measure_gradient_flow(model, inputs)
-    close(flow.full, norms(model, model(**inputs).loss), 1e-5)
-    close(flow.direct, norms(model, direct_view(model)(**inputs).loss), 1e-5)
+    tolerance = 1e-5 if device == "cpu" else 1e-2  # a GPU adds in any order, and rounds every sum to the dtype
+    close(flow.full, norms(model, model(**inputs).loss), tolerance)
+    close(flow.direct, norms(model, direct_view(model)(**inputs).loss), tolerance)
 
 
 @on_each_device
@@ -166,7 +167,7 @@ def test_autocast_around_it(build, device):
             model(**inputs)
         flow = measure_gradient_flow(model, inputs)
         loss = model(**inputs).loss
-    close(flow.full, norms(model, loss), 1e-5)
+    close(flow.full, norms(model, loss), 1e-5 if device == "cpu" else 1e-2)
     assert flow.full != pytest.approx(measure_gradient_flow(model, inputs).full, rel=1e-6)
 
 
@@ -175,7 +176,7 @@ def test_the_device_of_choice_and_the_way_back(build):
     model, inputs = build(BERT), BERT.inputs(labels=True)
     flow = measure_gradient_flow(model, inputs, device="cuda")
     assert model.device.type == "cpu"
-    close(flow.full, measure_gradient_flow(model, inputs).full, 1e-4)
+    close(flow.full, measure_gradient_flow(model, inputs).full, 1e-3)
 
 
 @pytest.mark.parametrize("switch", [torch.no_grad, torch.inference_mode])
@@ -390,6 +391,12 @@ def test_records_save_and_read_as_tables(tmp_path):
         [" 0    ", " 0.25 "],
         [" 5    ", " 0.25 "],
     ]
+
+
+def test_a_history_of_many_layers_is_readable():
+    depths = tuple(range(25))
+    flow = GradientFlow(depths, (4.0,) * 25, (1.0,) * 25, (3.5,) * 25, 8)
+    assert str(GradientFlowHistory((0,), (flow,))).count(" 0.25 ") == 25
 
 
 def test_the_lines_of_one_measurement():

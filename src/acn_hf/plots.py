@@ -11,6 +11,14 @@ from .exit_report import EarlyExitReport
 from .profile import DepthProfile
 from .scales import ResidualScales
 
+_GRADIENTS = {
+    "full": ("full (FG)", "C0"),
+    "direct": ("direct (DG)", "C1"),
+    "mediated": ("mediated (NG)", "C2"),
+    "ratio": ("DG / FG", "C3"),
+}
+"""What a part of a gradient flow is called, and its colour."""
+
 
 def plot_depth_profile(profile: DepthProfile, *, depth: int | None = None, ax: Any = None) -> Any:
     """Draw the metric, and the number of parameters, against depth.
@@ -252,15 +260,6 @@ def plot_connectivity(matrix: ConnectivityMatrix, *, ax: Any = None) -> Any:
     ax.set_xticks(range(size))
     ax.set_yticks(range(size), [*(f"layer {reader}" for reader in matrix.readers[:-1]), matrix.readers[-1]])
     return ax
-
-
-_GRADIENTS = {
-    "full": ("full (FG)", "C0"),
-    "direct": ("direct (DG)", "C1"),
-    "mediated": ("mediated (NG)", "C2"),
-    "ratio": ("DG / FG", "C3"),
-}
-"""What a part of a gradient flow is called, and its colour."""
 
 
 def _heat_map(rows: Sequence[Sequence[float]], label: str, ax: Any, low: float | None = None) -> Any:

@@ -64,9 +64,9 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         beside.unlink(missing_ok=True)
 
 
-def render(table: Table) -> str:
-    """Return a table as plain text."""
-    console = Console(width=100, color_system=None, force_terminal=False)
+def render(table: Table, width: int = 100) -> str:
+    """Return a table as plain text, of so many columns at most."""
+    console = Console(width=width, color_system=None, force_terminal=False)
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip("\n")

@@ -61,8 +61,9 @@ class ConnectivityMatrix(Record):
         table = Table("read by", *map(str, range(len(self.weights))))
         for reader, row in zip(self.readers, self.weights, strict=True):
             table.add_row(reader, *(f"{weight:.3g}" if weight else "" for weight in row))
+        text = render(table, width=max(100, 9 * (len(self.weights) + 2)))
         note = "" if self.exact else "\nnorms between layers are taken for the identity"
-        return f"Weight of the branch of each layer (0: embeddings)\n{render(table)}{note}"
+        return f"Weight of the branch of each layer (0: embeddings)\n{text}{note}"
 
 
 def connectivity_matrix(model: Any) -> ConnectivityMatrix:

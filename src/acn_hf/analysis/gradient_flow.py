@@ -40,7 +40,7 @@ class GradientFlow(Record):
     Raises:
         ProfileError: The four differ in length, depths do not ascend, or a norm is not a finite number >= 0.
 
-    Source: arXiv 2506.09714, section 3.
+    Source: arXiv 2506.09714, table 1, for networks of one number.
     """
 
     depths: tuple[int, ...]
@@ -125,7 +125,7 @@ class GradientFlowHistory(Record):
         table = Table("step", *map(str, range(last + 1)), title="DG / FG at every depth")
         for step, flow in zip(self.steps, self.flows, strict=True):
             table.add_row(str(step), *(f"{ratio:.2f}" for ratio in flow.ratio))
-        return render(table)
+        return render(table, width=max(100, 7 * (last + 3)))
 
 
 def measure_gradient_flow(
@@ -144,7 +144,8 @@ def measure_gradient_flow(
 
     A parameter that several depths share counts at the lowest of them, one that the head shares (the embeddings of a
     masked language model) at depth 0, with all that it learns there. Other parameters of the head do not count.
-    Frozen parameters have no gradient: where all are frozen, the norm is 0.
+    Frozen parameters have no gradient: where all are frozen, the norm is 0. The loss is that of the head at full depth;
+    intermediate supervision and teachers, which are of training, do not take part.
 
     The model is left as it was found, its `.grad` included.
 
@@ -165,7 +166,7 @@ def measure_gradient_flow(
         ProfileError: The data are empty or hold no labels, or a gradient is not finite; the message names the depth.
         TypeError: `model` is not an ACN, has no head, or was adapted by prompts, which are not in its layers.
 
-    Source: arXiv 2506.09714, section 3.
+    Source: arXiv 2506.09714, table 1, for networks of one number.
 
     Example:
 
@@ -246,7 +247,7 @@ class _MeanGradient:
 
     def add(self, batch: dict[str, Any]) -> None:
         """Add a batch, with a weight of as many labels as count in it."""
-        output = self.view(**batch, return_dict=True)
+        output = self.view(**{**batch, "return_dict": True})
         weight = loss_weight(output, batch)
         self.weight += weight
         if not weight or not self.parameters or not output.loss.requires_grad:  # frozen, all of what the loss reads
