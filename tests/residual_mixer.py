@@ -76,12 +76,13 @@ class ResidualMixerModel(ResidualMixerPreTrainedModel):
     def embed(self, pixel_values):
         return self.embeddings["patch_embeddings"](pixel_values.to(self.dtype)).flatten(2).transpose(1, 2)
 
-    def forward(self, pixel_values, **options):
-        x = self.embed(pixel_values)
+    def forward(self, pixel_values, output_hidden_states=False, **options):
+        states = [self.embed(pixel_values)]
         for layer in self.layers:
-            x = layer(x)
-        normed = self.layernorm(x)
-        return BaseModelOutputWithPooling(normed, normed.mean(dim=1))
+            states.append(layer(states[-1]))
+        normed = self.layernorm(states[-1])
+        recorded = tuple(states) if output_hidden_states else None
+        return BaseModelOutputWithPooling(normed, normed.mean(dim=1), hidden_states=recorded)
 
 
 class ResidualMixerForImageClassification(ResidualMixerPreTrainedModel):

@@ -9,7 +9,7 @@ from peft.utils import constants
 
 import acn_hf
 from acn_hf import DepthError, compress, depth_logits, lora_config, measure_depth_profile, truncate
-from acn_hf.auto import VIT_NAMES
+from acn_hf.auto import MIXER_NAMES, VIT_NAMES
 from tests.adapted import any_peft, each_way, output, quiet, randomized, with_adapter, with_peft
 from tests.families import HEADED, NUM_LAYERS, TRAINED, by_name, each_head
 
@@ -18,6 +18,7 @@ pytestmark = [quiet, pytest.mark.usefixtures("any_peft")]
 BERT, VIT = by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClassification")
 DEPTHS = range(NUM_LAYERS + 1)
 QUERIES = {"acn_bert": ("query", "value"), "acn_vit": ("q_proj", "v_proj"), "acn_deit": ("q_proj", "v_proj")}
+QUERIES["acn_mixer"] = ("fc1", "fc2") * 2  # of both MLPs, since it has no attention
 
 NEW_MODULES = {
     "bert-Model": None,
@@ -37,6 +38,10 @@ NEW_MODULES = {
     "deit-ForImageClassification": ["classifier"],
     "deit-ForImageClassificationWithTeacher": ["cls_classifier", "distillation_classifier"],
     "deit-ForMaskedImageModeling": ["decoder"],
+    "mixer-Model": None,
+    "mixer-Model-paper": None,
+    "mixer-ForImageClassification": ["classifier"],
+    "mixer-ForImageClassification-paper": ["classifier"],
 }
 
 TUNERS = {
@@ -88,6 +93,7 @@ def test_every_default_of_peft_for_bert_is_known_for_our_families():
     for defaults in for_bert.values():
         assert defaults["acn_bert"] == defaults["bert"]
         assert defaults["acn_deit"] == defaults["acn_vit"] == [VIT_NAMES[name] for name in defaults["bert"]]
+        assert set(defaults["acn_mixer"]) == {MIXER_NAMES[name] for name in defaults["bert"]}
 
 
 @each_head()

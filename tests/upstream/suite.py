@@ -27,6 +27,9 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "acn_deit": {
         "test_model_get_set_embeddings": "expects nn.Embedding; DeiT embeds patches with a convolution",
     },
+    "acn_mixer": {
+        "test_model_get_set_embeddings": "expects nn.Embedding; Mixer embeds patches with a convolution",
+    },
 }
 """For each `model_type`, the upstream tests that cannot apply to it, and why."""
 
@@ -75,6 +78,8 @@ def name_our_classes_like_upstreams(tables: dict[str, Any]) -> None:
         if name.endswith("_MAPPING_NAMES") and isinstance(table, Mapping):
             named = {family: table[family] for family in ("bert", "deit", "vit") if family in table}
             first = {family: name if isinstance(name, str) else name[0] for family, name in named.items()}
+            if "vit" in first:  # it has no Mixer
+                first["mixer"] = first["vit"].replace("ViT", "Mixer")
             known = {f"acn_{family}": f"Acn{name}" for family, name in first.items() if hasattr(acn_hf, f"Acn{name}")}
             tables[name] = {**table, **known}
 
