@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoModelForImageClassification
 
 from acn_hf import AcnMixerForImageClassification, AcnMixerModel, ConversionError, convert_checkpoint, from_residual
+from acn_hf.data import load_image_processor
 from acn_hf.loading import NotAnAcnError, load_model
 from tests.timm_stand_in import MlpMixer, write_checkpoint
 
@@ -205,7 +206,10 @@ def test_a_folder_must_hold_whole_weights(tmp_path):
 
 def test_images_are_resized_and_cropped(tmp_path):
     convert_checkpoint(write_checkpoint(MlpMixer(), tmp_path / "timm"), tmp_path / "acn")
-    processor = AutoImageProcessor.from_pretrained(tmp_path / "acn")
-    image = Image.fromarray(np.arange(400, dtype=np.uint8).reshape(20, 20) % 255)
-    pixels = processor(image, return_tensors="pt", input_data_format="channels_first")["pixel_values"]
+    processor = load_image_processor(str(tmp_path / "acn"))
+    image = np.zeros((20, 40), dtype=np.uint8)
+    image[:, 16:24] = 255  # rows 20 to 10, columns 40 to 20, of which the middle 8 stay: white from 2 to 6
+    pixels = processor(Image.fromarray(image), return_tensors="pt")["pixel_values"]
     assert pixels.shape == (1, 1, 8, 8)
+    torch.testing.assert_close(pixels[0, 0, :, 3:5], torch.full((8, 2), (1 - 0.2) / 0.4))
+    torch.testing.assert_close(pixels[0, 0, :, 0], torch.full((8,), -0.2 / 0.4))

@@ -150,7 +150,8 @@ def test_nothing_of_the_whole_batch_is_recorded(build, head):
     model, inputs = build(head, output_hidden_states=True), head.inputs(2)
     with torch.no_grad():
         assert with_early_exit(model, PatienceExit(1))(**inputs).hidden_states is None
-    for switch in ("output_hidden_states", "output_attentions", "output_layer_outputs"):
+    attentions = ["output_attentions"] if head.has_attention else []
+    for switch in ("output_hidden_states", "output_layer_outputs", *attentions):
         for function in (
             lambda given: predict_early_exit(model, given, PatienceExit(1)),
             lambda given: with_early_exit(model, PatienceExit(1))(**given),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.nn.functional import cross_entropy
-from transformers import AutoImageProcessor
+from transformers import ViTImageProcessorPil
 
 from acn_hf import AcnMixerForImageClassification, ConversionError, convert_checkpoint, from_residual
 
@@ -127,7 +127,7 @@ def test_images_are_prepared_as_timm_prepares_them(tmp_path, size, earlier):
     convert_checkpoint(tmp_path / "timm", tmp_path / "acn")
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8))
     transform = timm.data.create_transform(**timm.data.resolve_data_config(model=original), is_training=False)
-    processor = AutoImageProcessor.from_pretrained(tmp_path / "acn", backend="pil")
+    processor = ViTImageProcessorPil.from_pretrained(tmp_path / "acn")
     pixels = processor(image, return_tensors="pt")["pixel_values"][0]
     rows = pixels.shape[1] - earlier
     torch.testing.assert_close(pixels[:, earlier:], transform(image)[:, :rows], rtol=0, atol=1e-6)
