@@ -5,8 +5,11 @@ import re
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoModelForImageClassification
 
 from acn_hf import AcnMixerConfig, AcnMixerForImageClassification, AcnMixerModel, truncate
+from acn_hf.arguments import ModelArguments
+from acn_hf.building import build_model
 from acn_hf.modeling.connectivity import PostNormLongConnection, PreNormLongConnection
 from tests.families import CONNECTIONS, NUM_LAYERS, by_name
 from tests.test_conformance_reference import close, doubled
@@ -143,3 +146,12 @@ def test_a_cut_mixer_keeps_its_block(build):
 def test_the_section_of_the_page_runs(capsys):
     exec("\n".join(python_blocks(ROOT / "docs" / "connectivity.md")), {})
     assert capsys.readouterr().out == "torch.Size([7, 4, 10])\n"
+
+
+def test_the_scripts_build_one_whose_config_has_no_stride_of_a_decoder():
+    overrides = "image_size=8,patch_size=4,num_channels=1,hidden_size=16,block_type=paper"
+    arguments = ModelArguments(model_type="acn_mixer", num_hidden_layers=2, config_overrides=overrides)
+    model = build_model(AutoModelForImageClassification, arguments, default_type="acn_vit")
+    assert type(model) is AcnMixerForImageClassification
+    assert (model.config.num_patches, model.config.block_type, len(model.mixer.layers)) == (4, "paper", 2)
+    assert "encoder_stride" not in model.config.to_dict()

@@ -96,7 +96,7 @@ def test_int8_is_linear_modules_rounded_row_by_row(build, head):
         # A number halfway between two steps may be rounded to either: a few steps in the last place.
         torch.testing.assert_close(output.double(), naive_int8(module, inputs), rtol=0.02, atol=0.02)
         assert not torch.equal(output, module(inputs))
-    assert found >= 6 * NUM_LAYERS
+    assert found >= (6 if head.has_attention else 4) * NUM_LAYERS
 
 
 @each_precision

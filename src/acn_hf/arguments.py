@@ -77,8 +77,8 @@ class ModelArguments:
     model_type: str | None = field(
         default=None,
         metadata={
-            "help": "acn_bert, acn_vit, acn_mixer, or one of transformers (bert, vit). Defaults to the checkpoint's, for a "
-            "new model to the ACN. acn_bert reads the checkpoint of a bert too, acn_vit that of a vit: exact at "
+            "help": "acn_bert, acn_vit, acn_mixer, or one of transformers (bert, vit). Defaults to the checkpoint's, "
+            "for a new model to the ACN. acn_bert reads the checkpoint of a bert too, acn_vit that of a vit: exact at "
             "--residual_scale 1, and at the default 0 a starting point."
         },
     )
