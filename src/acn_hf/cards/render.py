@@ -15,7 +15,15 @@ from .metadata import merged, metadata
 
 _BLOCK = re.compile(r"<!-- acn-hf: begin -->.*<!-- acn-hf: end -->", re.S)
 
-_CONNECTION_FIELDS = ("residual_scale", "learn_residual_scale", "attention_residual", "readout", "pooling")
+_CONNECTION_FIELDS = (
+    "residual_scale",
+    "learn_residual_scale",
+    "attention_residual",
+    "readout",
+    "pooling",
+    "block_type",
+)
+_NAMED_WHERE_SET = ("direct_gradient_only",)
 
 
 def render_model_card(
@@ -67,8 +75,14 @@ def _parts(facts: CardFacts, picture: str | None) -> dict[str, Any]:
         "depths": _depths(facts),
         "data": _data(facts),
         "training": _fields(facts.training or {}),
-        "connections": _fields({name: facts.config[name] for name in _CONNECTION_FIELDS if name in facts.config}),
+        "connections": _fields(_connections(facts.config)),
     }
+
+
+def _connections(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a config that say how layers are connected."""
+    names = [name for name in _CONNECTION_FIELDS if name in config]
+    return {name: config[name] for name in (*names, *(name for name in _NAMED_WHERE_SET if config.get(name)))}
 
 
 def _data(facts: CardFacts) -> str:
