@@ -15,9 +15,9 @@ continual, experiment = load("continual_learning"), load("lab.experiment")
 def lab(tmp_path):
     """A small laboratory with the arguments of the script."""
 
-    def build(num_tasks=5, **more):
-        lab = laboratory(tmp_path, seeds=[3], **more)
-        lab.arguments = continual.ContinualArguments(**{**vars(lab.arguments), "num_tasks": num_tasks})
+    def build(**more):
+        lab = laboratory(tmp_path, seeds=[3])
+        lab.arguments = continual.ContinualArguments(**vars(lab.arguments), **more)
         lab.size = dataclasses.replace(lab.size, num_train=40, num_test=20)
         return lab
 
@@ -27,13 +27,13 @@ def lab(tmp_path):
 def test_the_runs_learn_task_after_task(lab, monkeypatch):
     monkeypatch.setattr(continual, "QUICK_DEPTHS", (1,))
     monkeypatch.setattr(continual, "QUICK_EPOCHS", 1)
-    lab = lab()
+    lab = lab(methods=["naive", "SI-100"])
     results = experiment.run(continual.EXPERIMENT, lab)
     assert [(run.settings["method"], run.settings["arch"]) for run in results] == [
         ("naive", "acn"),
         ("naive", "residual"),
-        ("SI", "acn"),
-        ("SI", "residual"),
+        ("SI-100", "acn"),
+        ("SI-100", "residual"),
     ]
     for run in results:
         matrix = run.values["matrix"]
@@ -42,7 +42,7 @@ def test_the_runs_learn_task_after_task(lab, monkeypatch):
         assert run.values["learned"] == pytest.approx(sum(row[-1] for row in matrix) / 5)
         assert run.values["average_forgetting"] == continual.average_forgetting(matrix)
     section = continual.EXPERIMENT.section(lab.store("continual_learning").results())
-    assert section.tables[0].count("| SI | 1 | 5 | 1 |") == 2
+    assert section.tables[0].count("| SI-100 | 1 | 5 | 1 |") == 2
 
 
 def learned(lab, strength, arch="acn", epochs=6):
@@ -101,16 +101,17 @@ def test_parts_are_no_larger_than_the_task(lab):
 
 
 @pytest.mark.parametrize(
-    ("number", "text"),
+    ("asked", "text"),
     [
-        (3, "the number of tasks must divide the number of classes, 10; got 3"),
-        (10, "--num_tasks must leave at least 2 classes to each task; got 10 for 10 classes"),
-        (1, "--num_tasks must be at least 2, for one to be forgotten; got 1"),
+        ({"num_tasks": 3}, "the number of tasks must divide the number of classes, 10; got 3"),
+        ({"num_tasks": 10}, "--num_tasks must leave at least 2 classes to each task; got 10 for 10 classes"),
+        ({"num_tasks": 1}, "--num_tasks must be at least 2, for one to be forgotten; got 1"),
+        ({"methods": ["naive", "EWC"]}, "--methods must be any of naive, SI, SI-100; got 'EWC'"),
     ],
 )
-def test_tasks_that_are_refused(lab, number, text):
+def test_what_is_refused(lab, asked, text):
     with pytest.raises(ValueError, match=text):
-        continual.jobs(lab(number))
+        continual.jobs(lab(**asked))
 
 
 def test_the_command_line_refuses_in_one_line(tmp_path):
@@ -133,7 +134,7 @@ def made(method, arch, depth, seed, accuracy, forgetting):
 
 def by_hand():
     table = {
-        ("SI", "acn", 5): [(0.80, 0.02), (0.80, 0.02)],
+        ("SI", "acn", 5): [(0.80, 0.02), (0.80, 0.02)],  # forgets less than naive, by more than .014
         ("SI", "residual", 5): [(0.80, 0.02), (0.80, 0.02)],
         ("naive", "acn", 5): [(0.80, 0.10), (0.82, 0.12)],
         ("naive", "residual", 5): [(0.70, 0.20), (0.72, 0.22)],
@@ -153,7 +154,7 @@ def test_the_section_of_results_made_by_hand():
         *[["naive", "5"], ["naive", "10"], ["naive", "5"], ["naive", "10"]],
         *[["SI", "5"], ["SI", "5"]],
     ]
-    naive, si, note = section.verdict.split(". ", 2)
+    naive, si, remembered, note = section.verdict.split(". ", 3)
     # With 10 layers the seeds of the ACN spread by .141, and .20 is only .05 from .25.
     assert naive == (
         "mixer, 2 tasks, naive: the claim held in part, the ACN forgets clearly less at 1 of 2 depths and clearly more "
@@ -162,6 +163,9 @@ def test_the_section_of_results_made_by_hand():
         "0.710"
     )
     assert si.startswith("mixer, 2 tasks, SI: the claim did not hold, the ACN forgets clearly less at 0 of 1 depths")
+    assert remembered == (
+        "mixer, 2 tasks: in 2 of 2 networks clearly less is forgotten with SI than without, in 0 more"
+    )
     assert note == "Clearly: by more than the spread over seeds."
 
 
@@ -173,6 +177,12 @@ def test_a_claim_that_held_and_one_that_turned_round():
     assert "the claim did not hold" in verdict
     assert "clearly more at 1 (0.300 against 0.200 with 5 layers)" in verdict
     assert continual.section([ours]).verdict == "There is nothing to compare with."
+    strong = made("SI-100", "acn", 5, 0, 0.7, 0.4)
+    assert continual.section([ours, strong]).verdict == (
+        "mixer, 2 tasks: in 0 of 1 networks clearly less is forgotten with SI-100 than without, in 1 more. Clearly: by "
+        "more than the spread over seeds."
+    )
+    assert continual.section([strong]).verdict == "There is nothing to compare with."
 
 
 def test_the_picture_has_a_line_for_each_network_and_method():

@@ -7,6 +7,8 @@ baseline is the residual network of the fewest layers.
 
     python examples/paper/continual_learning.py --image_data FASHION_MNIST --num_tasks 5
     python examples/paper/continual_learning.py --quick
+
+Cost of one run on one CPU core: 12 seconds with 5 layers, 24 with 10, 34 with 15, and one minute for the data.
 """
 
 import copy
@@ -25,8 +27,8 @@ from transformers import PreTrainedModel
 from acn_hf import measure_depth_profile
 from acn_hf.evaluation import SynapticIntelligence, average_accuracy, average_forgetting
 
-METHODS = {"naive": None, "SI": 1.0}
-"""Strength of the penalty of Synaptic Intelligence, if there is one."""
+METHODS = {"naive": None, "SI": 1.0, "SI-100": 100.0}
+"""Strength of the penalty of Synaptic Intelligence, if it takes part."""
 
 DEPTHS, QUICK_DEPTHS = (5, 10, 15), (2, 4)
 EPOCHS, QUICK_EPOCHS = 2, 5
@@ -41,9 +43,15 @@ class ContinualArguments(Arguments):
     """What this script takes besides."""
 
     num_tasks: int = field(default=5, metadata={"help": "Must divide the number of classes, and leave 2 to each."})
+    methods: list[str] = field(
+        default_factory=lambda: list(METHODS), metadata={"help": f"Any of {', '.join(METHODS)}. Defaults to all."}
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for method in self.methods:
+            if method not in METHODS:
+                raise ValueError(f"--methods must be any of {', '.join(METHODS)}; got {method!r}")
         if self.num_tasks < 2:
             raise ValueError(f"--num_tasks must be at least 2, for one to be forgotten; got {self.num_tasks}")
 
@@ -53,7 +61,7 @@ def jobs(laboratory: Laboratory) -> list[Job]:
         job(laboratory, family, method, arch, num_layers, seed)
         for seed in laboratory.seeds
         for family in laboratory.families("mixer")
-        for method in METHODS
+        for method in laboratory.arguments.methods
         for arch in laboratory.archs("acn", "residual")
         for num_layers in (QUICK_DEPTHS if laboratory.arguments.quick else DEPTHS)
     ]
@@ -180,7 +188,7 @@ def section(results) -> Section:
         paper="an ACN forgets up to 18% less than a residual network when tasks are learned one after another.",
         here="The classes in their order, in tasks that are told apart. Forgetting: the best accuracy that a task had "
         "before the last was learned minus that at the end, the mean of all tasks but the last. "
-        "SI: Synaptic Intelligence, strength 1.",
+        "SI: Synaptic Intelligence, strength 1; SI-100: strength 100.",
         tables=(table(header, rows),),
         verdict=verdict(groups),
         draw=lambda axes: draw(axes, groups),
@@ -209,6 +217,8 @@ def verdict(groups) -> str:
         if depths:
             pairs = {depth: (acn[depth], residual[depth]) for depth in depths}
             sentences.append(f"{family}, {tasks} tasks, {method}: {compared(pairs)}")
+        if method != "naive":
+            sentences += remembered(groups, family, tasks, method)
     if not sentences:
         return "There is nothing to compare with."
     return ". ".join(sentences) + ". Clearly: by more than the spread over seeds."
@@ -231,8 +241,20 @@ def compared(pairs) -> str:
     )
 
 
+def remembered(groups, family: str, tasks: int, method: str) -> list[str]:
+    """Return a sentence on what a method remembers more than the naive one, if both were run."""
+    both = {
+        (arch, depth): (runs, groups[family, tasks, "naive", arch, depth])
+        for (*key, arch, depth), runs in groups.items()
+        if key == [family, tasks, method] and (family, tasks, "naive", arch, depth) in groups
+    }
+    less, more = clear(both, "average_forgetting")
+    found = f"in {less} of {len(both)} networks clearly less is forgotten with {method} than without, in {more} more"
+    return [f"{family}, {tasks} tasks: {found}"] if both else []
+
+
 def clear(pairs, name: str) -> tuple[int, int]:
-    """Return at how many depths a value of the ACN is clearly lower, and clearly higher."""
+    """Return in how many pairs a value of the first is clearly lower, and clearly higher."""
     differences = [clear_difference(*(values_of(runs, name) for runs in pair)) for pair in pairs.values()]
     return sum(difference < 0 for difference in differences), sum(difference > 0 for difference in differences)
 
