@@ -303,3 +303,11 @@ def test_fewer_layers_of_a_checkpoint(original, tmp_path):
     model.save_pretrained(tmp_path)
     short = from_residual(tmp_path, num_hidden_layers=2)
     assert same_weights(short, truncate(from_residual(model), 2))
+
+
+@each_head([by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClassification")])
+def test_learned_scales_have_the_dtype_of_the_weights(build, head):
+    original = head.build_upstream(build(head)).to(torch.bfloat16)
+    acn = from_residual(original, residual_scale=0.5, learn_residual_scale=True)
+    assert {weight.dtype for weight in acn.parameters()} == {torch.bfloat16}
+    assert acn(**head.inputs())[0].dtype == torch.bfloat16

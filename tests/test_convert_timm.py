@@ -70,7 +70,7 @@ def test_dtype_mode_frozen_weights_and_fields_come_along():
     original = MlpMixer(rate=0.25, eps=1e-5).to(torch.bfloat16).eval()
     original.stem.requires_grad_(False)
     acn = from_residual(original, residual_scale=[1.0, 0.5, 0.0], learn_residual_scale=True, attention_residual=True)
-    assert acn.dtype == torch.bfloat16
+    assert {weight.dtype for weight in acn.parameters()} == {torch.bfloat16}
     assert not acn.training
     assert from_residual(original.train()).training
     frozen = [name for name, weight in acn.named_parameters() if not weight.requires_grad]
@@ -105,6 +105,15 @@ def test_pages_load_what_timm_wrote_if_it_is_to_be_converted(tmp_path):
     assert type(load_model(folder, residual_scale=1.0)) is AcnMixerForImageClassification
     with pytest.raises(NotAnAcnError, match=rf"can be cut without retraining; timm wrote {re.escape(str(folder))}"):
         load_model(folder)
+
+
+@pytest.mark.parametrize(("name", "value"), [("interpolation", "random"), ("crop_mode", "squash")])
+def test_images_that_no_processor_prepares_so_are_refused(name, value, tmp_path):
+    model = MlpMixer()
+    model.pretrained_cfg[name] = value
+    with pytest.raises(ConversionError, match=rf"^the {name} of mixer_s16_224 must be one of .*; got {value}$"):
+        convert_checkpoint(write_checkpoint(model, tmp_path / "timm"), tmp_path / "acn")
+    assert not (tmp_path / "acn").exists()
 
 
 def refused(text, source, **options):

@@ -284,7 +284,7 @@ def _with_weights(original: PreTrainedModel, acn_class: type[PreTrainedModel], c
         )
     model.tie_weights()
     for short in short_connections(model):  # learned scales, which no original has
-        model._init_weights(short)
+        model._init_weights(short.to(original.dtype))
     # A tied weight has a name of its own at each of its places, and either may come first.
     named = original.named_parameters(remove_duplicate=False)
     trained = {layout.rename(name): parameter.requires_grad for name, parameter in named}

@@ -52,6 +52,15 @@ CHANGED_LAYERS = ("act_layer", "block_layer", "mlp_layer", "norm_layer")
 RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
 """Numbers of PIL for the names of timm."""
 
+PREPROCESSING: dict[str, Any] = {
+    "crop_mode": "center",
+    "crop_pct": 0.875,
+    "interpolation": "bicubic",
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.5, 0.5, 0.5),
+}
+"""What timm does with the images of a Mixer whose config does not say it."""
+
 
 @dataclass(frozen=True)
 class TimmMixer:
@@ -73,15 +82,22 @@ class TimmMixer:
         return AcnMixerForImageClassification if "classifier.weight" in self.weights else AcnMixerModel
 
     def image_processor(self) -> ViTImageProcessorPil:
-        """Return what prepares images as timm does for this model, outside of training."""
-        side, told = self.fields["image_size"], self.preprocessing
+        """Return what prepares images as timm does for this model, outside of training.
+
+        Raises:
+            ConversionError: timm cuts or resizes them in a way that the processor does not know.
+        """
+        side, told = self.fields["image_size"], {**PREPROCESSING, **self.preprocessing}
+        for what, known in (("interpolation", RESAMPLING), ("crop_mode", ["center"])):
+            if told[what] not in known:
+                raise ConversionError(f"the {what} of {self.name} must be one of {', '.join(known)}; got {told[what]}")
         return ViTImageProcessorPil(
-            size={"shortest_edge": int(side / told.get("crop_pct", 0.875))},
-            resample=RESAMPLING[told.get("interpolation", "bicubic")],
+            size={"shortest_edge": int(side / told["crop_pct"])},
+            resample=RESAMPLING[told["interpolation"]],
             do_center_crop=True,
             crop_size={"height": side, "width": side},
-            image_mean=list(told.get("mean", (0.5, 0.5, 0.5))),
-            image_std=list(told.get("std", (0.5, 0.5, 0.5))),
+            image_mean=list(told["mean"]),
+            image_std=list(told["std"]),
         )
 
     def build(self, **fields: Any) -> PreTrainedModel:
@@ -103,11 +119,12 @@ class TimmMixer:
             model.load_state_dict(self.weights, strict=False, assign=True)
         except RuntimeError as error:
             raise ConversionError(f"the weights of {self.name} must have the shapes of a Mixer: {error}") from None
+        known = next(iter(self.weights.values()))
         for short in short_connections(model):  # learned scales, which no original has
-            model._init_weights(short)
+            model._init_weights(short.to(known.dtype))
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name not in self.frozen)
-        model.to(next(iter(self.weights.values())).device)
+        model.to(known.device)
         return model.train(self.training)
 
 
