@@ -19,7 +19,12 @@ Folder = Annotated[Path, typer.Argument(help="Folder of a checkpoint.")]
 
 @command("convert")
 def convert_command(
-    source: Annotated[str, typer.Argument(help="Checkpoint folder or Hub id of a BERT or ViT, with any head or none, or of a Mixer that timm wrote.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Checkpoint folder or Hub id of a BERT or ViT, with any head or none, or of a Mixer that timm wrote."
+        ),
+    ],
     out: Annotated[Path, typer.Argument(help="New folder for the ACN.")],
     residual_scale: ResidualScale = "0",
     attention_residual: Annotated[
