@@ -9,7 +9,7 @@ the first half of its classes is learned first and the other half is the target.
     python examples/paper/transfer.py --image_data FASHION_MNIST --target_data digits
     python examples/paper/transfer.py --quick
 
-Cost of one run on one CPU core: COST beside the training of its network, 3 minutes.
+Cost of one run on one CPU core: 14 to 21 seconds beside the training of its network, 3 minutes.
 """
 
 import time
@@ -36,10 +36,13 @@ METHODS = {
 }
 """Architecture and supervision of each method; another architecture is a method of its own, without supervision."""
 LEARNING_RATE = 1e-3
-"""Out of 3e-4, 1e-3 and 2e-3, chosen once for all methods on a quarter of the training images of the digits."""
+"""Out of 3e-4, 1e-3 and 2e-3, the best on average for ACN and residual network with few and all images of digits.
+
+Chosen once, on a quarter of the training images that was held aside: .738, against .651 and .714.
+"""
 AMOUNTS = {
     "10": Recipe(num_epochs=20, learning_rate=LEARNING_RATE, batch_size=16),
-    "all": Recipe(num_epochs=10, learning_rate=LEARNING_RATE),
+    "all": Recipe(num_epochs=8, learning_rate=LEARNING_RATE),
 }
 """How the target is learned from so many training images a class; a quick run has a quarter of the epochs."""
 
