@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from acn_hf import depth_logits
 from acn_hf.data import DataError
@@ -143,6 +144,21 @@ def test_digits_are_grey_images_of_one_size():
     row = task.train[0]
     assert row["pixel_values"].shape == (1, 28, 28)
     assert -1 <= row["pixel_values"].min() < row["pixel_values"].max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_images_of_a_folder_keep_their_channels(tmp_path, mode):
+    for split in ("train", "test"):
+        for label, level in (("dark", 0), ("light", 255)):
+            (tmp_path / split / label).mkdir(parents=True)
+            Image.new(mode, (32, 32), level if mode == "L" else (level, 0, 0)).save(tmp_path / split / label / "1.png")
+    task = tasks.load_task(tasks.TaskSpec(str(tmp_path), "image"))
+    assert task.fields["num_channels"] == len(mode)
+    dark, light = (row["pixel_values"] for row in task.test)
+    assert dark.shape == (len(mode), 28, 28)
+    assert (dark == -1).all()
+    assert (light[0] == 1).all()
+    assert (light[1:] == -1).all()
 
 
 def test_a_part_of_the_classes_is_renumbered():

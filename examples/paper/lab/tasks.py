@@ -115,7 +115,10 @@ def _first(data: datasets.Dataset, number: int | None) -> datasets.Dataset:
 
 @cache
 def _images(source: str) -> tuple[dict[str, datasets.Dataset], Callable, dict[str, Any]]:
-    """Return images as grey pixels in [-1, 1], of one size so that a network can move from one data set to another."""
+    """Return images as pixels in [-1, 1], grey or coloured as they are.
+
+    They have one size, so that a network can move from one data set to another.
+    """
     if source == "digits":
         pixels, labels = load_digits(return_X_y=True)
         order = np.random.default_rng(0).permutation(len(labels))
@@ -124,32 +127,41 @@ def _images(source: str) -> tuple[dict[str, datasets.Dataset], Callable, dict[st
         ]
         rows = _image_rows(pictures, labels[order])
         parts = {"train": rows.select(range(1200)), "test": rows.select(range(1200, len(rows)))}
-        return parts, default_data_collator, _image_fields(10)
+        return parts, default_data_collator, _image_fields(10, num_channels=1)
     loaded = _train_and_test(source)
     image, label = (_column(loaded["train"], names) for names in (("image", "img"), ("label", "labels", "fine_label")))
     num_classes = len(find_classes(loaded["train"], label))
-    parts = {
-        name: _image_rows([_picture(value) for value in data.with_format("numpy")[image]], data[label][:])
-        for name, data in loaded.items()
+    pictures = {name: [_picture(value) for value in _values(data, image)] for name, data in loaded.items()}
+    mode = "L" if all(one.mode in ("1", "L") for one in pictures["train"]) else "RGB"
+    parts = {name: _image_rows(pictures[name], data[label][:], mode) for name, data in loaded.items()}
+    return parts, default_data_collator, _image_fields(num_classes, num_channels=len(mode))
+
+
+def _image_fields(num_classes: int, num_channels: int) -> dict[str, Any]:
+    return {
+        "num_labels": num_classes,
+        "num_channels": num_channels,
+        "image_size": IMAGE_SIZE,
+        "patch_size": PATCH_SIZE,
     }
-    return parts, default_data_collator, _image_fields(num_classes)
 
 
-def _image_fields(num_classes: int) -> dict[str, Any]:
-    return {"num_labels": num_classes, "num_channels": 1, "image_size": IMAGE_SIZE, "patch_size": PATCH_SIZE}
+def _values(data: datasets.Dataset, image: str) -> Sequence[Any]:
+    is_array = isinstance(data.features[image], datasets.Array2D)
+    return data.with_format("numpy" if is_array else None)[image]
 
 
 def _picture(value: Any) -> Image.Image:
     return value if isinstance(value, Image.Image) else Image.fromarray(np.asarray(value).astype(np.uint8))
 
 
-def _image_rows(pictures: Sequence[Image.Image], labels: Sequence[int]) -> datasets.Dataset:
+def _image_rows(pictures: Sequence[Image.Image], labels: Sequence[int], mode: str = "L") -> datasets.Dataset:
     size = (IMAGE_SIZE, IMAGE_SIZE)
-    grey = (picture.convert("L") for picture in pictures)
-    pixels = np.stack([np.asarray(one if one.size == size else one.resize(size), np.float32) for one in grey])
-    columns = {"pixel_values": pixels[:, None] / 127.5 - 1, "labels": np.asarray(labels, np.int64)}
+    sized = (one if one.size == size else one.resize(size) for one in (picture.convert(mode) for picture in pictures))
+    pixels = np.stack([np.asarray(one, np.float32).reshape(*size, len(mode)) for one in sized]).transpose(0, 3, 1, 2)
+    columns = {"pixel_values": pixels / 127.5 - 1, "labels": np.asarray(labels, np.int64)}
     # As lists of lists, pixels would be read number by number.
-    features = {"pixel_values": datasets.Array3D((1, *size), "float32"), "labels": datasets.Value("int64")}
+    features = {"pixel_values": datasets.Array3D((len(mode), *size), "float32"), "labels": datasets.Value("int64")}
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features)).with_format("torch")
 
 
