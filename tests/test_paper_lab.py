@@ -300,6 +300,14 @@ def test_results_that_do_not_belong_together_are_refused(tmp_path, key):
         store.Store(tmp_path).results()
 
 
+@pytest.mark.parametrize("key", store.ONE_SIZE)
+def test_quick_and_full_results_are_two_tables(tmp_path, key):
+    for seed, value in enumerate((4, 12)):
+        result({"seed": seed, key: value}, {"x": 1}).save(tmp_path / f"{seed}.json")
+    with pytest.raises(store.MixedResultsError, match=f"the results of one table must share their {key}; .* 12, 4"):
+        store.Store(tmp_path).results()
+
+
 def test_no_results_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="there must be results in"):
         store.Store(tmp_path).results()

@@ -4,7 +4,7 @@ Two processes may work on one folder: each result is made by the process that ho
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from acn_hf.records import Record
 
 ONE_TABLE = ("commit", "acn_hf", "torch", "transformers", "device", "trained_at")
 """The circumstances that all results of a table share."""
+
+ONE_SIZE = ("num_layers", "text_layers", "num_train", "num_test", "num_epochs", "text_epochs")
+"""The settings that they share: quick runs and full ones are two tables."""
 
 
 class MixedResultsError(ValueError):
@@ -84,7 +87,7 @@ class Store:
 
         Raises:
             FileNotFoundError: There is none.
-            MixedResultsError: They were made at different commits, with different versions or on different devices.
+            MixedResultsError: They were made at different commits, with other versions or sizes, or on other devices.
         """
         paths = sorted(self.folder.glob("*.json"))
         if not paths:
@@ -94,14 +97,16 @@ class Store:
         return found
 
 
-def check_one_table(results: Iterable[Result], where: Any) -> None:
+def check_one_table(results: Sequence[Result], where: Any) -> None:
     """Refuse results that do not belong into one table.
 
     Raises:
-        MixedResultsError: They differ in commit, versions or device.
+        MixedResultsError: They differ in commit, versions, device or size.
     """
-    for key in ONE_TABLE:
-        found = {json.dumps(result.circumstances.get(key)) for result in results}
+    for key in (*ONE_TABLE, *ONE_SIZE):
+        found = {
+            json.dumps((result.settings if key in ONE_SIZE else result.circumstances).get(key)) for result in results
+        }
         if key == "trained_at":
             found.discard("[]")  # a run that began from scratch fits in with every network that was trained before
         if len(found) > 1:
