@@ -146,6 +146,7 @@ def by_hand():
 
 def test_the_section_of_results_made_by_hand():
     section = continual.section(by_hand())
+    assert section.here.endswith("all tasks but the last. Synaptic Intelligence: SI of strength 1.")
     rows = section.tables[0].splitlines()
     assert rows[2] == (
         "| mixer, acn | naive | 5 | 2 | 2 | 0.810 ± 0.014 | 0.110 ± 0.014 | 0.865 ± 0.021 | 0.710 0.910 |"
@@ -164,7 +165,7 @@ def test_the_section_of_results_made_by_hand():
     )
     assert si.startswith("mixer, 2 tasks, SI: the claim did not hold, the ACN forgets clearly less at 0 of 1 depths")
     assert remembered == (
-        "mixer, 2 tasks: in 2 of 2 networks clearly less is forgotten with SI than without, in 0 more"
+        "mixer, 2 tasks: in 2 of 2 networks clearly less is forgotten with SI than without, in 0 clearly more"
     )
     assert note == "Clearly: by more than the spread over seeds."
 
@@ -177,10 +178,11 @@ def test_a_claim_that_held_and_one_that_turned_round():
     assert "the claim did not hold" in verdict
     assert "clearly more at 1 (0.300 against 0.200 with 5 layers)" in verdict
     assert continual.section([ours]).verdict == "There is nothing to compare with."
+    assert continual.section([ours]).here.endswith("all tasks but the last.")
     strong = made("SI-100", "acn", 5, 0, 0.7, 0.4)
     assert continual.section([ours, strong]).verdict == (
-        "mixer, 2 tasks: in 0 of 1 networks clearly less is forgotten with SI-100 than without, in 1 more. Clearly: by "
-        "more than the spread over seeds."
+        "mixer, 2 tasks: in 0 of 1 networks clearly less is forgotten with SI-100 than without, in 1 clearly more. "
+        "Clearly: by more than the spread over seeds."
     )
     assert continual.section([strong]).verdict == "There is nothing to compare with."
 
@@ -193,5 +195,6 @@ def test_the_picture_has_a_line_for_each_network_and_method():
     continual.section(by_hand()).draw(axes)
     lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.get_lines()}
     assert len(lines) == 4
+    assert axes.get_xticks().tolist() == [5, 10]
     assert lines["mixer, acn, naive"] == ([5, 10], [pytest.approx(0.11), pytest.approx(0.2)])
     pyplot.close(figure)

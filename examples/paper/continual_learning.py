@@ -187,18 +187,25 @@ def section(results) -> Section:
         title="Continual learning",
         paper="an ACN forgets up to 18% less than a residual network when tasks are learned one after another.",
         here="The classes in their order, in tasks that are told apart. Forgetting: the best accuracy that a task had "
-        "before the last was learned minus that at the end, the mean of all tasks but the last. "
-        "SI: Synaptic Intelligence, strength 1; SI-100: strength 100.",
+        "before the last was learned minus that at the end, the mean of all tasks but the last." + strengths(results),
         tables=(table(header, rows),),
         verdict=verdict(groups),
         draw=lambda axes: draw(axes, groups),
     )
 
 
+def strengths(results) -> str:
+    """Return what the methods with Synaptic Intelligence stand for."""
+    used = {method: METHODS[method] for (method,) in group(results, "method") if METHODS[method] is not None}
+    named = ", ".join(f"{method} of strength {strength:g}" for method, strength in sorted(used.items()))
+    return f" Synaptic Intelligence: {named}." if used else ""
+
+
 def by_network(results) -> dict[tuple, list]:
-    """Return results by family, number of tasks, method, architecture and depth, the naive method first."""
+    """Return results by family, number of tasks, method, architecture and depth, in order."""
     groups = group(results, "family", "tasks", "method", "arch", "depth")
-    return dict(sorted(groups.items(), key=lambda item: (*item[0][:2], item[0][2] != "naive", *item[0][3:])))
+    order = list(METHODS)
+    return dict(sorted(groups.items(), key=lambda item: (*item[0][:2], order.index(item[0][2]), *item[0][3:])))
 
 
 def values_of(runs, name: str) -> list[float]:
@@ -249,8 +256,8 @@ def remembered(groups, family: str, tasks: int, method: str) -> list[str]:
         if key == [family, tasks, method] and (family, tasks, "naive", arch, depth) in groups
     }
     less, more = clear(both, "average_forgetting")
-    found = f"in {less} of {len(both)} networks clearly less is forgotten with {method} than without, in {more} more"
-    return [f"{family}, {tasks} tasks: {found}"] if both else []
+    found = f"in {less} of {len(both)} networks clearly less is forgotten with {method} than without"
+    return [f"{family}, {tasks} tasks: {found}, in {more} clearly more"] if both else []
 
 
 def clear(pairs, name: str) -> tuple[int, int]:
@@ -266,7 +273,7 @@ def draw(axes, groups) -> None:
         line[depth] = mean(values_of(runs, "average_forgetting"))
     for (family, _, method, arch), line in lines.items():
         axes.plot(list(line), list(line.values()), marker="o", label=f"{family}, {arch}, {method}")
-    axes.set(xlabel="layers", ylabel="average forgetting")
+    axes.set(xlabel="layers", ylabel="average forgetting", xticks=sorted({depth for *_, depth in groups}))
     axes.legend()
 
 
