@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from .paper_lab import PAPER, laboratory, load, result
 
 networks, relatives, tasks, training = (load(f"lab.{name}") for name in ("networks", "relatives", "tasks", "training"))
 store, lab, experiment, rendering = (load(f"lab.{name}") for name in ("store", "laboratory", "experiment", "rendering"))
+ROOT = PAPER.parents[1]
 render_paper, run_all = load("render_paper"), load("run_all")
 
 IMAGES = {"num_labels": 3, "num_channels": 1, "image_size": 8, "patch_size": 4}
@@ -333,11 +335,29 @@ def test_the_page_is_rendered_between_its_marks(tmp_path):
     text = render_paper.render(one, results, None, "paper")
     assert "| 0.100 ± 0.000 | 0.550 ± 0.071 |" in text
     assert "**It held.**" in text
-    assert "2 runs, 2 seeds, data digits; commit abc1234; acn_hf 0, torch 2, transformers 5; a CPU, 2 minutes" in text
+    assert (
+        "2 runs, 2 seeds, data digits; commit abc1234; acn_hf 0, torch 2, transformers 5; a CPU, 2 minutes in all"
+        in text
+    )
     page = f"before\n{render_paper.BEGIN}\nold\n{render_paper.END}\nafter\n"
     assert render_paper.page_with(page, "new") == f"before\n{render_paper.BEGIN}\n\nnew\n{render_paper.END}\nafter\n"
     with pytest.raises(ValueError, match="the page must hold the lines"):
         render_paper.page_with("nothing", "new")
+
+
+def test_the_page_is_what_the_results_say():
+    """Whoever changes a result, a table or a sentence renders the page anew."""
+    page = (ROOT / "docs" / "paper.md").read_text()
+    folders = [PAPER / "results" / name for name in run_all.NAMES]
+    sections = [
+        render_paper.render(one, store.Store(folder).results(), None, "paper")
+        for one, folder in zip(run_all.experiments(), folders, strict=True)
+        if folder.exists()
+    ]
+    assert sections
+    assert page == render_paper.page_with(page, "\n".join(sections))
+    for name in re.findall(r"\]\((paper/\w+\.png)\)", page):
+        assert (ROOT / "docs" / name).exists()
 
 
 def test_sections_of_accuracies_by_hand(tmp_path):
@@ -348,8 +368,10 @@ def test_sections_of_accuracies_by_hand(tmp_path):
         for arch, rest, depth in (("acn", [0.7] * 4, 1), ("residual", [0.2, 0.4, 0.6, 0.8], 4))
     ]
     made = load("auto_compression").section(runs)
-    assert made.verdict.startswith("vit: the ACN can leave out 75% of its layers, and has 0.700 where the residual")
-    assert made.verdict.rstrip(".").endswith("residual network has 0.800")
+    assert made.verdict == (
+        "vit: the claim held: the ACN can leave out 75% of its layers without loss, the residual network 0%; the "
+        "accuracy is 0.700 against 0.800."
+    )
     assert "| vit, acn | 1 | 0.100 | 0.700 | 0.700 | 0.700 | 0.700 | 1 |" in made.tables[0]
     made.save_picture(tmp_path / "paper" / "one.png")
     assert (tmp_path / "paper" / "one.png").stat().st_size > 1000
@@ -363,8 +385,13 @@ def test_sections_of_accuracies_by_hand(tmp_path):
     made.save_picture(tmp_path / "two.png")
 
     values = {"accuracies": [0.1, 0.5, 0.8], "effective_depth": 2, "num_parameters": 1234, "scales": [0.25, 0.75]}
-    made = load("residual_relatives").section([result({**settings, "arch": "hybrid"}, values)])
-    assert made.verdict == "vit, hybrid: 0.800 with 2.0 layers used."
+    others = {**values, "accuracies": [0.1, 0.7, 0.7], "effective_depth": 1}
+    runs = [result({**settings, "arch": "hybrid"}, values), result({**settings, "arch": "acn"}, others)]
+    made = load("residual_relatives").section(runs)
+    assert made.verdict == (
+        "vit: the ACN uses the fewest layers and is 0.100 behind hybrid "
+        "(hybrid 0.800 with 2.0 layers used, acn 0.700 with 1.0 layers used)."
+    )
     assert "| vit | 0.25 | 0.75 |" in made.tables[1]
     made.save_picture(tmp_path / "three.png")
 

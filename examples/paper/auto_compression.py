@@ -60,19 +60,38 @@ def section(results) -> Section:
     )
 
 
+CLAIMED = 0.3
+"""Share of the layers that can be left out at least, by the paper."""
+
+
 def verdict(groups, full) -> str:
     sentences = []
     for family, deepest in full.items():
         acn, residual = (groups.get((family, arch, deepest)) for arch in ("acn", "residual"))
         if not acn or not residual:
             continue
-        depth = mean([run.values["effective_depth"] for run in acn])
-        last = [mean([run.values["accuracies"][-1] for run in runs]) for runs in (acn, residual)]
-        sentences.append(
-            f"{family}: the ACN can leave out {1 - depth / deepest:.0%} of its layers, and has {last[0]:.3f} where the "
-            f"residual network has {last[1]:.3f}"
+        spared, theirs = share_left_out(acn, deepest), share_left_out(residual, deepest)
+        outcome = "held" if spared >= CLAIMED else "did not hold"
+        outcome += ", of the residual network as well" if theirs >= spared >= CLAIMED else ""
+        sentence = (
+            f"{family}: the claim {outcome}: the ACN can leave out {spared:.0%} of its layers without loss, the residual "
+            f"network {theirs:.0%}; the accuracy is {last(acn):.3f} against {last(residual):.3f}"
         )
-    return "; ".join(sentences) + "."
+        short = groups.get((family, "residual", SHORT)) if deepest > SHORT else None
+        sentences.append(
+            sentence + (f", and {last(short):.3f} of {SHORT} residual layers from scratch" if short else "")
+        )
+    return "; ".join(sentences) + "." if sentences else "There is nothing to compare with."
+
+
+def share_left_out(runs, deepest: int) -> float:
+    """Return the share of the layers above the effective depth, the mean over seeds."""
+    return 1 - mean([run.values["effective_depth"] for run in runs]) / deepest
+
+
+def last(runs) -> float:
+    """Return the accuracy at full depth, the mean over seeds."""
+    return mean([run.values["accuracies"][-1] for run in runs])
 
 
 def draw(axes, groups, full) -> None:

@@ -9,7 +9,7 @@ network (`branches`). The honest baseline is a residual network of few layers, t
     python examples/paper/early_exit.py --image_data FASHION_MNIST
     python examples/paper/early_exit.py --quick
 
-Cost of one seed on one CPU core: EARLY_EXIT_COST.
+Cost of one seed on one CPU core: 2 to 3 minutes, once the networks are trained.
 """
 
 import math
@@ -226,10 +226,16 @@ def _verdict(groups, family: str) -> str:
                 f"through {said} examples {'leave' if earlier else 'do not leave'} the ACN earlier ({numbers[0]}) than "
                 f"the residual network ({numbers[1]})"
             )
+    early = [runs for key, runs in groups.items() if key[0] == family and key[2] in HEADS]
+    if parts:
+        ahead = sum(_gain(runs)[0] > mean([cut(run) for run in runs]) for runs in early)
+        parts.append(
+            f"{ahead} of {len(early)} early exits are more accurate than the same network cut to as many layers"
+        )
     short = groups.get((family, "residual", "short"))
     if short:
         accuracy, flops = _gain(short)
-        others = [_gain(runs) for key, runs in groups.items() if key[0] == family and key[2] in HEADS]
+        others = [_gain(runs) for runs in early]
         better = [found for found in others if found[0] > accuracy]
         parts.append(
             f"a residual network of {SHORT} layers from scratch has {accuracy:.3f} with {flops:.0%} of the operations "

@@ -44,7 +44,8 @@ def circumstances(results: Sequence[Result]) -> str:
     return (
         f"{len(results)} runs, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, data {data_of(results)}; "
         f"commit {one['commit']}{f', networks trained at {trained}' if trained else ''}; acn_hf {one['acn_hf']}, "
-        f"torch {one['torch']}, transformers {one['transformers']}; {one['device']}, {minutes:.0f} minutes in all."
+        f"torch {one['torch']}, transformers {one['transformers']}; {one['device']}, {minutes:.0f} minutes in all"
+        f"{', beside the training' if trained else ''}."
     )
 
 

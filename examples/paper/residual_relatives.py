@@ -74,11 +74,22 @@ def section(results) -> Section:
 
 def verdict(groups) -> str:
     sentences = []
-    for family, arch in groups:
-        runs = groups[family, arch]
-        depth = mean([run.values["effective_depth"] for run in runs])
-        full = mean([run.values["accuracies"][-1] for run in runs])
-        sentences.append(f"{family}, {arch}: {full:.3f} with {depth:.1f} layers used")
+    for family in dict.fromkeys(family for family, _ in groups):
+        depth, accuracy = {}, {}
+        for (name, arch), runs in groups.items():
+            if name == family:
+                depth[arch] = mean([run.values["effective_depth"] for run in runs])
+                accuracy[arch] = mean([run.values["accuracies"][-1] for run in runs])
+        numbers = ", ".join(f"{arch} {accuracy[arch]:.3f} with {depth[arch]:.1f} layers used" for arch in depth)
+        if "acn" in depth and len(depth) > 1:
+            fewest = min(depth, key=depth.__getitem__) == "acn"
+            best = max(accuracy, key=accuracy.__getitem__)
+            lag = accuracy[best] - accuracy["acn"]
+            behind = f"is {lag:.3f} behind {best}" if lag else "has the best accuracy"
+            outcome = f"the ACN {'uses the fewest layers' if fewest else 'does not use the fewest layers'} and {behind}"
+            sentences.append(f"{family}: {outcome} ({numbers})")
+        else:
+            sentences.append(f"{family}: {numbers}")
     return "; ".join(sentences) + "."
 
 

@@ -39,7 +39,7 @@ def job(laboratory: Laboratory, family: str, arch: str, num_classes: int, seed: 
 
 
 def section(results) -> Section:
-    groups = group(results, "family", "arch", "classes")
+    groups = dict(sorted(group(results, "family", "arch", "classes").items()))
     depth = max(len(result.values["accuracies"]) for result in results) - 1
     header = ["network", "classes", "seeds", *map(str, range(depth + 1)), "effective depth"]
     rows = [

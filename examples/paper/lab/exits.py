@@ -99,7 +99,7 @@ def with_branches(model: PreTrainedModel, data: Sequence[Mapping[str, torch.Tens
 
 def _fit(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return weight and bias of a multinomial logistic regression, with the scaling of the features inside."""
-    scaler, regression = fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    scaler, regression = fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     fitted.fit(features, labels)
     weight, bias = regression.coef_, regression.intercept_
     if len(weight) == 1:  # two classes, whose logits differ by this
