@@ -74,8 +74,8 @@ def verdict(groups, full) -> str:
         outcome = "held" if spared >= CLAIMED else "did not hold"
         outcome += ", of the residual network as well" if theirs >= spared >= CLAIMED else ""
         sentence = (
-            f"{family}: the claim {outcome}: the ACN can leave out {spared:.0%} of its layers without loss, the residual "
-            f"network {theirs:.0%}; the accuracy is {last(acn):.3f} against {last(residual):.3f}"
+            f"{family}: the claim {outcome}: the ACN can leave out {spared:.0%} of its layers without loss, "
+            f"the residual network {theirs:.0%}; the accuracy is {last(acn):.3f} against {last(residual):.3f}"
         )
         short = groups.get((family, "residual", SHORT)) if deepest > SHORT else None
         sentences.append(
