@@ -137,8 +137,8 @@ def section(results) -> Section:
         here=f"Accuracy on at most {NUM_TEST} test examples when a share of the weights in the layers remains. "
         "`one shot` takes the smallest weights out of the trained network; `magnitude` and `movement` take them out "
         f"step by step in one epoch of fine-tuning on at most {NUM_FINE_TUNING} training examples, and beside them "
-        "nothing pruned means fine-tuned as long. A cut network has the layers that the ACN needs on training examples "
-        "held aside. The second table counts the parameters that remain, in % of those of the full network.",
+        "nothing pruned means fine-tuned as long; that is short for movement, whose scores are sums over the steps. A "
+        "cut network has the layers that the ACN needs on training examples held aside. The second table counts the parameters that remain, in % of those of the full network.",
         tables=(table(header, rows), table(["network", *header[4:]], sizes)),
         verdict=verdict(groups),
         draw=lambda axes: draw(axes, groups),
@@ -223,7 +223,7 @@ def draw(axes, groups) -> None:
     axes.set(
         xlabel="share of the parameters that remains",
         ylabel="test accuracy",
-        title="fine-tuned by magnitude (solid) and movement (dashed)",
+        title="magnitude (solid), movement (dashed)",
     )
     axes.legend(fontsize="x-small", bbox_to_anchor=(1.02, 1), loc="upper left")
 
