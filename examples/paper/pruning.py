@@ -138,7 +138,8 @@ def section(results) -> Section:
         "`one shot` takes the smallest weights out of the trained network; `magnitude` and `movement` take them out "
         f"step by step in one epoch of fine-tuning on at most {NUM_FINE_TUNING} training examples, and beside them "
         "nothing pruned means fine-tuned as long; that is short for movement, whose scores are sums over the steps. A "
-        "cut network has the layers that the ACN needs on training examples held aside. The second table counts the parameters that remain, in % of those of the full network.",
+        "cut network has the layers that the ACN needs on training examples held aside. "
+        "The second table counts the parameters that remain, in % of those of the full network.",
         tables=(table(header, rows), table(["network", *header[4:]], sizes)),
         verdict=verdict(groups),
         draw=lambda axes: draw(axes, groups),
