@@ -27,6 +27,14 @@ def _fresh_accelerator():
     AcceleratorState._reset_state()
 
 
+@pytest.fixture(autouse=True)
+def _same_logging():
+    """Let no test inherit the silence of a script that an earlier test has run in this process."""
+    level = transformers.utils.logging.get_verbosity()
+    yield
+    transformers.utils.logging.set_verbosity(level)
+
+
 @pytest.fixture(scope="session")
 def built_models():
     """Models by table entry and options; nobody may change them."""

@@ -7,7 +7,7 @@ script may be started as often as there are cores: each process takes the runs t
     python examples/paper/run_all.py --image_data FASHION_MNIST --text_data REVIEWS
     python examples/paper/render_paper.py --results_dir runs/paper/results
 
-Cost: QUICK_COST with --quick, FULL_COST in full, on one CPU core.
+Cost in full on one CPU core: two hours of training, and an hour and a half for the rest.
 """
 
 import importlib
