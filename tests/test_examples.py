@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from transformers import AutoModelForImageClassification, AutoModelForMaskedLM
 
 from acn_hf import DepthProfile
@@ -32,6 +33,7 @@ def test_compare_connections_trains_profiles_and_prints_a_table(tmp_path):
     assert (record["seed"], record["connection"]) == (1, "strict")
 
 
+@pytest.mark.slow
 def test_compare_connections_resumes(tmp_path):
     options = ("--task", "digits", "--connections", "strict", "--num_epochs", 0.1, "--num_hidden_layers", 1)
     done = run("compare_connections.py", *options, "--seeds", 0, "--output_dir", tmp_path)
@@ -42,6 +44,7 @@ def test_compare_connections_resumes(tmp_path):
     assert weights.stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_compare_connections_reads_gzipped_text(tmp_path):
     lines = [f"the {a} {b} saw the {b} {a} and was glad of it\n" for a in "abcdefghij" for b in "klmnopqrst"] * 100
     with gzip.open(tmp_path / "corpus.txt.gz", "wt") as file:

@@ -10,7 +10,17 @@ from acn_hf.modeling.depth import encoder_layers
 from acn_hf.pruning import prunable_weights
 from tests.adapted import any_peft, quiet, with_peft  # noqa: F401 (a fixture)
 from tests.test_shedding import Scripted, depths
-from tests.training import CHECKPOINTING, build_model, data, same_weights, trainer, weights
+from tests.training import (
+    ACCUMULATION,
+    BFLOAT16,
+    CHECKPOINTING,
+    build_model,
+    data,
+    same_weights,
+    some_of,
+    trainer,
+    weights,
+)
 
 METHODS = ["magnitude", "movement"]
 
@@ -65,9 +75,15 @@ def test_weights_go_every_so_many_steps_and_at_the_end(tmp_path, every, changes)
     assert found[-1] == 0.75
 
 
-@pytest.mark.parametrize("optim", ["adamw_torch", "adafactor", "sgd"])
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("options", [{}, CHECKPOINTING, {"gradient_accumulation_steps": 2}, {"bf16": True}])
+@pytest.mark.parametrize(
+    ("optim", "options"),
+    some_of(
+        [("adamw_torch", {}), ("adafactor", CHECKPOINTING), ("sgd", ACCUMULATION), ("adamw_torch", BFLOAT16)],
+        ("adamw_torch", "adafactor", "sgd"),
+        ({}, CHECKPOINTING, ACCUMULATION, BFLOAT16),
+    ),
+)
 def test_zeros_stay_in_every_checkpoint(tmp_path, optim, method, options):
     run = run_pruning(tmp_path, options={"method": method}, optim=optim, weight_decay=0.1, **options)
     gone = {name: torch.zeros_like(zeros) for name, zeros in zeros_of(run.model).items()}
@@ -140,8 +156,10 @@ def test_the_methods_choose_different_weights(tmp_path):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("step", [1, 3, 5])
-@pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 2}, {"bf16": True}])
+@pytest.mark.parametrize(
+    ("step", "options"),
+    some_of([(3, {}), (1, ACCUMULATION), (5, BFLOAT16)], (1, 3, 5), ({}, ACCUMULATION, BFLOAT16)),
+)
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path, method, step, options):
     whole = run_pruning(tmp_path, options={"method": method}, **options)
     checkpoint = str(tmp_path / f"checkpoint-{step}")

@@ -11,7 +11,7 @@ from acn_hf import AcnViTForImageClassification, DepthError, DepthProfile, Layer
 from acn_hf.modeling.depth import encoder_layers, shed_layers
 from acn_hf.shedding import saved_layer_steps
 from tests.families import HEADS, NUM_LAYERS, each_head
-from tests.training import CHECKPOINTING, build_model, same_weights, trainer, weights
+from tests.training import ACCUMULATION, BFLOAT16, CHECKPOINTING, build_model, same_weights, some_of, trainer, weights
 
 DEPTH = 4  # of the models of tests.training
 
@@ -97,9 +97,18 @@ def test_the_schedule_does_not_notice(tmp_path):
     assert len(set(rates[0])) == 6
 
 
-@pytest.mark.parametrize("options", [{}, CHECKPOINTING, {"gradient_accumulation_steps": 2}, {"bf16": True}])
-@pytest.mark.parametrize("built", ["long", "from the checkpoint"])
-@pytest.mark.parametrize("step", [2, 4])
+BUILT = ("long", "from the checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("step", "built", "options"),
+    some_of(
+        [(2, BUILT[0], {}), (4, BUILT[1], CHECKPOINTING), (2, BUILT[1], ACCUMULATION), (4, BUILT[0], BFLOAT16)],
+        (2, 4),
+        BUILT,
+        ({}, CHECKPOINTING, ACCUMULATION, BFLOAT16),
+    ),
+)
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path, options, built, step):
     effective = [4, 2, 2, 0, 0, 0]  # four layers, from step 3 on three, from step 5 on one
     whole = run_scripted(tmp_path, *effective, **options)

@@ -1,8 +1,11 @@
 """A Trainer on a small AC-ViT and scikit-learn's digits, which many tests share."""
 
+from collections.abc import Sequence
 from functools import cache
+from itertools import product
 from typing import Any
 
+import pytest
 import torch
 from transformers import Trainer, TrainingArguments, set_seed
 
@@ -16,6 +19,14 @@ CHECKPOINTING = {
     ): True
 }
 """Gradient checkpointing, under the name that this release of transformers has for it."""
+ACCUMULATION, BFLOAT16 = {"gradient_accumulation_steps": 2}, {"bf16": True}
+
+
+def some_of(fast: Sequence[tuple], *axes: Sequence) -> list:
+    """Return the product of some axes as parameters of a test; all but the fast ones are for `make test-slow`."""
+    every = list(product(*axes))
+    assert all(values in every for values in fast)
+    return [pytest.param(*values, marks=() if values in fast else pytest.mark.slow) for values in every]
 
 
 @cache
