@@ -26,9 +26,10 @@ def test_a_difference_is_clear_beyond_the_spread(values, others, difference):
 
 
 def test_the_runs_learn_a_few_images_of_each_class(tmp_path, monkeypatch):
-    small = {"QUICK_PER_CLASS": 3, "QUICK_EPOCHS": 2, "BATCH_SIZE": 8, "EPOCH_TEST": 30, "SHORT": 1}
+    small = {"QUICK_PER_CLASS": 3, "QUICK_EPOCHS": 2, "BATCH_SIZE": 8, "EPOCH_TEST": 30}
     for name, value in small.items():
         monkeypatch.setattr(low_data, name, value)
+    monkeypatch.setattr(load("lab.laboratory"), "SHORT", 1)
     lab = laboratory(tmp_path, seeds=[5])
     lab.size = dataclasses.replace(lab.size, num_layers=2, num_test=50)
     networks = [(job.settings["arch"], job.settings["depth"]) for job in low_data.jobs(lab)]

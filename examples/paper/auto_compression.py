@@ -12,21 +12,16 @@ Cost of one run on one CPU core: 3 minutes.
 """
 
 from lab.experiment import Experiment, Job, main
-from lab.laboratory import Laboratory, effective_depth
-from lab.rendering import Section, cell, group, mean, series, table
-
-SHORT = 3
-"""Layers of the residual networks that are trained short."""
+from lab.laboratory import SHORT, Laboratory, effective_depth
+from lab.rendering import Section, cell, full_depths, group, mean, series, table
 
 
 def jobs(laboratory: Laboratory) -> list[Job]:
     runs = []
     for seed in laboratory.seeds:
         for family in laboratory.families("vit", "mixer", "bert"):
-            for arch in laboratory.archs("acn", "residual", "feedforward", "direct"):
-                runs.append(job(laboratory, family, arch, laboratory.depth(family), seed))
-            if "residual" in laboratory.archs("residual"):
-                runs.append(job(laboratory, family, "residual", SHORT, seed))
+            for arch, num_layers in laboratory.networks(family, "acn", "residual", "feedforward", "direct"):
+                runs.append(job(laboratory, family, arch, num_layers, seed))
     return runs
 
 
@@ -42,7 +37,7 @@ def job(laboratory: Laboratory, family: str, arch: str, num_layers: int, seed: i
 
 def section(results) -> Section:
     deepest = max(result.settings["depth"] for result in results)
-    full = {family: max(run.settings["depth"] for run in runs) for (family,), runs in group(results, "family").items()}
+    full = full_depths(results)
     header = ["network", "seeds", *map(str, range(deepest + 1)), "effective depth"]
     rows, groups = [], group(results, "family", "arch", "depth")
     for (family, arch, depth), runs in groups.items():

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import torch
 from lab.experiment import Experiment, Job, main
-from lab.laboratory import Laboratory, effective_depth
+from lab.laboratory import SHORT, Laboratory, effective_depth
 from lab.networks import Network
 from lab.rendering import Section, cell, group, mean, table
 from lab.timing import median_times
@@ -24,8 +24,6 @@ from lab.training_memory import peak_training_bytes, training_step
 from acn_hf import measure_cost, truncate
 from acn_hf.cost import example_inputs
 
-SHORT = 3
-"""Layers of the residual networks that are trained short."""
 NAMES = {
     "acn": "ACN",
     "acn_cut": "ACN, cut",

@@ -19,13 +19,11 @@ import torch
 from lab.exits import flops_at_exits, flops_of, gather, leave_early, policy_of, stay, with_branches
 from lab.experiment import Experiment, Job, main
 from lab.held_aside import held_aside
-from lab.laboratory import Laboratory
+from lab.laboratory import SHORT, Laboratory
 from lab.rendering import Section, cell, group, mean, series, table
 from lab.timing import median_times
 from transformers import PreTrainedModel
 
-SHORT = 3
-"""Layers of the residual networks that are trained short."""
 HEADS = {
     "shared": "the head as trained",
     "supervised": "a head trained at all depths",

@@ -11,11 +11,8 @@ Cost of one run on one CPU core: 3 minutes, 1 with 3 layers.
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Laboratory, effective_depth
-from lab.rendering import Section, cell, clear_difference, group, mean, series, table
+from lab.rendering import Section, cell, clear_difference, full_depths, group, mean, series, table
 from lab.tasks import load_task
-
-SHORT = 3
-"""Layers of the residual networks that are trained short."""
 
 PER_CLASS, QUICK_PER_CLASS = 100, 10
 """Images of each class."""
@@ -34,10 +31,8 @@ def jobs(laboratory: Laboratory) -> list[Job]:
     runs = []
     for seed in laboratory.seeds:
         for family in laboratory.families("vit"):
-            for arch in laboratory.archs("acn", "residual"):
-                runs.append(job(laboratory, family, arch, laboratory.depth(family), seed))
-            if "residual" in laboratory.archs("residual"):
-                runs.append(job(laboratory, family, "residual", SHORT, seed))
+            for arch, num_layers in laboratory.networks(family, "acn", "residual"):
+                runs.append(job(laboratory, family, arch, num_layers, seed))
     return runs
 
 
@@ -69,7 +64,7 @@ HISTORY = ("train_loss", "test_loss", "test_accuracy")
 
 def section(results) -> Section:
     groups = group(results, "family", "arch", "depth")
-    full = {family: max(run.settings["depth"] for run in runs) for (family,), runs in group(results, "family").items()}
+    full = full_depths(results)
     names = {
         (family, arch, depth): f"{family}, {arch}" + (f", {depth} layers" if depth < full[family] else "")
         for family, arch, depth in groups

@@ -13,16 +13,14 @@ Cost of one run on one CPU core: 40 seconds beside the training of its network, 
 from dataclasses import dataclass, field
 
 from lab.experiment import Experiment, Job, main
-from lab.laboratory import Arguments, Laboratory, effective_depth
-from lab.rendering import Section, cell, group, leads, mean, spread, table
+from lab.laboratory import SHORT, Arguments, Laboratory, effective_depth
+from lab.rendering import Section, cell, full_depths, group, leads, mean, spread, table
 from lab.store import MixedResultsError
 from lab.tasks import Task
 
 from acn_hf import measure_depth_profile
 from acn_hf.evaluation import add_gaussian_noise, add_salt_and_pepper
 
-SHORT = 3
-"""Layers of the residual networks that are trained short."""
 CLEAN = "clean"
 
 
@@ -51,10 +49,8 @@ def jobs(laboratory: Laboratory) -> list[Job]:
         for family in laboratory.families("vit", "mixer"):
             if family == "bert":
                 raise ValueError("--family must be vit or mixer, since noise is added to images; got bert")
-            for arch in laboratory.archs("acn", "residual"):
-                runs.append(job(laboratory, family, arch, laboratory.depth(family), seed))
-            if "residual" in laboratory.archs("residual"):
-                runs.append(job(laboratory, family, "residual", SHORT, seed))
+            for arch, num_layers in laboratory.networks(family, "acn", "residual"):
+                runs.append(job(laboratory, family, arch, num_layers, seed))
     return runs
 
 
@@ -114,7 +110,7 @@ def noises_of(results) -> list[str]:
 
 def section(results) -> Section:
     noises, groups = noises_of(results), group(results, "family", "arch", "depth")
-    full = {family: max(run.settings["depth"] for run in runs) for (family,), runs in group(results, "family").items()}
+    full = full_depths(results)
     names = {
         key: f"{key[0]}, {key[1]}" + (f", {key[2]} layers from scratch" if key[2] < full[key[0]] else "")
         for key in groups

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 from lab.experiment import Experiment, Job, main
 from lab.held_aside import held_aside
-from lab.laboratory import Laboratory
+from lab.laboratory import SHORT, Laboratory
 from lab.rendering import Section, cell, group, mean, table
 from lab.training import train
 from transformers import PreTrainedModel
@@ -25,8 +25,6 @@ from transformers import PreTrainedModel
 from acn_hf import PruningCallback, measure_depth_profile, measure_sparsity, prune_model, truncate
 from acn_hf.profile import ROUNDING
 
-SHORT = 3
-"""Layers of the residual networks that are trained short."""
 SHARES = (0.5, 0.3, 0.2, 0.1, 0.05)
 """Of the weights in the layers that remain."""
 GRADUAL = (0.2, 0.1, 0.05)

@@ -18,15 +18,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lab.experiment import Experiment, Job, main
-from lab.laboratory import Arguments, Laboratory, effective_depth
+from lab.laboratory import SHORT, Arguments, Laboratory, effective_depth
 from lab.networks import Network
 from lab.rendering import Section, cell, group, leads, mean, series, spread, table
 from lab.store import MixedResultsError
 from lab.tasks import TaskSpec, class_tasks, load_task
 from lab.training import Recipe, train
 
-SHORT = 3
-"""Layers of the residual networks that are trained short."""
 METHODS = {
     "acn": ("acn", None),
     "residual": ("residual", None),

@@ -36,12 +36,13 @@ def load_model(
         OSError: There is no checkpoint.
     """
     source = os.fspath(source)
-    if is_timm_checkpoint(source) and residual_scale is None:
+    from_timm = is_timm_checkpoint(source)
+    if from_timm and residual_scale is None:
         raise NotAnAcnError(
             f"only checkpoints of acn_hf can be cut without retraining; timm wrote {source} (its MLP-Mixers can be "
             "converted: acn-hf convert)"
         )
-    config = None if is_timm_checkpoint(source) else _config_of(source)
+    config = None if from_timm else _config_of(source)
     if residual_scale is None:
         model = _load_acn(source, config)
     elif isinstance(config, AcnConfig):

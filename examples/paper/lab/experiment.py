@@ -11,8 +11,6 @@ from filelock import Timeout
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
-from acn_hf.data import DataError
-
 from .laboratory import Arguments, Laboratory
 from .rendering import Section
 from .store import Result
@@ -99,5 +97,5 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
         laboratory = Laboratory(arguments)
         run(experiment, laboratory)
         print(experiment.section(laboratory.store(experiment.name).results()).markdown())
-    except (OSError, ValueError, DataError) as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None

@@ -18,6 +18,9 @@ from .store import Store
 from .tasks import Task, TaskSpec, load_task
 from .training import Recipe, train
 
+SHORT = 3
+"""Layers of the residual networks that are trained short."""
+
 
 @dataclass
 class Arguments:
@@ -116,6 +119,15 @@ class Laboratory:
     def archs(self, *default: str) -> tuple[str, ...]:
         """Return the architectures that are asked for, or those of the experiment."""
         return tuple(self.arguments.arch) or default
+
+    def networks(self, family: str, *default: str) -> list[tuple[str, int]]:
+        """Return architecture and depth of each network that is compared: those that are asked for, at full depth.
+
+        With the residual network goes the honest baseline, one of few layers from scratch.
+        """
+        archs = self.archs(*default)
+        short = [("residual", SHORT)] if "residual" in archs else []
+        return [*((arch, self.depth(family)) for arch in archs), *short]
 
     def families(self, *default: str) -> tuple[str, ...]:
         """Return the families that are asked for, or those of the experiment; without texts there is no BERT."""

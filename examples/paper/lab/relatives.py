@@ -4,6 +4,7 @@ Each says what a layer reads and what the head reads at a depth; the layers, the
 the ACN. Every relative has a depth state for each depth, so it is profiled like an ACN.
 """
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -49,12 +50,12 @@ class History(NamedTuple):
     outputs: tuple[torch.Tensor, ...]
 
 
-class HistoryConnection(LongConnection):
+class HistoryConnection(LongConnection, ABC):
     """Base of networks in which `mix` makes what a layer reads, and the head, of all outputs so far."""
 
+    @abstractmethod
     def mix(self, outputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Return the depth state after the outputs `x_0..x_k`."""
-        raise NotImplementedError
 
     def start(self, embeddings):
         return self(History(embeddings, embeddings, ()), embeddings)

@@ -64,6 +64,11 @@ def group(results: Sequence[Result], *keys: str) -> dict[tuple, list[Result]]:
     return groups
 
 
+def full_depths(results: Sequence[Result]) -> dict[str, int]:
+    """Return the depth of the deepest networks of each family; the others were trained short."""
+    return {family: max(run.settings["depth"] for run in runs) for (family,), runs in group(results, "family").items()}
+
+
 def mean(values: Sequence[float]) -> float:
     """Return the mean over seeds."""
     return statistics.mean(values)
