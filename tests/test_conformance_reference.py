@@ -56,28 +56,40 @@ def test_depth_states_to_the_bit_where_the_operations_are_the_same(build, head, 
 @each_connection(CONNECTIONS)
 @each_head(BASES)
 def test_gradients_of_all_depth_states(build, head, options):
-    model, inputs = eager(build(head, **options).double()), doubled(head.inputs())
+    check_gradients_of_depth_states(head, build(head, **options))
+
+
+def check_gradients_of_depth_states(head, model):
+    """Compare the gradients of what all depth states add up to with those of the naive loop."""
+    model, inputs = eager(model.double()), doubled(head.inputs())
     naive = head.build_naive(model)
     for each in (model, naive):
         output = each(**inputs, output_hidden_states=True)
         (head.loss(output) + sum(state.pow(3).mean() for state in output.hidden_states)).backward()
-    expected = {name: parameter.grad for name, parameter in naive.named_parameters()}
-    for name, parameter in model.named_parameters():
-        assert close(parameter.grad, expected[name]), name
+    check_same_gradients(model, naive)
 
 
 @each_connection(NOT_LEARNED)
 @each_head(HEADED)
 def test_loss_and_gradients_of_every_head(build, head, options):
-    model, inputs = eager(build(head, **options).double()), doubled(head.inputs(labels=True))
+    check_loss_and_gradients(head, build(head, **options))
+
+
+def check_loss_and_gradients(head, model):
+    """Compare the loss, and its gradients, with those of the naive loop."""
+    model, inputs = eager(model.double()), doubled(head.inputs(labels=True))
     naive = head.build_naive(model)
     ours, expected = head.loss(model(**inputs)), head.loss(naive(**inputs))
     assert close(ours, expected)
     ours.backward()
     expected.backward()
-    gradients = {name: parameter.grad for name, parameter in naive.named_parameters()}
+    check_same_gradients(model, naive)
+
+
+def check_same_gradients(model, naive):
+    expected = {name: parameter.grad for name, parameter in naive.named_parameters()}
     for name, parameter in model.named_parameters():
-        assert close(parameter.grad, gradients[name]), name
+        assert close(parameter.grad, expected[name]), name
 
 
 @each_connection(CONNECTIONS)

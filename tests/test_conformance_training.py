@@ -77,7 +77,11 @@ def test_compiling_in_one_graph(build, head, options):
 
 @each_head([by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClassification")])
 def test_gradients_of_the_compiled_model(build, head):
-    model, inputs = build(head), head.inputs(labels=True)
+    check_gradients_of_the_compiled_model(head, build(head))
+
+
+def check_gradients_of_the_compiled_model(head, model):
+    inputs = head.inputs(labels=True)
     expected = gradients(head, model, inputs)
     torch.compiler.reset()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)

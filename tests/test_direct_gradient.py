@@ -16,8 +16,14 @@ from acn_hf.modeling.connectivity import PostNormLongConnection
 from acn_hf.modeling.depth import short_connections
 from tests import reference
 from tests.families import BASES, CONNECTIONS, HEADED, NUM_LAYERS, by_name, each_connection, each_head
-from tests.test_conformance_reference import close, doubled, eager
-from tests.test_conformance_training import gradients, old_name
+from tests.test_conformance_reference import (
+    check_gradients_of_depth_states,
+    check_loss_and_gradients,
+    close,
+    doubled,
+    eager,
+)
+from tests.test_conformance_training import check_gradients_of_the_compiled_model, gradients, old_name
 from tests.training import trainer, weights
 
 BERT, VIT = by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClassification")
@@ -46,27 +52,12 @@ def test_the_depth_states_are_those_of_the_ordinary_pass(build, head, options):
 @each_connection(CONNECTIONS)
 @each_head(BASES)
 def test_gradients_of_the_loop_with_detached_inputs(build, head, options):
-    model, inputs = eager(build(head, **options, **DIRECT).double()), doubled(head.inputs())
-    naive = head.build_naive(model)
-    for each in (model, naive):
-        output = each(**inputs, output_hidden_states=True)
-        (head.loss(output) + sum(state.pow(3).mean() for state in output.hidden_states)).backward()
-    expected = {name: parameter.grad for name, parameter in naive.named_parameters()}
-    for name, parameter in model.named_parameters():
-        assert close(parameter.grad, expected[name]), name
+    check_gradients_of_depth_states(head, build(head, **options, **DIRECT))
 
 
 @each_head(HEADED)
 def test_loss_and_gradients_of_every_head(build, head):
-    model, inputs = eager(build(head, **DIRECT).double()), doubled(head.inputs(labels=True))
-    naive = head.build_naive(model)
-    ours, expected = head.loss(model(**inputs)), head.loss(naive(**inputs))
-    assert close(ours, expected)
-    ours.backward()
-    expected.backward()
-    named = {name: parameter.grad for name, parameter in naive.named_parameters()}
-    for name, parameter in model.named_parameters():
-        assert close(parameter.grad, named[name]), name
+    check_loss_and_gradients(head, build(head, **DIRECT))
 
 
 @pytest.mark.parametrize("direct", [False, True])
@@ -124,15 +115,7 @@ def test_gradient_checkpointing(build, head, options, use_reentrant):
 
 
 def test_compiling_in_one_graph(build):
-    head = VIT
-    model, inputs = build(head, **DIRECT), head.inputs(labels=True)
-    expected = gradients(head, model, inputs)
-    torch.compiler.reset()
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-    model.zero_grad()
-    compiled(**inputs).loss.backward()
-    for name, parameter in model.named_parameters():
-        torch.testing.assert_close(parameter.grad, expected[name])
+    check_gradients_of_the_compiled_model(VIT, build(VIT, **DIRECT))
 
 
 @each_head([BERT, VIT])
