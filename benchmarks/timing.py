@@ -1,6 +1,7 @@
 """Compare functions by the clock: interleaved, medians, and where and with what they ran."""
 
 import json
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -19,14 +20,18 @@ def interleaved(
 ) -> dict[str, dict[str, float]]:
     """Time the functions in turn, round by round, so that a slow moment of the machine hits all of them.
 
+    The order of each round is drawn: in a fixed one, the rhythm of a busy machine would always interrupt the same.
+
     Returns:
         For each name the median and the quartiles in milliseconds.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
+    order, draw = list(functions), random.Random(0)
     for round_ in range(warmup + rounds):
-        for name, function in functions.items():
+        draw.shuffle(order)
+        for name in order:
             start = time.perf_counter()
-            function()
+            functions[name]()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if round_ >= warmup:
