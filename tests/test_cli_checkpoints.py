@@ -7,7 +7,7 @@ import torch
 import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification, BertModel
 
-from acn_hf import CardFacts, DepthCost, truncate
+from acn_hf import CardFacts, ConversionError, DepthCost, convert_checkpoint, truncate
 from acn_hf.loading import NotAnAcnError, load_model
 from tests.command_line import (
     CLASSIFIER,
@@ -307,6 +307,14 @@ def test_a_checkpoint_is_not_written_over_itself(run, checkpoint, pictures, tmp_
         text = wrong_usage(run(*command, same, "--overwrite"))
         assert "the target must be another folder than the source" in text
     assert {path.name: path.read_bytes() for path in checkpoint.iterdir()} == before
+
+
+def test_a_checkpoint_is_not_converted_onto_itself(residual, files, monkeypatch):
+    before = files(residual)
+    monkeypatch.chdir(residual.parent)
+    with pytest.raises(ConversionError, match="the ACN must lie beside what it was converted from"):
+        convert_checkpoint(residual, residual.name)
+    assert files(residual) == before
 
 
 # --- bench

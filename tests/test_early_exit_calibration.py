@@ -201,6 +201,8 @@ def test_data_without_what_is_needed_are_refused(build):
         (model, [inputs], "the data must hold labels; got only input_ids"),
         (model, [{**inputs, "labels": torch.rand(4)}], "labels must be the numbers of classes; got torch.float32"),
         (model, [{**inputs, "labels": torch.zeros(4, 7).long()}], r"labels of shape \(4, 7\) do not fit logits"),
+        (model, [{**inputs, "labels": torch.tensor([0, 2, 3, -100])}], "labels must be from 0 to 2, or -100; got 3"),
+        (model, [{**inputs, "labels": torch.tensor([0, -1, 1, 0])}], "labels must be from 0 to 2, or -100; got -1"),
         (words, [{**inputs, "labels": torch.full((4, 7), -100)}], "at least one label must count; all are -100"),
     ]
     for owner, data, message in cases:

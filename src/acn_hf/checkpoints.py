@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from .cards import CardFacts, collect, push_files, write_into
 from .convert import from_residual, load_residual
 from .data import DataError, load_processor
-from .layouts import check_padding_side, layout_of
+from .layouts import ConversionError, check_padding_side, layout_of
 from .loading import load_model
 from .modeling.checkpoint import weight_files, written_beside
 from .timm_mixers import TimmMixer
@@ -61,7 +61,8 @@ def convert_checkpoint(
         `CardFacts`: What the card says; `processor` is `None` if none lies beside the source.
 
     Raises:
-        ConversionError: The weights do not map to an ACN, or the tokenizer pads texts on a side that they do not allow.
+        ConversionError: The weights do not map to an ACN, or the tokenizer pads texts on a side that they do not allow,
+            or `folder` is `source`.
         NotADirectoryError: `folder` or `source` is a file.
         OSError: There is no such checkpoint.
         StrictDataclassError: A field of the config is out of range.
@@ -86,6 +87,8 @@ def convert_checkpoint(
     source, target = os.fspath(source), Path(folder)
     if Path(source).is_file():
         raise NotADirectoryError(f"a checkpoint must be a folder or a name on the Hub; {source} is a file")
+    if target.exists() and Path(source).exists() and target.samefile(source):
+        raise ConversionError(f"the ACN must lie beside what it was converted from, which stays; got {target} for both")
     original, new = load_residual(source, architecture)
     model = from_residual(
         original,

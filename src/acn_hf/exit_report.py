@@ -171,10 +171,14 @@ def count_hits(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the number of right predictions of each example; labels of -100 are never right.
 
     Raises:
-        ProfileError: There is not one label for each prediction.
+        ProfileError: There is not one label for each prediction, or a label is not the number of a class.
     """
     if labels.shape != logits.shape[:-1]:
         raise ProfileError(f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(logits.shape)}")
+    classes = logits.shape[-1]
+    foreign = labels[(labels != IGNORED_LABEL) & ((labels < 0) | (labels >= classes))]
+    if len(foreign):
+        raise ProfileError(f"labels must be from 0 to {classes - 1}, or {IGNORED_LABEL}; got {int(foreign[0])}")
     right = logits.argmax(dim=-1) == labels.to(logits.device)
     return right.reshape(len(labels), labels[:1].numel()).sum(dim=1)
 
