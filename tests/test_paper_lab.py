@@ -345,6 +345,20 @@ def test_the_page_is_rendered_between_its_marks(tmp_path):
         render_paper.page_with("nothing", "new")
 
 
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        ([[], ["old"], ["old"]], "commit abc1234, networks trained at old; .* 3 minutes in all, beside that training."),
+        ([[], ["abc1234"]], "commit abc1234; .* 2 minutes in all."),
+        ([[]], "commit abc1234; .* 1 minutes in all."),
+    ],
+    ids=str,
+)
+def test_networks_that_were_trained_before_are_named_and_their_training_is_not_counted(places, said):
+    runs = [result({"seed": seed}, {}, trained_at=trained_at) for seed, trained_at in enumerate(places)]
+    assert re.search(f"{said}$", render_paper.circumstances(runs))
+
+
 def test_the_page_is_what_the_results_say():
     """Whoever changes a result, a table or a sentence renders the page anew."""
     page = (ROOT / "docs" / "paper.md").read_text()

@@ -40,12 +40,13 @@ def circumstances(results: Sequence[Result]) -> str:
     one = results[0].circumstances
     seeds = {result.settings["seed"] for result in results}
     minutes = sum(result.circumstances["seconds"] for result in results) / 60
-    trained = ", ".join(one["trained_at"])
+    trained_at = {commit for result in results for commit in result.circumstances["trained_at"]}
+    earlier = ", ".join(sorted(trained_at - {one["commit"]}))
     return (
         f"{len(results)} runs, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, data {data_of(results)}; "
-        f"commit {one['commit']}{f', networks trained at {trained}' if trained else ''}; acn_hf {one['acn_hf']}, "
+        f"commit {one['commit']}{f', networks trained at {earlier}' if earlier else ''}; acn_hf {one['acn_hf']}, "
         f"torch {one['torch']}, transformers {one['transformers']}; {one['device']}, {minutes:.0f} minutes in all"
-        f"{', beside the training' if trained else ''}."
+        f"{', beside that training' if earlier else ''}."
     )
 
 
