@@ -391,11 +391,14 @@ def test_sections_of_accuracies_by_hand(tmp_path):
     assert (tmp_path / "paper" / "one.png").stat().st_size > 1000
 
     runs = [
-        result({**settings, "arch": "acn", "classes": n}, {"accuracies": [0.1, 0.8, 0.9], "effective_depth": depth})
-        for n, depth in ((10, 2), (2, 1))
+        result({**settings, "arch": arch, "classes": n}, {"accuracies": [0.1, 0.8, 0.9], "effective_depth": depth})
+        for arch, n, depth in (("acn", 10, 2), ("acn", 2, 1), ("residual", 2, 2), ("residual", 10, 2))
     ]
     made = load("task_difficulty").section(runs)
-    assert "the depth used rises (1.0 layers for 2 classes, 2.0 layers for 10 classes)" in made.verdict
+    assert made.verdict == (
+        "vit: the claim held: with acn the depth used rises (1.0 layers for 2 classes, 2.0 layers for 10 classes), "
+        "with residual the depth used does not rise (2.0 layers for 2 classes, 2.0 layers for 10 classes)."
+    )
     made.save_picture(tmp_path / "two.png")
 
     values = {"accuracies": [0.1, 0.5, 0.8], "effective_depth": 2, "num_parameters": 1234, "scales": [0.25, 0.75]}
@@ -403,7 +406,7 @@ def test_sections_of_accuracies_by_hand(tmp_path):
     runs = [result({**settings, "arch": "hybrid"}, values), result({**settings, "arch": "acn"}, others)]
     made = load("residual_relatives").section(runs)
     assert made.verdict == (
-        "vit: the ACN uses the fewest layers and is 0.100 behind hybrid "
+        "vit: the claim held in part: the ACN uses the fewest layers and is 0.100 behind hybrid "
         "(hybrid 0.800 with 2.0 layers used, acn 0.700 with 1.0 layers used)."
     )
     assert "| vit | 0.25 | 0.75 |" in made.tables[1]

@@ -86,8 +86,9 @@ def verdict(groups) -> str:
             best = max(accuracy, key=accuracy.__getitem__)
             lag = accuracy[best] - accuracy["acn"]
             behind = f"is {lag:.3f} behind {best}" if lag else "has the best accuracy"
-            outcome = f"the ACN {'uses the fewest layers' if fewest else 'does not use the fewest layers'} and {behind}"
-            sentences.append(f"{family}: {outcome} ({numbers})")
+            held = "held" if fewest and not lag else "held in part" if fewest else "did not hold"
+            uses = "uses the fewest layers" if fewest else "does not use the fewest layers"
+            sentences.append(f"{family}: the claim {held}: the ACN {uses} and {behind} ({numbers})")
         else:
             sentences.append(f"{family}: {numbers}")
     return "; ".join(sentences) + "."

@@ -73,12 +73,30 @@ def depths(groups, family: str, arch: str) -> dict[int, float]:
 
 def verdict(groups) -> str:
     sentences = []
-    for family, arch in dict.fromkeys(key[:2] for key in groups):
-        found = depths(groups, family, arch)
-        rises = list(found.values()) == sorted(found.values()) and len(set(found.values())) > 1
-        numbers = ", ".join(f"{depth:.1f} layers for {classes} classes" for classes, depth in found.items())
-        sentences.append(f"{family}, {arch}: the depth used {'rises' if rises else 'does not rise'} ({numbers})")
+    for (family,) in dict.fromkeys(key[:1] for key in groups):
+        found = {arch: depths(groups, family, arch) for name, arch, _ in groups if name == family}
+        rising = {
+            arch: list(used.values()) == sorted(used.values()) and len(set(used.values())) > 1
+            for arch, used in found.items()
+        }
+        parts = [
+            f"with {arch} the depth used {'rises' if rising[arch] else 'does not rise'} "
+            f"({', '.join(f'{depth:.1f} layers for {classes} classes' for classes, depth in used.items())})"
+            for arch, used in found.items()
+        ]
+        sentences.append(f"{family}: {outcome(rising)}{', '.join(parts)}")
     return "; ".join(sentences) + "."
+
+
+def outcome(rising: dict[str, bool]) -> str:
+    """Return what became of the claim, as the beginning of a sentence; nothing if there is no ACN."""
+    if "acn" not in rising:
+        return ""
+    if not rising["acn"]:
+        return "the claim did not hold: "
+    return (
+        "the claim held in part, the residual network does so too: " if rising.get("residual") else "the claim held: "
+    )
 
 
 def draw(axes, groups) -> None:
