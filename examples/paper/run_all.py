@@ -20,6 +20,7 @@ from transformers import HfArgumentParser
 
 NAMES = (
     "auto_compression",
+    "training_length",
     "task_difficulty",
     "noise",
     "low_data",
