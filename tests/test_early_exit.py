@@ -1,9 +1,6 @@
 """An example that leaves at depth k gets what the model cut at depth k says of it, and no more layers run on it."""
 
 import copy
-import subprocess
-import sys
-from pathlib import Path
 
 import accelerate
 import pytest
@@ -303,11 +300,3 @@ def test_a_mask_of_flex_attention_follows_the_examples():
     assert torch.equal(taken.to_dense(), mask.to_dense()[rows])
     dense = create_mask(taken.mask_mod, 2, 1, 256, 256, device="cpu")
     assert torch.equal(dense, create_mask(is_token, 3, 1, 256, 256, device="cpu")[rows])
-
-
-def test_the_page_runs(tmp_path):
-    page = (Path(__file__).parent.parent / "docs" / "early_exit.md").read_text()
-    program = "\n".join(part.split("```")[0] for part in page.split("```python\n")[1:])
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "mean depth" in done.stdout

@@ -1,8 +1,5 @@
 """The callback records what measuring afterwards gives, and changes nothing of the training."""
 
-import subprocess
-import sys
-
 import pytest
 
 from acn_hf import (
@@ -14,7 +11,6 @@ from acn_hf import (
     measure_gradient_flow,
 )
 from acn_hf.metrics import ProfileError
-from tests.test_project import ROOT, python_blocks
 from tests.training import NUM_LAYERS, build_model, data, same_weights, trainer, weights
 
 NAMES = {
@@ -118,14 +114,3 @@ def test_refused_before_the_first_step(tmp_path):
         with pytest.raises(error, match=text):
             run.train()
         assert run.state.global_step == 0
-
-
-def test_the_page_on_analysis_runs(tmp_path):
-    program = "\n".join(python_blocks(ROOT / "docs" / "analysis.md"))
-    assert program.count('report_to="none"') == 1
-    program = program.replace('report_to="none"', 'report_to="none", use_cpu=True')
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "DG / FG at every depth" in done.stdout
-    for name in ("flow.png", "history.png", "connections.png", "trained/checkpoint-20/gradient_flow.json"):
-        assert (tmp_path / name).stat().st_size > 500

@@ -13,7 +13,6 @@ from acn_hf.building import build_model
 from acn_hf.modeling.connectivity import PostNormLongConnection, PreNormLongConnection
 from tests.families import CONNECTIONS, NUM_LAYERS, by_name
 from tests.test_conformance_reference import close, doubled
-from tests.test_project import ROOT, python_blocks
 
 BLOCKS = {"standard": by_name("mixer-Model"), "paper": by_name("mixer-Model-paper")}
 each_block = pytest.mark.parametrize("head", BLOCKS.values(), ids=BLOCKS)
@@ -141,11 +140,6 @@ def test_a_model_without_classes_hands_out_what_the_classifier_reads(build):
 def test_a_cut_mixer_keeps_its_block(build):
     short = truncate(build(BLOCKS["paper"]), 1)
     assert (type(short), short.config.block_type, len(short.layers)) == (AcnMixerModel, "paper", 1)
-
-
-def test_the_section_of_the_page_runs(capsys):
-    exec("\n".join(python_blocks(ROOT / "docs" / "connectivity.md")), {})
-    assert capsys.readouterr().out == "torch.Size([7, 4, 10])\n"
 
 
 def test_the_scripts_build_one_whose_config_has_no_stride_of_a_decoder():
