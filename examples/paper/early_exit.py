@@ -211,11 +211,12 @@ def verdict(groups) -> str:
 
 
 def _verdict(groups, family: str) -> str:
-    parts = []
+    parts, leaving = [], []
     for heads, said in HEADS.items():
         acn, residual = (groups.get((family, arch, heads)) for arch in ("acn", "residual"))
         if acn and residual:
             earlier = mean(depths_of(acn)) < mean(depths_of(residual))
+            leaving.append(earlier)
             numbers = [
                 f"{mean([run.values['accuracy'] for run in runs]):.3f} with {mean(depths_of(runs)):.2f} layers"
                 for runs in (acn, residual)
@@ -226,6 +227,8 @@ def _verdict(groups, family: str) -> str:
             )
     early = [runs for key, runs in groups.items() if key[0] == family and key[2] in HEADS]
     if parts:
+        held = "held" if all(leaving) else "held in part" if any(leaving) else "did not hold"
+        parts[0] = f"the claim {held}: {parts[0]}"
         ahead = sum(_gain(runs)[0] > mean([cut(run) for run in runs]) for runs in early)
         parts.append(
             f"{ahead} of {len(early)} early exits are more accurate than the same network cut to as many layers"
