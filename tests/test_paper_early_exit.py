@@ -198,9 +198,9 @@ def test_the_section_by_hand(tmp_path):
     )
     assert "| vit, acn | branches | " + " | ".join(["0.800 at 3.0"] * 4) + " |" in section.tables[1].splitlines()
     assert section.verdict == (
-        "vit: the claim held in part: through the head as trained examples leave the ACN earlier (0.790 with 1.40 layers) than the residual "
-        "network (0.850 with 3.00 layers); through a head for each depth examples do not leave the ACN earlier (0.780 "
-        "with 2.50 layers) than the residual network (0.700 with 2.00 layers); 2 of 4 early exits are more accurate "
+        "vit: the claim held in part: through the head as trained examples leave the ACN earlier (0.790 with 1.40 "
+        "layers) than the residual network (0.850 with 3.00 layers); through a head for each depth examples do not "
+        "leave the ACN earlier (0.780 with 2.50 layers) than the residual network (0.700 with 2.00 layers); 2 of 4 early exits are more accurate "
         "than the same network cut to as many layers; a residual network of 3 layers from scratch has 0.750 with 55% "
         "of the operations and no early exit, less than 3 of the 4 early exits, of which 1 need no more operations."
     )
