@@ -200,9 +200,10 @@ def test_the_section_by_hand(tmp_path):
     assert section.verdict == (
         "vit: the claim held in part: through the head as trained examples leave the ACN earlier (0.790 with 1.40 "
         "layers) than the residual network (0.850 with 3.00 layers); through a head for each depth examples do not "
-        "leave the ACN earlier (0.780 with 2.50 layers) than the residual network (0.700 with 2.00 layers); 2 of 4 early exits are more accurate "
-        "than the same network cut to as many layers; a residual network of 3 layers from scratch has 0.750 with 55% "
-        "of the operations and no early exit, less than 3 of the 4 early exits, of which 1 need no more operations."
+        "leave the ACN earlier (0.780 with 2.50 layers) than the residual network (0.700 with 2.00 layers); 2 of 4 "
+        "early exits are more accurate than the same network cut to as many layers; a residual network of 3 layers "
+        "from scratch has 0.750 with 55% of the operations and no early exit, less than 3 of the 4 early exits, of "
+        "which 1 need no more operations."
     )
     section.save_picture(tmp_path / "early_exit.png")
     assert (tmp_path / "early_exit.png").stat().st_size > 1000
