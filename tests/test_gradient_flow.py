@@ -361,7 +361,11 @@ def test_refused_models(build):
 
 REFUSED_FIELDS = [
     ({"full": (1.0,)}, "three norms for each of its depths; got 3 depths and 1, 3, 3 norms"),
-    ({"depths": (0, 2, 1)}, r"depths of a gradient flow must ascend; got \(0, 2, 1\)"),
+    ({"depths": (0, 2, 1)}, r"depths of a gradient flow must be whole numbers that ascend; got \(0, 2, 1\)"),
+    ({"depths": (0, 0.5, 1)}, r"depths of a gradient flow must be whole numbers that ascend; got \(0, 0\.5, 1\)"),
+    ({"depths": (-1, 0, 1)}, r"depths of a gradient flow must be whole numbers that ascend; got \(-1, 0, 1\)"),
+    ({"num_examples": 0}, "a gradient flow must be that of at least one example; got 0"),
+    ({"num_examples": None}, "a gradient flow must be that of at least one example; got None"),
     ({"direct": (1.0, -1.0, 1.0)}, "norm of the direct gradient at depth 1 must be a finite number >= 0; got -1.0"),
     ({"mediated": (1.0, 1.0, math.inf)}, "norm of the mediated gradient at depth 2 .* got inf"),
 ]

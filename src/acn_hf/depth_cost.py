@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -51,13 +51,8 @@ class DepthCost(Record):
         return {**super().to_dict(), "costs": [cost.to_dict() for cost in self.costs]}
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """Return the record that `to_dict` described.
-
-        Raises:
-            ValueError: `fields` lacks a field, or holds one that the record does not have.
-        """
-        return super().from_dict({**fields, "costs": [Cost.from_dict(cost) for cost in fields.get("costs", ())]})
+    def _values(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, "costs": [Cost.from_dict(cost) for cost in fields["costs"]]}
 
     def __str__(self) -> str:
         full = self.costs[-1]

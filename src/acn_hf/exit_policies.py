@@ -73,7 +73,10 @@ class ExitPolicy(Record, ABC):
         Raises:
             ValueError: There is no policy of this name, or it lacks a field, or has others.
         """
-        values = dict(fields)
+        try:
+            values = {**fields}
+        except TypeError as error:
+            raise ValueError(f"these are not the fields of a {cls.__name__}: {error}") from None
         name = values.pop("policy", cls.__name__)
         kind = next((kind for kind in (cls, *cls.__subclasses__()) if kind.__name__ == name), None)
         if kind is None:
@@ -88,14 +91,8 @@ class PolicyRecord(Record):
     """Mixin for records that hold a policy."""
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """Return the record that `to_dict` described.
-
-        Raises:
-            ValueError: `fields` lacks a field, or holds one that the record does not have, or its policy is unknown.
-        """
-        policy = {"policy": ExitPolicy.from_dict(fields["policy"])} if "policy" in fields else {}
-        return super().from_dict({**fields, **policy})
+    def _values(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, "policy": ExitPolicy.from_dict(fields["policy"])}
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,16 @@ class Record:
             ValueError: `fields` lacks a field, or holds one that the record does not have.
         """
         try:
-            return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
-        except TypeError as error:
-            raise ValueError(f"these are not the fields of a {cls.__name__}: {error}") from None
+            values = cls._values(fields)
+            return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        except (AttributeError, KeyError, TypeError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else error
+            raise ValueError(f"these are not the fields of a {cls.__name__}: {reason}") from None
+
+    @classmethod
+    def _values(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields, with a record in the place of every dictionary that stands for one."""
+        return fields
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the record to a JSON file, which is either complete or not there."""
@@ -48,7 +55,7 @@ class Record:
         """
         try:
             return cls.from_dict(json.loads(Path(path).read_text()))
-        except (AttributeError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"{path} holds no {cls.__name__}: {error}") from None
 
 

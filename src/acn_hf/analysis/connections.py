@@ -1,7 +1,7 @@
 """How much of every layer's output reaches each layer, and the head, through the connections between layers alone."""
 
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import torch
 from rich.table import Table
@@ -29,7 +29,7 @@ class ConnectivityMatrix(Record):
             the weights take it, and the ReLU of that block, for the identity.
 
     Raises:
-        ValueError: The weights are not a square.
+        ValueError: The weights are not numbers in a square.
     """
 
     weights: tuple[tuple[float, ...], ...]
@@ -42,15 +42,13 @@ class ConnectivityMatrix(Record):
                 f"weights must hold as many numbers in each row as there are rows, {len(self.weights)}; "
                 f"got {sorted(sizes)}"
             )
+        for weight in (weight for row in self.weights for weight in row):
+            if not isinstance(weight, (int, float)):
+                raise ValueError(f"weights must be numbers; got {weight!r}")
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """Return the record that `to_dict` described.
-
-        Raises:
-            ValueError: `fields` lacks a field, or holds one that the record does not have.
-        """
-        return super().from_dict({**fields, "weights": [tuple(row) for row in fields.get("weights", ())]})
+    def _values(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, "weights": [tuple(row) for row in fields["weights"]]}
 
     @property
     def readers(self) -> tuple[str, ...]:

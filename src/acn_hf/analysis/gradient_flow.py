@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Self
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -38,7 +38,8 @@ class GradientFlow(Record):
         num_examples (`int`): Number of rows of the data.
 
     Raises:
-        ProfileError: The four differ in length, depths do not ascend, or a norm is not a finite number >= 0.
+        ProfileError: The four differ in length, depths do not ascend, a norm is not a finite number >= 0, or there
+            is no example.
 
     Source: arXiv 2506.09714, table 1, for networks of one number.
     """
@@ -55,8 +56,11 @@ class GradientFlow(Record):
                 "a gradient flow must hold three norms for each of its depths; got "
                 f"{len(self.depths)} depths and {len(self.full)}, {len(self.direct)}, {len(self.mediated)} norms"
             )
-        if list(self.depths) != sorted(set(self.depths)):
-            raise ProfileError(f"the depths of a gradient flow must ascend; got {self.depths}")
+        whole = all(isinstance(depth, int) and depth >= 0 for depth in self.depths)
+        if not whole or list(self.depths) != sorted(set(self.depths)):
+            raise ProfileError(f"the depths of a gradient flow must be whole numbers that ascend; got {self.depths}")
+        if not isinstance(self.num_examples, int) or self.num_examples < 1:
+            raise ProfileError(f"a gradient flow must be that of at least one example; got {self.num_examples!r}")
         for part in PARTS:
             for depth, norm in zip(self.depths, getattr(self, part), strict=True):
                 if not 0 <= norm < math.inf:
@@ -110,15 +114,8 @@ class GradientFlowHistory(Record):
         return {"steps": self.steps, "flows": tuple(flow.to_dict() for flow in self.flows)}
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """Return the record that `to_dict` described.
-
-        Raises:
-            ValueError: `fields` lacks a field, or holds one that the record does not have.
-        """
-        return super().from_dict(
-            {**fields, "flows": [GradientFlow.from_dict(flow) for flow in fields.get("flows", ())]}
-        )
+    def _values(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, "steps": fields["steps"], "flows": [GradientFlow.from_dict(flow) for flow in fields["flows"]]}
 
     def __str__(self) -> str:
         last = max((flow.depths[-1] for flow in self.flows), default=0)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel, TrainingArguments
 
@@ -160,15 +160,10 @@ class CardFacts(Record):
         return all(one == 1 for one in (scale if isinstance(scale, list) else [scale]))
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """Return the record that `to_dict` described.
-
-        Raises:
-            ValueError: `fields` lacks a field, or holds one that the record does not have.
-        """
+    def _values(cls, fields: dict[str, Any]) -> dict[str, Any]:
         records: dict[str, type[Record]] = {"profile": DepthProfile, "cost_before": Cost, "cost_after": Cost}
         inner = {name: kind.from_dict(fields[name]) for name, kind in records.items() if fields.get(name) is not None}
-        return super().from_dict({**fields, **inner})
+        return {**fields, **inner}
 
 
 def config_fields(source: PreTrainedModel | AcnConfig) -> dict[str, Any]:

@@ -17,7 +17,8 @@ def add_gaussian_noise(
         seed (`int`, *optional*, defaults to 0): The same seed gives the same noise, on every device.
 
     Raises:
-        ValueError: `std` lies outside `[0, 1]`, or the range is empty.
+        TypeError: `images` is no tensor.
+        ValueError: `std` lies outside `[0, 1]`, the range is empty, or a pixel lies outside of it.
     """
     width = _check(images, "std", std, low, high)
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(images.device, images.dtype)
@@ -38,7 +39,9 @@ def add_salt_and_pepper(
         seed (`int`, *optional*, defaults to 0): The same seed gives the same noise, on every device.
 
     Raises:
-        ValueError: `share` lies outside `[0, 1]`, the range is empty, or the images have no channels.
+        TypeError: `images` is no tensor.
+        ValueError: `share` lies outside `[0, 1]`, the range is empty, a pixel lies outside of it, or the images have no
+            channels.
     """
     _check(images, "share", share, low, high)
     if images.ndim < 3:
@@ -53,8 +56,13 @@ def _check(images: torch.Tensor, name: str, strength: float, low: float, high: f
     """Return the width of the range."""
     if not math.isfinite(strength) or not 0 <= strength <= 1:
         raise ValueError(f"{name} must lie in [0, 1]; got {strength}")
-    if not low < high:
-        raise ValueError(f"low must be smaller than high; got {low} and {high}")
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"low must be smaller than high, both finite; got {low} and {high}")
+    if not isinstance(images, torch.Tensor):
+        raise TypeError(f"images must be a tensor; got {type(images).__name__}")
     if not images.is_floating_point():
         raise ValueError(f"images must be floating-point tensors; got {images.dtype}")
+    if images.numel() and not (images.min() >= low and images.max() <= high):
+        found = f"{images.min():g} to {images.max():g}"
+        raise ValueError(f"pixels must lie in [{low}, {high}], which are black and white; got {found}")
     return high - low

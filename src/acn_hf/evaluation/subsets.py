@@ -9,16 +9,17 @@ def examples_per_class(labels: Sequence[int] | np.ndarray, number: int, *, seed:
     """Return the rows of `number` examples of each class, drawn without replacement, in ascending order.
 
     Args:
-        labels (sequence of `int`): The class of each row.
+        labels (sequence of `int`): The class of each row, one number each.
         number (`int`): Examples of each class, at least 1.
         seed (`int`, *optional*, defaults to 0): Of the draw.
 
     Raises:
-        ValueError: `number` is no whole number >= 1, or a class has fewer examples.
+        ValueError: The labels are no row of numbers, `number` is no whole number >= 1, or a class has fewer examples.
     """
     labels = np.asarray(labels)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ValueError(f"number must be a whole number >= 1; got {number!r}")
+    if labels.ndim != 1:
+        raise ValueError(f"labels must be one number for each row; got an array of shape {labels.shape}")
+    _check_number("number", number)
     random, rows = np.random.default_rng(seed), []
     for label in np.unique(labels):
         found = np.flatnonzero(labels == label)
@@ -36,9 +37,16 @@ def split_classes(num_classes: int, num_tasks: int) -> list[tuple[int, ...]]:
         num_tasks (`int`): Number of tasks, a divisor of it.
 
     Raises:
-        ValueError: `num_tasks` does not divide `num_classes`.
+        ValueError: They are no whole numbers >= 1, or `num_tasks` does not divide `num_classes`.
     """
-    if num_tasks < 1 or num_classes % num_tasks:
+    _check_number("num_classes", num_classes)
+    _check_number("num_tasks", num_tasks)
+    if num_classes % num_tasks:
         raise ValueError(f"the number of tasks must divide the number of classes, {num_classes}; got {num_tasks}")
     size = num_classes // num_tasks
     return [tuple(range(first, first + size)) for first in range(0, num_classes, size)]
+
+
+def _check_number(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a whole number >= 1; got {value!r}")

@@ -113,7 +113,7 @@ class AcnMixerPreTrainedModel(AcnPreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True  # as any other: there is no attention to implement
     _can_compile_fullgraph = True
-    _input_embed_layer = "patch_embeddings"
+    _input_embed_layer = "embeddings"  # whose output the first layer reads; that of the convolution is no sequence
     _can_record_outputs: ClassVar[dict] = {
         "hidden_states": depth_state_recorder(LongConnection),
         "layer_outputs": OutputRecorder(LongConnection, index=1),
