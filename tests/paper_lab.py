@@ -1,8 +1,11 @@
 """The laboratory of the paper's experiments, made importable, and small results made by hand."""
 
+import dataclasses
 import importlib
 import sys
 from pathlib import Path
+
+import pytest
 
 PAPER = Path(__file__).parents[1] / "examples" / "paper"
 
@@ -33,3 +36,31 @@ def result(settings, values, **circumstances):
         "seconds": 60.0,
     }
     return load("lab.store").Result({"data": "digits", **settings}, values, {**here, **circumstances})
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A laboratory whose networks train in a second."""
+    made = laboratory(tmp_path)
+    made.size = dataclasses.replace(made.size, num_layers=1, num_train=64, num_test=50, num_epochs=1)
+    return made
+
+
+def counted(jobs):
+    """Return an experiment of given jobs, and the list of the runs that were made."""
+    experiment, rendering, made = load("lab.experiment"), load("lab.rendering"), []
+
+    def measure(number):
+        made.append(number)
+        return {"accuracies": [0.1, 0.5 + number / 10], "effective_depth": 1}
+
+    def all_jobs(laboratory):
+        return [
+            experiment.Job({"family": "vit", "arch": "acn", "seed": n}, lambda n=n: measure(n)) for n in range(jobs)
+        ]
+
+    def section(results):
+        cells = [rendering.cell(values) for values in rendering.series(results, "accuracies")]
+        return rendering.Section("A title", "a claim.", "Here.", (rendering.table(["0", "1"], [cells]),), "It held.")
+
+    return experiment.Experiment("counted", all_jobs, section), made

@@ -7,7 +7,7 @@ import torch
 import transformers
 from torch import nn
 
-from acn_hf import from_residual, measure_depth_profile, truncate
+from acn_hf import ConversionError, from_residual, measure_depth_profile, truncate
 from acn_hf.convert import OWN_FIELDS
 from acn_hf.modeling.depth import short_connections
 from tests.families import HEADS, NUM_LAYERS, TRAINED, by_name, each_head
@@ -311,3 +311,13 @@ def test_learned_scales_have_the_dtype_of_the_weights(build, head):
     acn = from_residual(original, residual_scale=0.5, learn_residual_scale=True)
     assert {weight.dtype for weight in acn.parameters()} == {torch.bfloat16}
     assert acn(**head.inputs())[0].dtype == torch.bfloat16
+
+
+@each_head([CLASSIFIER, by_name("vit-ForImageClassification"), by_name("deit-ForImageClassification")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(original, converted, head, value):
+    model = original(head)
+    name, weight = list(model.named_parameters())[-1]
+    weight.data[0] = value
+    with pytest.raises(ConversionError, match=f"weights must be finite numbers; {name} holds nan or infinity"):
+        converted(model, "checkpoint")

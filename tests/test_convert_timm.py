@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForImageClassification
 
 from acn_hf import AcnMixerForImageClassification, AcnMixerModel, ConversionError, convert_checkpoint, from_residual
 from acn_hf.data import load_image_processor
 from acn_hf.loading import NotAnAcnError, load_model
+from acn_hf.timm_mixers import read_timm_model
 from tests.timm_stand_in import MlpMixer, write_checkpoint
 
 
@@ -105,6 +107,57 @@ def test_pages_load_what_timm_wrote_if_it_is_to_be_converted(tmp_path):
     assert type(load_model(folder, residual_scale=1.0)) is AcnMixerForImageClassification
     with pytest.raises(NotAnAcnError, match=rf"can be cut without retraining; timm wrote {re.escape(str(folder))}"):
         load_model(folder)
+
+
+BROKEN = {
+    "architecture": ("architecture of .* must be as timm writes it, a str; got", None, 3),
+    "model_args": ("model_args of .* must be as timm writes it, a dict; got", [1], "a"),
+    "pretrained_cfg": ("pretrained_cfg of .* must be as timm writes it, a dict; got", None, []),
+    "input_size": ("input_size of .* must be channels, height and width; got", None, 8, [3, 8], "3,8,8", [3, "8", 8]),
+}
+
+
+EACH_BROKEN = [(name, value) for name, (_, *values) in BROKEN.items() for value in values]
+
+
+@pytest.mark.parametrize(("name", "value"), EACH_BROKEN)
+def test_a_config_that_timm_does_not_write_is_refused(name, value, tmp_path):
+    folder = write_checkpoint(MlpMixer(), tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("model_args", None)
+    (config["pretrained_cfg"] if name == "input_size" else config)[name] = value
+    (folder / "config.json").write_text(json.dumps(config))
+    refused(BROKEN[name][0], folder)
+
+
+def test_a_config_without_its_parts_is_refused(tmp_path):
+    folder = write_checkpoint(MlpMixer(), tmp_path)
+    (folder / "config.json").write_text(json.dumps({"architecture": "mixer_s16_224"}))
+    refused("pretrained_cfg of .* must be as timm writes it, a dict; got None", folder)
+
+
+def test_patches_that_are_none_are_refused(tmp_path):
+    folder = write_checkpoint(MlpMixer(), tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    weights["stem.proj.weight"] = weights["stem.proj.weight"].flatten(1)
+    save_file(weights, folder / "model.safetensors")
+    refused("the patches of mixer_s16_224 must be those of images, of 4 axes; got weights of", folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("crop_pct", 0, r"crop_pct of mixer_s16_224 must lie in \(0, 1\]; got 0"),
+        ("crop_pct", None, r"crop_pct of mixer_s16_224 must lie in \(0, 1\]; got None"),
+        ("mean", (0.5, 0.5), r"mean of mixer_s16_224 must hold a number for each of its 1 channels; got \(0.5, 0.5\)"),
+        ("std", (), r"std of mixer_s16_224 must hold a number for each of its 1 channels; got \(\)"),
+    ],
+)
+def test_images_that_cannot_be_prepared_so_are_refused(name, value, text):
+    model = MlpMixer()
+    model.pretrained_cfg[name] = value
+    with pytest.raises(ConversionError, match=text):
+        read_timm_model(model).image_processor()
 
 
 @pytest.mark.parametrize(("name", "value"), [("interpolation", "random"), ("crop_mode", "squash")])

@@ -21,6 +21,14 @@ def test_parameters_and_bytes_are_those_on_disk(head, build, tmp_path):
     assert cost.num_parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
+@each_head()
+def test_inputs_that_want_gradients_change_no_cost(head, build):
+    """As in a model with adapters whose activations are checkpointed."""
+    model, plain = build(head), build(head)
+    model.enable_input_require_grads()
+    assert measure_cost(model, warmup=0, repeats=2).flops == measure_cost(plain, warmup=0, repeats=2).flops
+
+
 def by_hand(config, batch_size, length, layers):
     """Two operations for each multiplication: four projections, two products of attention, two of the MLP."""
     hidden, inner = config.hidden_size, config.intermediate_size

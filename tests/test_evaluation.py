@@ -60,8 +60,15 @@ def test_salt_and_pepper_hit_half_and_half_in_all_channels():
         (lambda: add_gaussian_noise(GREY, 1.5), r"std must lie in \[0, 1\]; got 1.5"),
         (lambda: add_gaussian_noise(GREY, float("nan")), r"std must lie in \[0, 1\]; got nan"),
         (lambda: add_salt_and_pepper(GREY, -0.1), r"share must lie in \[0, 1\]; got -0.1"),
-        (lambda: add_gaussian_noise(GREY, 0.1, low=1, high=1), "low must be smaller than high; got 1 and 1"),
-        (lambda: add_salt_and_pepper(GREY, 0.1, low=2), "low must be smaller than high; got 2 and 1.0"),
+        (
+            lambda: add_gaussian_noise(GREY, 0.1, low=1, high=1),
+            "low must be smaller than high, both finite; got 1 and 1",
+        ),
+        (lambda: add_salt_and_pepper(GREY, 0.1, low=2), "low must be smaller than high, both finite; got 2 and 1.0"),
+        (lambda: add_gaussian_noise(GREY, 0.1, high=float("inf")), "both finite; got 0.0 and inf"),
+        (lambda: add_gaussian_noise(GREY * 9, 0.1), r"pixels must lie in \[0.0, 1.0\], .*; got 4.5 to 4.5"),
+        (lambda: add_salt_and_pepper(GREY - 1, 0.1), r"pixels must lie in \[0.0, 1.0\], .*; got -0.5 to -0.5"),
+        (lambda: add_salt_and_pepper(GREY * float("nan"), 0.1), r"pixels must lie in .*; got nan to nan"),
         (lambda: add_gaussian_noise(GREY.byte(), 0.1), "images must be floating-point tensors; got torch.uint8"),
         (lambda: add_salt_and_pepper(GREY[0, 0], 0.1), r"shape \(..., channels, height, width\); got \(20, 20\)"),
     ],
@@ -69,6 +76,12 @@ def test_salt_and_pepper_hit_half_and_half_in_all_channels():
 def test_noise_that_is_refused(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+@pytest.mark.parametrize("add", [add_gaussian_noise, add_salt_and_pepper])
+def test_noise_is_for_tensors(add):
+    with pytest.raises(TypeError, match="images must be a tensor; got list"):
+        add([[0.5]], 0.1)
 
 
 def test_examples_of_each_class_are_drawn_without_replacement():
@@ -93,8 +106,13 @@ def test_classes_are_split_in_their_order():
         (lambda: examples_per_class([0, 1], 0), "number must be a whole number >= 1; got 0"),
         (lambda: examples_per_class([0, 1], 1.5), "number must be a whole number >= 1; got 1.5"),
         (lambda: examples_per_class([0, 1], True), "number must be a whole number >= 1; got True"),
+        (lambda: examples_per_class([[0, 1], [1, 0]], 1), r"one number for each row; got an array of shape \(2, 2\)"),
+        (lambda: examples_per_class(None, 1), r"one number for each row; got an array of shape \(\)"),
+        (lambda: split_classes(-10, 5), "num_classes must be a whole number >= 1; got -10"),
+        (lambda: split_classes("10", 5), "num_classes must be a whole number >= 1; got '10'"),
+        (lambda: split_classes(10, 2.5), "num_tasks must be a whole number >= 1; got 2.5"),
         (lambda: split_classes(10, 3), "the number of tasks must divide the number of classes, 10; got 3"),
-        (lambda: split_classes(10, 0), "the number of tasks must divide the number of classes, 10; got 0"),
+        (lambda: split_classes(10, 0), "num_tasks must be a whole number >= 1; got 0"),
     ],
 )
 def test_parts_that_are_refused(call, text):

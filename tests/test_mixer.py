@@ -88,6 +88,9 @@ def test_the_block_of_the_authors_without_short_connections(build):
 
 REFUSED = {
     "image_size": (30, "image_size must be a multiple of patch_size, .*; got image_size=30, patch_size=16"),
+    "hidden_dropout_prob": (7.0, r"hidden_dropout_prob must lie in \[0, 1\]; got 7.0"),
+    "initializer_range": (-0.1, "initializer_range must be a finite number > 0; got -0.1"),
+    "layer_norm_eps": (float("nan"), "layer_norm_eps must be a finite number > 0; got nan"),
     "patch_size": (0, "patch_size must be a whole number >= 1; got 0"),
     "num_channels": (True, "'num_channels' expected int, got bool .*True"),
     "hidden_size": (-1, "hidden_size must be a whole number >= 1; got -1"),

@@ -1,7 +1,5 @@
 """The laboratory of the paper's experiments: networks, tasks, results that are found again, and the rendered page."""
 
-import dataclasses
-import json
 import re
 import subprocess
 import sys
@@ -14,7 +12,9 @@ from PIL import Image
 from acn_hf import depth_logits
 from acn_hf.data import DataError
 
-from .paper_lab import PAPER, laboratory, load, result
+from .paper_lab import PAPER, counted, load, result, small
+
+__all__ = ["small"]
 
 networks, relatives, tasks, training = (load(f"lab.{name}") for name in ("networks", "relatives", "tasks", "training"))
 store, lab, experiment, rendering = (load(f"lab.{name}") for name in ("store", "laboratory", "experiment", "rendering"))
@@ -202,117 +202,6 @@ def test_data_without_a_test_split_are_refused(tmp_path):
     (tmp_path / "train.csv").write_text("text,label\ngood,1\nbad,0\n")
     with pytest.raises(DataError, match="must have a train and a test split; it has train"):
         tasks.load_task(tasks.TaskSpec(str(tmp_path), "text"))
-
-
-@pytest.fixture
-def small(tmp_path):
-    """A laboratory whose networks train in a second."""
-    made = laboratory(tmp_path)
-    made.size = dataclasses.replace(made.size, num_layers=1, num_train=64, num_test=50, num_epochs=1)
-    return made
-
-
-def test_a_network_is_trained_once(small, monkeypatch):
-    network = small.network("vit", "acn")
-    first = small.trained(network, 0)
-    monkeypatch.setattr(lab, "train", None)  # a second training would fail
-    second = small.trained(network, 0)
-    assert second.history == first.history
-    assert set(first.history[0]) == {"epoch", "train_loss", "test_loss", "test_accuracy"}
-    for name, value in first.model.state_dict().items():
-        assert torch.equal(value, second.model.state_dict()[name])
-    with pytest.raises(TypeError):
-        small.trained(network, 1)
-    assert small.accuracies(second.model, second.task) == small.accuracies(first.model, first.task)
-
-
-def test_the_same_seed_trains_the_same_network(small, tmp_path):
-    other = laboratory(tmp_path / "other")
-    other.size = small.size
-    for name, value in small.trained(small.network("vit", "residual"), 0).model.state_dict().items():
-        assert torch.equal(value, other.trained(other.network("vit", "residual"), 0).model.state_dict()[name])
-
-
-def counted(jobs):
-    """Return an experiment of given jobs, and the list of the runs that were made."""
-    made = []
-
-    def measure(number):
-        made.append(number)
-        return {"accuracies": [0.1, 0.5 + number / 10], "effective_depth": 1}
-
-    def all_jobs(laboratory):
-        return [
-            experiment.Job({"family": "vit", "arch": "acn", "seed": n}, lambda n=n: measure(n)) for n in range(jobs)
-        ]
-
-    def section(results):
-        cells = [rendering.cell(values) for values in rendering.series(results, "accuracies")]
-        return rendering.Section("A title", "a claim.", "Here.", (rendering.table(["0", "1"], [cells]),), "It held.")
-
-    return experiment.Experiment("counted", all_jobs, section), made
-
-
-def test_what_is_complete_is_not_run_again(small):
-    one, made = counted(2)
-    experiment.run(one, small)
-    two, made_later = counted(3)
-    results = experiment.run(two, small)
-    assert (made, made_later) == ([0, 1], [2])
-    assert [found.settings["seed"] for found in results] == [0, 1, 2]
-    stored = json.loads((small.store("counted").folder / "vit-acn-seed2.json").read_text())
-    assert {"commit", "acn_hf", "torch", "transformers", "device", "trained_at", "seconds"} <= set(
-        stored["circumstances"]
-    )
-    assert stored["settings"]["num_epochs"] == 1
-
-
-def test_a_run_that_another_process_has_begun_is_left_to_it(small):
-    """The other process ends its run while this one makes the next."""
-    one, made = counted(1)
-    (job,) = one.jobs(small)
-    folder, settings = small.store("counted"), {**job.settings, **vars(small.size), "data": "digits"}
-    held = folder.lock(job.name)
-    held.acquire()
-
-    def next_run():
-        folder.save(job.name, settings, {"accuracies": [0.0, 0.25]}, trained_at=[], seconds=1)
-        held.release()
-        return {"accuracies": [0.0, 0.75]}
-
-    two = dataclasses.replace(one, jobs=lambda _: [job, experiment.Job({**job.settings, "seed": 1}, next_run)])
-    assert [found.values["accuracies"][1] for found in experiment.run(two, small)] == [0.75, 0.25]
-    assert made == []
-
-
-def test_results_of_other_settings_are_refused(small):
-    one, _ = counted(1)
-    experiment.run(one, small)
-    small.size = dataclasses.replace(small.size, num_epochs=7)
-    with pytest.raises(store.MixedResultsError, match=r"was made with num_epochs=1; got 7\. .* another --results_dir"):
-        experiment.run(one, small)
-
-
-@pytest.mark.parametrize("key", store.ONE_TABLE)
-def test_results_that_do_not_belong_together_are_refused(tmp_path, key):
-    for seed, value in enumerate(("old", "new")):
-        made = result({"seed": seed}, {"x": 1}, **{key: [value] if key == "trained_at" else value})
-        made.save(tmp_path / f"{seed}.json")
-    with pytest.raises(store.MixedResultsError, match=f"the results of one table must share their {key}; .*new.*old"):
-        store.Store(tmp_path).results()
-
-
-@pytest.mark.parametrize("key", store.ONE_SIZE)
-def test_quick_and_full_results_are_two_tables(tmp_path, key):
-    for seed, value in enumerate((4, 12)):
-        result({"seed": seed, key: value}, {"x": 1}).save(tmp_path / f"{seed}.json")
-    with pytest.raises(store.MixedResultsError, match=f"the results of one table must share their {key}; .* 12, 4"):
-        store.Store(tmp_path).results()
-
-
-def test_no_results_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there must be results in"):
-        store.Store(tmp_path).results()
 
 
 def test_statistics_by_hand():

@@ -50,7 +50,7 @@ def test_what_is_no_record_is_named(kind, text, tmp_path):
 
 
 @pytest.mark.parametrize("value", [None, 3, [3], [None], [[None]], {}, {"a": 1}, "a"], ids=str)
-@pytest.mark.parametrize("kind", filter(dataclasses.is_dataclass, kinds()), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", list(filter(dataclasses.is_dataclass, kinds())), ids=lambda kind: kind.__name__)
 def test_records_of_other_values_are_read_or_refused(kind, value, tmp_path):
     fields = {field.name: value for field in dataclasses.fields(kind) if field.init}
     (tmp_path / "record.json").write_text(json.dumps(fields))

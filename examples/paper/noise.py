@@ -212,7 +212,7 @@ def verdict(groups, full, noises) -> str:
         held = "holds" if ahead == len(noises) else "does not hold" if ahead == 0 else f"holds in {ahead} of them"
         sentences.append(
             f"{family}, against the residual network of {depth} layers: under {len(noises)} noises the ACN is ahead in "
-            f"{ahead} and behind in {behind} by more than the spread of {len(found[CLEAN])} seeds (at best "
+            f"{ahead} and behind in {behind} by more than the spread over seeds (at best "
             f"{100 * mean(noisy[best]):+.1f} points, {best}; on clean images {100 * mean(found[CLEAN]):+.1f}); noise "
             f"costs it {shares[0]:.0%} of its accuracy, the residual network {shares[1]:.0%}; the order on clean "
             f"images turns round in {len(turned(found))}: the claim {held}"

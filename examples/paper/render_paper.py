@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.experiment import Experiment
-from lab.rendering import group
+from lab.rendering import caution, group
 from lab.store import Result, Store
 from run_all import experiments
 from transformers import HfArgumentParser
@@ -62,7 +62,8 @@ def render(experiment: Experiment, results: Sequence[Result], pictures: Path | N
         link = ""
     elif pictures is not None:
         section.save_picture(pictures / f"{experiment.name}.png")
-    return f"{section.markdown(f'{link}/{experiment.name}.png' if link else None)}\n{circumstances(results)}\n"
+    text = section.markdown(f"{link}/{experiment.name}.png" if link else None)
+    return "\n".join([text, *filter(None, [caution(results)]), circumstances(results), ""])
 
 
 def page_with(page: str, rendered: str) -> str:

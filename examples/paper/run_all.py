@@ -14,7 +14,7 @@ In full: 2 hours of training and 1.5 hours for the rest, on one core.
 import importlib
 import time
 
-from lab.experiment import Experiment, be_quiet, run
+from lab.experiment import Experiment, be_quiet, run, said
 from lab.laboratory import Arguments, Laboratory
 from transformers import HfArgumentParser
 
@@ -48,7 +48,7 @@ def main() -> None:
             laboratory = Laboratory(experiment.arguments(**vars(arguments)))
             run(experiment, laboratory)
             print(f"== {experiment.name}: {time.perf_counter() - start:.0f} s ==\n", flush=True)
-            print(experiment.section(laboratory.store(experiment.name).results()).markdown(), flush=True)
+            print(said(experiment, laboratory), flush=True)
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
 

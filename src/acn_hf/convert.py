@@ -80,8 +80,8 @@ def from_residual(
 
     Raises:
         ConversionError: The weights do not map to an ACN: another architecture, layers that are missing or too many,
-            weights that a checkpoint lacks or that are not whole, quantised weights, or adapters beside them. Or
-            `pooling` is given for a class that has no choice.
+            weights that a checkpoint lacks or that are not whole, quantised weights, adapters beside them, or weights
+            that are not finite. Or `pooling` is given for a class that has no choice.
         OSError: There is no such checkpoint.
         StrictDataclassError: A field of the config is out of range.
         TypeError: `model_or_path` is neither a model nor a path, or is an ACN already.
@@ -117,11 +117,24 @@ def from_residual(
     asked = {"attention_residual": attention_residual, "pooling": pooling}
     fields |= {name: value for name, value in asked.items() if value is not None}
     if isinstance(original, TimmMixer):
-        return original.build(**fields)
+        return _checked_weights(original.build(**fields))
     layout = layout_of(type(original).__name__)
     layout.check(original.config, type(original).__name__)
     fields = {**layout.fields(original.config), **fields}
-    return _with_weights(original, acn_class, retyped(original.config, acn_class.config_class, **fields))
+    config = retyped(original.config, acn_class.config_class, **fields)
+    return _checked_weights(_with_weights(original, acn_class, config))
+
+
+def _checked_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a model whose weights are numbers.
+
+    Raises:
+        ConversionError: One is nan or infinite.
+    """
+    for name, weight in model.named_parameters():
+        if not weight.is_meta and not torch.isfinite(weight).all():
+            raise ConversionError(f"weights must be finite numbers; {name} holds nan or infinity")
+    return model
 
 
 def acn_class_of(name: str) -> type[PreTrainedModel]:

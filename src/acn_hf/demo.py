@@ -33,7 +33,10 @@ TOLERANCE = 0.01
 
 
 def digits() -> dict[str, datasets.Dataset]:
-    """Return scikit-learn's 1,797 digits, 8x8 pixels, as `train` (60%), `validation` and `test` (20% each)."""
+    """Return scikit-learn's 1,797 digits as `train` (60%), `validation` and `test` (20% each).
+
+    `pixel_values` are of shape `(3, 8, 8)`, in [-1, 1], three times the same; `labels` are in `0..9`.
+    """
     pixels, labels = load_digits(return_X_y=True)
     images = [Image.fromarray(image.astype(np.uint8)) for image in pixels.reshape(-1, 8, 8) * (255 / 16)]
     inputs = processor()([image.convert("RGB") for image in images], return_tensors="pt")["pixel_values"]

@@ -91,6 +91,14 @@ class TimmMixer:
         for what, known in (("interpolation", RESAMPLING), ("crop_mode", ["center"])):
             if told[what] not in known:
                 raise ConversionError(f"the {what} of {self.name} must be one of {', '.join(known)}; got {told[what]}")
+        if not isinstance(told["crop_pct"], (int, float)) or not 0 < told["crop_pct"] <= 1:
+            raise ConversionError(f"the crop_pct of {self.name} must lie in (0, 1]; got {told['crop_pct']!r}")
+        for what in ("mean", "std"):
+            if len(told[what]) != self.fields["num_channels"]:
+                raise ConversionError(
+                    f"the {what} of {self.name} must hold a number for each of its {self.fields['num_channels']} "
+                    f"channels; got {told[what]!r}"
+                )
         return ViTImageProcessorPil(
             size={"shortest_edge": int(side / told["crop_pct"])},
             resample=RESAMPLING[told["interpolation"]],
@@ -145,7 +153,7 @@ def read_timm_checkpoint(source: str, **options: Any) -> TimmMixer:
     """Read a Mixer from a folder, or from the Hub, as timm writes it.
 
     Raises:
-        ConversionError: It is another model, or its weights are not whole.
+        ConversionError: It is another model, its weights are not whole, or its config is not what timm writes.
         OSError: It holds no `model.safetensors`.
         TypeError: An option is for checkpoints of transformers only.
     """
@@ -154,7 +162,8 @@ def read_timm_checkpoint(source: str, **options: Any) -> TimmMixer:
             f"a checkpoint of timm is taken as it is, so it takes {', '.join(HUB_OPTIONS)}; got {', '.join(unknown)}"
         )
     stored = _stored(source, options)
-    name, arguments = stored["architecture"], stored.get("model_args") or {}
+    _check_kinds(source, stored)
+    name, arguments, told = stored["architecture"], stored.get("model_args", {}), stored["pretrained_cfg"]
     _check_name(name)
     changed = [f"{key}={arguments[key]!r}" for key in CHANGED_LAYERS if arguments.get(key) is not None]
     if arguments.get("global_pool", "avg") != "avg":
@@ -165,9 +174,8 @@ def read_timm_checkpoint(source: str, **options: Any) -> TimmMixer:
         weights = load_file(cached_file(source, "model.safetensors", **options))
     except SafetensorError as error:
         raise ConversionError(f"the weights in {source} must be whole: {error}") from error
-    told = stored["pretrained_cfg"]
     fields = {"hidden_dropout_prob": arguments.get("proj_drop_rate") or 0.0, **_labels(stored)}
-    size = arguments.get("img_size") or tuple(told["input_size"])[1:]
+    size = arguments.get("img_size") or _image_size(source, told)
     return _mixer(name, weights, size, fields, told)
 
 
@@ -206,6 +214,22 @@ def _stored(source: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return the `config.json` of a checkpoint."""
     hub = {name: value for name, value in options.items() if name in HUB_OPTIONS}
     return PreTrainedConfig.get_config_dict(os.fspath(source), **hub)[0]
+
+
+def _check_kinds(source: str, stored: dict[str, Any]) -> None:
+    """Raise `ConversionError` if a part of a `config.json` is of another kind than timm writes."""
+    for what, kind in {"architecture": str, "model_args": dict, "pretrained_cfg": dict}.items():
+        value = stored.get(what, {} if what == "model_args" else None)
+        if not isinstance(value, kind):
+            raise ConversionError(f"{what} of {source} must be as timm writes it, a {kind.__name__}; got {value!r}")
+
+
+def _image_size(source: str, told: dict[str, Any]) -> list[int]:
+    """Return height and width of the images that a config names."""
+    size = told.get("input_size")
+    if not isinstance(size, (list, tuple)) or len(size) != 3 or not all(isinstance(side, int) for side in size):
+        raise ConversionError(f"input_size of {source} must be channels, height and width; got {size!r}")
+    return list(size[1:])
 
 
 def _check_name(name: str) -> None:
@@ -248,6 +272,8 @@ def _mixer(
     if absent := [weight for weight in needed if weight not in weights]:
         raise ConversionError(f"the weights of {name} do not map to an AC-Mixer: no {absent[0]}")
     stem, tokens, channels = (weights[weight].shape for weight in needed)
+    if len(stem) != 4:
+        raise ConversionError(f"the patches of {name} must be those of images, of 4 axes; got weights of {tuple(stem)}")
     sides = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     for what, (height, width) in (("images", sides), ("patches", stem[2:])):
         if height != width:

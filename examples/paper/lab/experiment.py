@@ -12,7 +12,7 @@ from transformers import HfArgumentParser
 from transformers.utils import logging
 
 from .laboratory import Arguments, Laboratory
-from .rendering import Section
+from .rendering import Section, caution
 from .store import Result
 
 
@@ -82,6 +82,12 @@ def run(experiment: Experiment, laboratory: Laboratory) -> list[Result]:
     return results
 
 
+def said(experiment: Experiment, laboratory: Laboratory) -> str:
+    """Return the section of all results of an experiment, as it is printed."""
+    results = laboratory.store(experiment.name).results()
+    return f"{experiment.section(results).markdown()}{caution(results)}"
+
+
 def be_quiet() -> None:
     """Leave out the progress bars and the advice of libraries."""
     logging.set_verbosity_error()
@@ -96,6 +102,6 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
         (arguments,) = parser.parse_args_into_dataclasses(args=argv)
         laboratory = Laboratory(arguments)
         run(experiment, laboratory)
-        print(experiment.section(laboratory.store(experiment.name).results()).markdown())
+        print(said(experiment, laboratory))
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None

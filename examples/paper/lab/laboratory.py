@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
@@ -53,6 +54,11 @@ class Arguments:
         folder = "runs/paper-quick" if self.quick else "runs/paper"
         self.results_dir = self.results_dir or f"{folder}/results"
         self.work_dir = self.work_dir or f"{folder}/models"
+        for seed in self.seeds:
+            if not 0 <= seed < 2**32:
+                raise ValueError(f"--seeds must be numbers from 0 to {2**32 - 1}; got {seed}")
+        if self.image_data != "digits" and Path(self.image_data).name == "digits":
+            raise ValueError(f"--image_data must not be called digits, as scikit-learn's are; got {self.image_data}")
 
 
 @dataclass(frozen=True)
@@ -130,9 +136,16 @@ class Laboratory:
         return [*((arch, self.depth(family)) for arch in archs), *short]
 
     def families(self, *default: str) -> tuple[str, ...]:
-        """Return the families that are asked for, or those of the experiment; without texts there is no BERT."""
-        chosen = tuple(self.arguments.family) or default
-        return tuple(family for family in chosen if family != "bert" or self.arguments.text_data is not None)
+        """Return the families that are asked for, or those of the experiment; without texts there is no BERT.
+
+        Raises:
+            ValueError: BERT is asked for, and there are no texts.
+        """
+        if self.arguments.text_data is None:
+            if "bert" in self.arguments.family:
+                raise ValueError("--text_data must name a data set of texts for --family bert; got none")
+            default = tuple(family for family in default if family != "bert")
+        return tuple(self.arguments.family) or default
 
     def network(self, family: str, arch: str, num_layers: int | None = None) -> Network:
         """Return a network of this size, or of another depth."""
@@ -178,14 +191,17 @@ class Laboratory:
         model = network.build(data.fields, seed)
         with store.lock(name):
             result = store.find(name, settings)
-            if result is None:
+            if result is None or not weights.exists():
                 start = time.perf_counter()
                 history = train(model, data, recipe, seed)
                 seconds = time.perf_counter() - start
                 save_file(_contiguous(model), weights)
                 result = store.save(name, settings, {"history": history, "seconds": seconds})
         self.trained_at.add(result.circumstances["commit"])
-        model.load_state_dict(load_file(weights))
+        try:
+            model.load_state_dict(load_file(weights))
+        except SafetensorError as error:
+            raise ValueError(f"{weights} must be whole: {error}; without it the network is trained again") from None
         return Trained(model.eval(), data, result.values["history"], result.values["seconds"])
 
     def accuracies(self, model: PreTrainedModel, task: Task) -> list[float]:

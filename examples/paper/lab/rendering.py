@@ -69,6 +69,12 @@ def full_depths(results: Sequence[Result]) -> dict[str, int]:
     return {family: max(run.settings["depth"] for run in runs) for (family,), runs in group(results, "family").items()}
 
 
+def caution(results: Sequence[Result]) -> str:
+    """Return what has to be said if there is one seed alone, and else nothing."""
+    seeds = {result.settings["seed"] for result in results}
+    return "" if len(seeds) > 1 else "One seed has no spread: this decides no claim."
+
+
 def mean(values: Sequence[float]) -> float:
     """Return the mean over seeds."""
     return statistics.mean(values)

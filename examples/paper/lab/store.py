@@ -40,6 +40,11 @@ class Result(Record):
     values: dict[str, Any]
     circumstances: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        for name in ("settings", "values", "circumstances"):
+            if not isinstance(getattr(self, name), dict):
+                raise ValueError(f"{name} must be a dictionary; got {getattr(self, name)!r}")
+
 
 class Store:
     """A folder of results.

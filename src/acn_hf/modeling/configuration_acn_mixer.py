@@ -1,5 +1,6 @@
 """Configuration of AC-Mixer."""
 
+import math
 from typing import ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -91,6 +92,14 @@ class AcnMixerConfig(AcnConfig):
                 "image_size must be a multiple of patch_size, since each token is a whole patch; "
                 f"got image_size={self.image_size}, patch_size={self.patch_size}"
             )
+
+    def validate_numbers(self) -> None:
+        if not 0 <= self.hidden_dropout_prob <= 1:
+            raise ValueError(f"hidden_dropout_prob must lie in [0, 1]; got {self.hidden_dropout_prob!r}")
+        for name in ("initializer_range", "layer_norm_eps"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a finite number > 0; got {value!r}")
 
     def validate_block_type(self) -> None:
         if self.block_type == "paper" and self.attention_residual:
