@@ -18,6 +18,7 @@ from lab.store import Result, Store
 from run_all import experiments
 from transformers import HfArgumentParser
 
+from acn_hf.arguments import Help
 from acn_hf.records import write_text
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +81,7 @@ def page_with(page: str, rendered: str) -> str:
 
 
 def main() -> None:
-    (arguments,) = HfArgumentParser(Arguments, description=__doc__).parse_args_into_dataclasses()
+    (arguments,) = HfArgumentParser(Arguments, description=__doc__, formatter_class=Help).parse_args_into_dataclasses()
     page, sections = Path(arguments.page), []
     pictures = page.parent / "paper" if arguments.pictures else None
     try:

@@ -18,6 +18,8 @@ from lab.experiment import Experiment, be_quiet, run, said
 from lab.laboratory import Arguments, Laboratory
 from transformers import HfArgumentParser
 
+from acn_hf.arguments import Help
+
 NAMES = (
     "auto_compression",
     "training_length",
@@ -40,7 +42,7 @@ def experiments() -> list[Experiment]:
 
 
 def main() -> None:
-    (arguments,) = HfArgumentParser(Arguments, description=__doc__).parse_args_into_dataclasses()
+    (arguments,) = HfArgumentParser(Arguments, description=__doc__, formatter_class=Help).parse_args_into_dataclasses()
     be_quiet()
     try:
         for experiment in experiments():

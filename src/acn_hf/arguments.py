@@ -222,7 +222,7 @@ class ImageDataArguments(DataArguments):
     image_column_name: str = field(default="image", metadata={"help": "Column of the images."})
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Shows a description as it is written, and every default."""
 
 
@@ -241,7 +241,7 @@ def parse_arguments(
         SystemExit: An argument is unknown or has no value of its type.
         ValueError: A recipe does not fit the script, or its batch the devices.
     """
-    parser = HfArgumentParser(list(kinds), description=description, formatter_class=_Help, allow_abbrev=False)
+    parser = HfArgumentParser(list(kinds), description=description, formatter_class=Help, allow_abbrev=False)
     given = _given(parser, _expand(list(sys.argv[1:] if argv is None else argv)))
     known = {one.name for kind in kinds for one in fields(kind)}
     recipe = _recipe(given, recipes)

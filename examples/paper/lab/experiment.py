@@ -11,6 +11,8 @@ from filelock import Timeout
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
+from acn_hf.arguments import Help
+
 from .laboratory import Arguments, Laboratory
 from .rendering import Section, caution
 from .store import Result
@@ -96,7 +98,7 @@ def be_quiet() -> None:
 
 def main(experiment: Experiment, argv: Sequence[str] | None = None) -> None:
     """Run an experiment from the command line, and print its section."""
-    parser = HfArgumentParser(experiment.arguments, description=sys.modules["__main__"].__doc__)
+    parser = HfArgumentParser(experiment.arguments, description=sys.modules["__main__"].__doc__, formatter_class=Help)
     be_quiet()
     try:
         (arguments,) = parser.parse_args_into_dataclasses(args=argv)
