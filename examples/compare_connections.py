@@ -28,10 +28,8 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from tokenizers import BertWordPieceTokenizer
 from transformers import (
     AutoConfig,
-    BertTokenizerFast,
     DataCollatorForLanguageModeling,
     HfArgumentParser,
     PreTrainedModel,
@@ -49,6 +47,7 @@ from acn_hf import (
     measure_depth_profile,
 )
 from acn_hf.idx import read_idx
+from acn_hf.word_pieces import train_tokenizer
 
 CONNECTIONS = {
     "strict": {"residual_scale": 0.0, "attention_residual": False},
@@ -145,10 +144,9 @@ def text(arguments: Arguments, sequence_length: int = 64, vocab_size: int = 4096
     if not arguments.train_file:
         raise ValueError("--train_file must name text files; got none")
     lines = [line for name in arguments.train_file for line in read_lines(Path(name))]
-    trained = BertWordPieceTokenizer(lowercase=True)
-    trained.train_from_iterator(lines, vocab_size=vocab_size, show_progress=False)
-    tokenizer = BertTokenizerFast(tokenizer_object=trained._tokenizer)
-    ids = [i for encoding in trained.encode_batch(lines, add_special_tokens=False) for i in encoding.ids]
+    tokenizer = train_tokenizer(lines, vocab_size)
+    encoded = tokenizer(lines, add_special_tokens=False, verbose=False)["input_ids"]
+    ids = [number for line in encoded for number in line]
     width = sequence_length - 2
     blocks = np.array(ids[: len(ids) // width * width]).reshape(-1, width)
     edge = np.ones((len(blocks), 1), int)

@@ -22,7 +22,6 @@ from typing import Any
 
 import datasets
 import numpy as np
-from tokenizers import BertWordPieceTokenizer
 from transformers import AutoModelForMaskedLM, BertTokenizerFast, TrainingArguments
 
 from acn_hf.arguments import DepthArguments, ModelArguments, RecipeArguments, parse_arguments
@@ -40,6 +39,7 @@ from acn_hf.data import (
 )
 from acn_hf.masking import EpochOfMasks, MaskingCollator, mask_once, pack
 from acn_hf.training import run, run_script, start
+from acn_hf.word_pieces import train_tokenizer as train_word_pieces
 
 
 @dataclass
@@ -143,10 +143,8 @@ def train_tokenizer(texts: Any, data: DataArguments, num_texts: int = 1_000_000)
     """Return a WordPiece tokenizer of the first million texts, in lower case as BERT's."""
     if data.vocab_size < 1:
         raise DataError(f"--vocab_size must be at least 1; got {data.vocab_size}")
-    trained = BertWordPieceTokenizer(lowercase=True)
-    lines = (row[data.text_column_name] for row in texts.take(num_texts))
-    trained.train_from_iterator(lines, vocab_size=data.vocab_size, show_progress=False)
-    return BertTokenizerFast(tokenizer_object=trained._tokenizer, model_max_length=data.max_seq_length or 128)
+    lines = texts.take(num_texts)[data.text_column_name]
+    return train_word_pieces(lines, data.vocab_size, max_length=data.max_seq_length or 128)
 
 
 def split_blocks(train: Any, validation: Any, data: DataArguments) -> tuple[Any, Any]:

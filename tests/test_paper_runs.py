@@ -133,6 +133,15 @@ def test_results_that_do_not_belong_together_are_refused(tmp_path, key):
         store.Store(tmp_path).results()
 
 
+def test_results_on_two_data_sets_are_two_tables(tmp_path):
+    for number, (data, commit) in enumerate([("texts", "old"), ("texts", "old"), ("images", "new")]):
+        result({"seed": number, "data": data}, {"x": 1}, commit=commit).save(tmp_path / f"{number}.json")
+    assert len(store.Store(tmp_path).results()) == 3
+    result({"seed": 3, "data": "images"}, {"x": 1}, commit="old").save(tmp_path / "3.json")
+    with pytest.raises(store.MixedResultsError, match='must share their commit; .* "new", "old"'):
+        store.Store(tmp_path).results()
+
+
 @pytest.mark.parametrize("key", store.ONE_SIZE)
 def test_quick_and_full_results_are_two_tables(tmp_path, key):
     for seed, value in enumerate((4, 12)):

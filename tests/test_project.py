@@ -24,7 +24,7 @@ LAYERS = re.findall(
     exit_policies exiting early_exit exit_report exit_calibration
     depth_cost scales measuring analysis plots runs cards
     finetuning compress distillation supervision shedding callbacks annealing loading idx masking pixels data
-    checkpoints pruning gradual_pruning width quantization evaluation
+    checkpoints pruning gradual_pruning width quantization evaluation word_pieces
     arguments building training demo cli __main__
     """,
 )

@@ -36,23 +36,27 @@ def job(laboratory: Laboratory, family: str, arch: str, num_layers: int, seed: i
 
 
 def section(results) -> Section:
-    deepest = max(result.settings["depth"] for result in results)
-    full = full_depths(results)
-    header = ["network", "seeds", *map(str, range(deepest + 1)), "effective depth"]
-    rows, groups = [], group(results, "family", "arch", "depth")
-    for (family, arch, depth), runs in groups.items():
-        cells = [cell(values) for values in series(runs, "accuracies")]
-        name = f"{family}, {arch}" + (f", {depth} layers from scratch" if depth < full[family] else "")
-        effective = " ".join(str(run.values["effective_depth"]) for run in runs)
-        rows.append([name, str(len(runs)), *cells, *[""] * (deepest - depth), effective])
+    full, groups = full_depths(results), group(results, "family", "arch", "depth")
     return Section(
         title="Auto-compression",
         paper="30 to 80% of the layers of ViT, MLP-Mixer and BERT can be left out while accuracy is maintained.",
         here="Accuracy on the test data at every depth; effective depth: the smallest within .005 of full depth.",
-        tables=(table(header, rows),),
+        tables=tuple(accuracies(part, full) for part in group(results, "data").values()),
         verdict=verdict(groups, full),
         draw=lambda axes: draw(axes, groups, full),
     )
+
+
+def accuracies(results, full) -> str:
+    """Return the table of the results on one data set."""
+    deepest = max(result.settings["depth"] for result in results)
+    rows = []
+    for (family, arch, depth), runs in group(results, "family", "arch", "depth").items():
+        cells = [cell(values) for values in series(runs, "accuracies")]
+        name = f"{family}, {arch}" + (f", {depth} layers from scratch" if depth < full[family] else "")
+        effective = " ".join(str(run.values["effective_depth"]) for run in runs)
+        rows.append([name, str(len(runs)), *cells, *[""] * (deepest - depth), effective])
+    return table(["network", "seeds", *map(str, range(deepest + 1)), "effective depth"], rows)
 
 
 CLAIMED = 0.3

@@ -146,7 +146,10 @@ def section(results) -> Section:
     header = ["network", "layers", "seeds", "accuracy", "parameters", "MB", "MFLOPs"]
     header += [f"ms, batches of {size}" for size in BATCH_SIZES]
     header += ["ms of a step of training", "MB in training", "epochs to equal quality", "seconds to equal quality"]
-    rows = [_row(family, name, runs) for (family,), runs in groups.items() for name in NAMES]
+    tables = [
+        table(header, [_row(family, name, runs) for (family,), runs in group(part, "family").items() for name in NAMES])
+        for part in group(results, "data").values()
+    ]
     device = results[0].circumstances["device"]
     return Section(
         title="Cost",
@@ -157,7 +160,7 @@ def section(results) -> Section:
         "tests included, by epochs, at which other networks were trained beside it. Memory in training: what the "
         "process needs more at its peak (on a GPU: what torch has allocated), for weights, gradients, moments and "
         "activations.",
-        tables=(table(header, rows),),
+        tables=tuple(tables),
         verdict=verdict(groups),
         draw=lambda axes: draw(axes, groups),
     )

@@ -37,23 +37,22 @@ class Arguments:
 
 
 def circumstances(results: Sequence[Result]) -> str:
-    """Return a line on where and with what the results of a table were measured, and what they cost."""
+    """Return a line for each data set on where and with what its results were measured, and what they cost."""
+    return "\n\n".join(_circumstances(name, part) for (name,), part in group(results, "data").items())
+
+
+def _circumstances(data: str, results: Sequence[Result]) -> str:
     one = results[0].circumstances
     seeds = {result.settings["seed"] for result in results}
     minutes = sum(result.circumstances["seconds"] for result in results) / 60
     trained_at = {commit for result in results for commit in result.circumstances["trained_at"]}
     earlier = ", ".join(sorted(trained_at - {one["commit"]}))
     return (
-        f"{len(results)} runs, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, data {data_of(results)}; "
+        f"{len(results)} runs, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, data {data}; "
         f"commit {one['commit']}{f', networks trained at {earlier}' if earlier else ''}; acn_hf {one['acn_hf']}, "
         f"torch {one['torch']}, transformers {one['transformers']}; {one['device']}, {minutes:.0f} minutes in all"
         f"{', beside that training' if earlier else ''}."
     )
-
-
-def data_of(results: Sequence[Result]) -> str:
-    """Return the names of the data sets of some results."""
-    return ", ".join(name for (name,) in group(results, "data"))
 
 
 def render(experiment: Experiment, results: Sequence[Result], pictures: Path | None, link: str) -> str:

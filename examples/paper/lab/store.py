@@ -15,7 +15,7 @@ from acn_hf.circumstances import circumstances
 from acn_hf.records import Record
 
 ONE_TABLE = ("commit", "acn_hf", "torch", "transformers", "device", "trained_at")
-"""The circumstances that all results of a table share."""
+"""The circumstances that all results of a table share, which is of one data set."""
 
 ONE_SIZE = ("num_layers", "text_layers", "num_train", "num_test", "num_epochs", "text_epochs")
 """The settings that they share: quick runs and full ones are two tables."""
@@ -98,7 +98,8 @@ class Store:
         if not paths:
             raise FileNotFoundError(f"there must be results in {self.folder}; there are none")
         found = [Result.load(path) for path in paths]
-        check_one_table(found, self.folder)
+        for data in sorted({str(result.settings.get("data")) for result in found}):
+            check_one_table([result for result in found if str(result.settings.get("data")) == data], self.folder)
         return found
 
 

@@ -13,11 +13,11 @@ import datasets
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
-from tokenizers import BertWordPieceTokenizer
-from transformers import BertTokenizerFast, DataCollatorWithPadding, default_data_collator
+from transformers import DataCollatorWithPadding, default_data_collator
 
 from acn_hf.data import DataError, find_classes, load_splits
 from acn_hf.evaluation import examples_per_class, split_classes
+from acn_hf.word_pieces import train_tokenizer
 
 IMAGE_SIZE = 28
 PATCH_SIZE = 7
@@ -170,9 +170,7 @@ def _texts(source: str) -> tuple[dict[str, datasets.Dataset], Callable, dict[str
     """Return texts as word pieces; the vocabulary is learned from the training texts."""
     loaded = _train_and_test(source)
     text, label = (_column(loaded["train"], names) for names in (("text", "sentence"), ("label", "labels")))
-    trained = BertWordPieceTokenizer(lowercase=True)
-    trained.train_from_iterator(loaded["train"][text][:], vocab_size=VOCABULARY, show_progress=False)
-    tokenizer = BertTokenizerFast(tokenizer_object=trained._tokenizer)
+    tokenizer = train_tokenizer(loaded["train"][text][:], VOCABULARY)
     parts = {}
     for name, data in loaded.items():
         encoded = tokenizer(data[text][:], truncation=True, max_length=MAX_TOKENS, padding="max_length")
