@@ -138,7 +138,7 @@ def test_results_on_two_data_sets_are_two_tables(tmp_path):
         result({"seed": number, "data": data}, {"x": 1}, commit=commit).save(tmp_path / f"{number}.json")
     assert len(store.Store(tmp_path).results()) == 3
     result({"seed": 3, "data": "images"}, {"x": 1}, commit="old").save(tmp_path / "3.json")
-    with pytest.raises(store.MixedResultsError, match='must share their commit; .* "new", "old"'):
+    with pytest.raises(store.MixedResultsError, match=r'must share their commit; .* "new", "old"'):
         store.Store(tmp_path).results()
 
 
