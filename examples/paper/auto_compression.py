@@ -71,7 +71,7 @@ def verdict(groups, full) -> str:
             continue
         spared, theirs = share_left_out(acn, deepest), share_left_out(residual, deepest)
         outcome = "held" if spared >= CLAIMED else "did not hold"
-        outcome += ", of the residual network as well" if theirs >= spared >= CLAIMED else ""
+        outcome += ", of the residual network as well" if min(spared, theirs) >= CLAIMED else ""
         sentence = (
             f"{family}: the claim {outcome}: the ACN can leave out {spared:.0%} of its layers without loss, "
             f"the residual network {theirs:.0%}; the accuracy is {last(acn):.3f} against {last(residual):.3f}"
