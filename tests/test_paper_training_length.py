@@ -13,10 +13,12 @@ def test_every_length_is_a_training_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setattr(load("lab.laboratory"), "SHORT", 1)
     lab = laboratory(tmp_path)
     lab.seeds = [5]
-    lab.size = dataclasses.replace(lab.size, num_layers=2, num_train=50, num_test=50, num_epochs=1)
+    lab.size = dataclasses.replace(lab.size, num_layers=3, num_train=50, num_test=50, num_epochs=1)
     results = experiment.run(length.EXPERIMENT, lab)
     assert [(run.settings["arch"], run.settings["depth"], run.settings["epochs"]) for run in results] == [
-        (arch, depth, epochs) for arch, depth in (("acn", 2), ("residual", 2), ("residual", 1)) for epochs in (1, 2)
+        (arch, depth, epochs)
+        for arch, depth in (("acn", 3), ("residual", 3), ("residual", 1), ("residual", 2))
+        for epochs in (1, 2)
     ]
     trained = lab.trained(lab.network("vit", "acn"), 5, recipe=lab.recipe("vit", num_epochs=2))
     assert len(trained.history) == 2

@@ -1,7 +1,8 @@
 """Training length: ACNs and residual networks that were trained for as many epochs as elsewhere, and for more.
 
 What is unusual: the rate of learning falls to 0 at the end of each training, so every length is a training of its own.
-The longer one is there to see whether an ACN only lags behind. The honest baseline is a residual network of few layers.
+The longer one is there to see whether an ACN only lags behind. The honest baselines are residual networks of few
+layers, one of them of as many as the ACN uses after the longer training.
 
     python examples/paper/training_length.py --image_data FASHION_MNIST
     python examples/paper/training_length.py --quick
@@ -16,15 +17,25 @@ from lab.rendering import Section, cell, clear_difference, full_depths, group, m
 LONGER, QUICK_LONGER = 4, 2
 """How many times as many epochs the longer training has."""
 
+CHOSEN = 2
+"""Layers that the ACN uses after the longer training: a residual network of as many is trained, too."""
+
 
 def jobs(laboratory: Laboratory) -> list[Job]:
     runs = []
     for seed in laboratory.seeds:
         for family in laboratory.families("vit"):
-            for arch, num_layers in laboratory.networks(family, "acn", "residual"):
+            for arch, num_layers in networks(laboratory, family):
                 for times in (1, QUICK_LONGER if laboratory.arguments.quick else LONGER):
                     runs.append(job(laboratory, family, arch, num_layers, times, seed))
     return runs
+
+
+def networks(laboratory: Laboratory, family: str) -> list[tuple[str, int]]:
+    """Return architecture and depth of each network."""
+    found = laboratory.networks(family, "acn", "residual")
+    chosen = [("residual", CHOSEN)] if "residual" in dict(found) else []
+    return list(dict.fromkeys([*found, *chosen]))
 
 
 def job(laboratory: Laboratory, family: str, arch: str, num_layers: int, times: int, seed: int) -> Job:
