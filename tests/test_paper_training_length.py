@@ -27,14 +27,19 @@ def test_every_length_is_a_training_of_its_own(tmp_path, monkeypatch):
     assert length.section(results).markdown().startswith("## Training length")
 
 
-def runs_of(accuracies):
-    """Return a run of each network and length, of two seeds."""
+def runs_of(accuracies, depth=2):
+    """Return runs of networks of a depth; of each architecture, length and depth that is used one for each accuracy."""
     return [
         result(
-            {"family": "vit", "arch": arch, "depth": 2, "epochs": epochs, "seed": seed},
-            {"accuracies": [0.1, 0.2, last], "effective_depth": depth, "train_loss": 0.5, "train_seconds": 1.0},
+            {"family": "vit", "arch": arch, "depth": depth, "epochs": epochs, "seed": seed},
+            {
+                "accuracies": [*[0.1, 0.2][:depth], last],
+                "effective_depth": used,
+                "train_loss": 0.5,
+                "train_seconds": 1.0,
+            },
         )
-        for (arch, epochs, depth), values in accuracies.items()
+        for (arch, epochs, used), values in accuracies.items()
         for seed, last in enumerate(values)
     ]
 
@@ -57,11 +62,13 @@ def test_the_claim_is_that_more_training_makes_good(longer, outcome, tmp_path):
                 ("residual", 20, 2): [0.9, 0.9],
             }
         )
+        + runs_of({("residual", 20, 1): [0.7, 0.8], ("residual", 5, 1): [0.6]}, depth=1)
     )
     last = sum(longer) / 2
     assert made.verdict == (
         f"vit: the claim {outcome}: the ACN has {last:.3f} after 20 epochs, the residual network 0.810 after 5; with "
-        f"equally many it is 0.200 behind after 5 and {0.9 - last:.3f} after 20, and uses 1.0 layers, then 2.0."
+        f"equally many it is 0.200 behind after 5 and {0.9 - last:.3f} after 20, and uses 1.0 and 2.0 layers, "
+        "1 residual layers from scratch have 0.750 after 20."
     )
     assert (
         "| vit, acn | 5 | 2 | 0.100 ± 0.000 | 0.200 ± 0.000 | 0.610 ± 0.014 | 1 1 | 0.500 ± 0.000 |" in made.tables[0]

@@ -92,7 +92,8 @@ def verdict(groups, full) -> str:
         )
         shared = sorted(set(acn) & set(residual))
         if len(shared) > 1:
-            sentences.append(f"{family}: {compared(acn, residual, shared[0], shared[-1])}")
+            parts = [compared(acn, residual, shared[0], shared[-1]), *short_ones(groups, family, deepest, shared[-1])]
+            sentences.append(f"{family}: {', '.join(parts)}")
     return "; ".join(sentences) + "." if sentences else "There is nothing to compare with."
 
 
@@ -104,9 +105,18 @@ def compared(acn, residual, few: int, many: int) -> str:
     return (
         f"the claim {'did not hold' if behind else 'held'}: the ACN has {mean(at_the_end(acn[many])):.3f} after {many} "
         f"epochs, the residual network {mean(at_the_end(residual[few])):.3f} after {few}; with equally many it is "
-        f"{lags[few]:.3f} behind after {few} and {lags[many]:.3f} after {many}, and uses {used[few]:.1f} layers, "
-        f"then {used[many]:.1f}"
+        f"{lags[few]:.3f} behind after {few} and {lags[many]:.3f} after {many}, and uses {used[few]:.1f} and "
+        f"{used[many]:.1f} layers"
     )
+
+
+def short_ones(groups, family: str, deepest: int, epochs: int) -> list[str]:
+    """Return what to say of each residual network of fewer layers, trained as long."""
+    return [
+        f"{depth} residual layers from scratch have {mean(at_the_end(runs)):.3f} after {epochs}"
+        for (name, arch, depth, trained), runs in groups.items()
+        if (name, arch, trained) == (family, "residual", epochs) and depth < deepest
+    ]
 
 
 def draw(axes, groups, full) -> None:
