@@ -8,7 +8,7 @@ script may be started as often as there are cores: each process takes the runs t
     python examples/paper/render_paper.py --results_dir runs/paper/results
 
 Cost with --quick: 3 minutes on two CPU cores, started twice.
-In full: 4.5 hours of training and 1.5 hours for the rest, on one core.
+In full: 4 hours of training and 1.5 hours for the rest, on one core.
 """
 
 import importlib
