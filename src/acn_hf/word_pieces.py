@@ -46,10 +46,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, *, max_length: int = 
         raise ValueError(f"texts are read twice: they must be a list or a column; got {type(texts).__name__}")
     trained = BertWordPieceTokenizer(lowercase=True)
     normalize = trained._tokenizer.normalizer.normalize_str
-    counts = Counter(letter for text in texts for letter in normalize(text) if not letter.isspace())
-    if not counts:
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(normalize(text))
+    found = [letter for letter in counts if not letter.isspace()]
+    if not found:
         raise ValueError("texts must hold at least one letter; got none")
-    letters = sorted(counts, key=lambda letter: (-counts[letter], letter))[:MAX_LETTERS]
+    letters = sorted(found, key=lambda letter: (-counts[letter], letter))[:MAX_LETTERS]
     first = [*SPECIAL_TOKENS, *(f"##{letter}" for letter in sorted(letters))]
     trained.train_from_iterator(
         texts,

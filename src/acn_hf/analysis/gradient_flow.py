@@ -115,6 +115,7 @@ class GradientFlowHistory(Record):
 
     @classmethod
     def _values(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        # Both may be left out when a history is made, and neither in a file.
         return {**fields, "steps": fields["steps"], "flows": [GradientFlow.from_dict(flow) for flow in fields["flows"]]}
 
     def __str__(self) -> str:
