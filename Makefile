@@ -37,7 +37,7 @@ test: install $(VENV)/torchao
 	PYTHONPATH=$(VENV)/torchao $(PYTEST) tests/test_quantization.py
 
 test-slow: install
-	$(PYTEST) -m slow
+	$(PYTEST) -n 2 -m "slow and not gpu"
 
 test-timm: install $(VENV)/timm
 	PYTHONPATH=$(VENV)/timm $(PYTEST) tests/timm
