@@ -22,9 +22,7 @@ TWO_HEADS = [by_name("bert-ForSequenceClassification"), by_name("vit-ForImageCla
 EXPORTED = [
     by_name(name)
     for name in (
-        "bert-ForMaskedLM",
         "bert-ForMultipleChoice",
-        "bert-ForQuestionAnswering",
         "vit-ForMaskedImageModeling",
         "mixer-ForImageClassification",
     )

@@ -18,6 +18,7 @@ from transformers.utils import ModelOutput
 
 from acn_hf import DepthError, depth_logits, truncate
 from tests.families import BASES, HEADED, NUM_LAYERS, TRAINED, by_name, each_head
+from tests.training import some_of
 
 CLASSIFIERS = [by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClassification")]
 MLM_HEADS = [by_name("bert-ForMaskedLM"), by_name("bert-ForPreTraining")]
@@ -241,7 +242,17 @@ def train_two_steps(model, examples, folder, resume_from=None, compute_metrics=N
     return trainer
 
 
-@each_head(TRAINED)
+RESUMED = [
+    (by_name(f"{family}-{head}"),)
+    for family, head in (
+        ("bert", "ForSequenceClassification"),
+        ("vit", "ForImageClassification"),
+        ("mixer", "ForImageClassification"),
+    )
+]
+
+
+@pytest.mark.parametrize("head", some_of(RESUMED, TRAINED), ids=lambda head: head.name)
 def test_resumed_training_ends_with_the_same_weights(build, head, tmp_path):
     trained, resumed = build(head, learn_residual_scale=True), build(head, learn_residual_scale=True)
     train_two_steps(trained, examples_of(head), tmp_path)
