@@ -115,8 +115,6 @@ BROKEN = {
     "pretrained_cfg": ("pretrained_cfg of .* must be as timm writes it, a dict; got", None, []),
     "input_size": ("input_size of .* must be channels, height and width; got", None, 8, [3, 8], "3,8,8", [3, "8", 8]),
 }
-
-
 EACH_BROKEN = [(name, value) for name, (_, *values) in BROKEN.items() for value in values]
 
 

@@ -7,7 +7,7 @@ import typer
 
 from acn_hf import cli
 from tests.adapted import quiet
-from tests.pages import ROOT, python_blocks, run_page
+from tests.pages import ROOT, run_page, run_training_page
 
 COMMANDS = typer.main.get_command(cli.app).commands
 LINES = {
@@ -21,19 +21,18 @@ LINES = {
 @quiet
 @pytest.mark.filterwarnings("ignore:.pin_memory. argument is set as true")
 def test_the_readme(tmp_path):
-    epochs = "num_train_epochs=40"
-    assert epochs in "".join(python_blocks("README.md"))
-    assert "Compressed to" in run_page("README.md", tmp_path, **{epochs: "num_train_epochs=1, use_cpu=True"})
+    few = {"num_train_epochs=40": "num_train_epochs=1, use_cpu=True"}
+    assert "Compressed to" in run_page("README.md", tmp_path, **few)
     assert {"short", "short-2", "profile.png"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_training(tmp_path):
-    assert "of 6 layers are left" in run_page("docs/training.md", tmp_path)
+    assert "of 6 layers are left" in run_training_page("docs/training.md", tmp_path)
     assert (tmp_path / "trained" / "checkpoint-40" / "depth_profile.json").exists()
 
 
 def test_compression(tmp_path):
-    printed = run_page("docs/compression.md", tmp_path)
+    printed = run_training_page("docs/compression.md", tmp_path)
     assert "Compressed to 2 of 6 layers" in printed
     cut, finetuned = map(float, printed.split()[-2:])
     assert finetuned > cut
@@ -41,7 +40,7 @@ def test_compression(tmp_path):
 
 
 def test_conversion(tmp_path):
-    printed = run_page("docs/conversion.md", tmp_path)
+    printed = run_training_page("docs/conversion.md", tmp_path)
     assert "Compressed to 2 of 6 layers" in printed
     assert "Residual scales (learned)" in printed
     assert (tmp_path / "residual_scales.png").exists()
@@ -52,7 +51,7 @@ def test_connectivity(tmp_path):
 
 
 def test_pruning(tmp_path):
-    printed = run_page("docs/pruning.md", tmp_path)
+    printed = run_training_page("docs/pruning.md", tmp_path)
     assert "50.0% of the weights are zero" in printed
     assert "0.75 of the weights are zero" in printed
     assert (tmp_path / "pruned" / "checkpoint-30" / "model.safetensors").exists()
@@ -64,7 +63,7 @@ def test_early_exit(tmp_path):
 
 
 def test_analysis(tmp_path):
-    assert "DG / FG at every depth" in run_page("docs/analysis.md", tmp_path)
+    assert "DG / FG at every depth" in run_training_page("docs/analysis.md", tmp_path)
     for name in ("flow.png", "history.png", "connections.png", "trained/checkpoint-20/gradient_flow.json"):
         assert (tmp_path / name).stat().st_size > 500
 

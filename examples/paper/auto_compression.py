@@ -13,7 +13,7 @@ Cost of one run on one CPU core: 3 minutes.
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import SHORT, Laboratory, effective_depth
-from lab.rendering import Section, cell, full_depths, group, mean, series, table
+from lab.rendering import Section, at_the_end, cell, full_depths, group, mean, series, table
 
 
 def jobs(laboratory: Laboratory) -> list[Job]:
@@ -74,11 +74,12 @@ def verdict(groups, full) -> str:
         outcome += ", of the residual network as well" if min(spared, theirs) >= CLAIMED else ""
         sentence = (
             f"{family}: the claim {outcome}: the ACN can leave out {spared:.0%} of its layers without loss, "
-            f"the residual network {theirs:.0%}; the accuracy is {last(acn):.3f} against {last(residual):.3f}"
+            f"the residual network {theirs:.0%}; the accuracy is {mean(at_the_end(acn)):.3f} against "
+            f"{mean(at_the_end(residual)):.3f}"
         )
         short = groups.get((family, "residual", SHORT)) if deepest > SHORT else None
         sentences.append(
-            sentence + (f", and {last(short):.3f} of {SHORT} residual layers from scratch" if short else "")
+            sentence + (f", and {mean(at_the_end(short)):.3f} of {SHORT} residual layers from scratch" if short else "")
         )
     return "; ".join(sentences) + "." if sentences else "There is nothing to compare with."
 
@@ -86,11 +87,6 @@ def verdict(groups, full) -> str:
 def share_left_out(runs, deepest: int) -> float:
     """Return the share of the layers above the effective depth, the mean over seeds."""
     return 1 - mean([run.values["effective_depth"] for run in runs]) / deepest
-
-
-def last(runs) -> float:
-    """Return the accuracy at full depth, the mean over seeds."""
-    return mean([run.values["accuracies"][-1] for run in runs])
 
 
 def draw(axes, groups, full) -> None:

@@ -11,7 +11,7 @@ Cost of one run on one CPU core: 3 minutes, 1 with 3 layers.
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Laboratory, effective_depth
-from lab.rendering import Section, cell, clear_difference, full_depths, group, mean, series, table
+from lab.rendering import Section, at_the_end, cell, clear_difference, full_depths, group, mean, series, table
 from lab.tasks import load_task
 
 PER_CLASS, QUICK_PER_CLASS = 100, 10
@@ -101,11 +101,6 @@ def section(results) -> Section:
         verdict=verdict(groups, full),
         draw=lambda axes: draw(axes, groups, names),
     )
-
-
-def at_the_end(runs) -> list[float]:
-    """Return the accuracy of each seed after the last epoch."""
-    return [run.values["accuracies"][-1] for run in runs]
 
 
 def verdict(groups, full) -> str:

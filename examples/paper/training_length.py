@@ -12,7 +12,7 @@ Cost of one run on one CPU core: 10 minutes, 3 with 3 layers.
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Laboratory, effective_depth
-from lab.rendering import Section, cell, clear_difference, full_depths, group, mean, series, table
+from lab.rendering import Section, at_the_end, cell, clear_difference, full_depths, group, mean, series, table
 
 LONGER, QUICK_LONGER = 4, 2
 """How many times as many epochs the longer training has."""
@@ -76,11 +76,6 @@ def section(results) -> Section:
         verdict=verdict(groups, full),
         draw=lambda axes: draw(axes, groups, full),
     )
-
-
-def at_the_end(runs) -> list[float]:
-    """Return the accuracy of each seed at full depth."""
-    return [run.values["accuracies"][-1] for run in runs]
 
 
 def verdict(groups, full) -> str:

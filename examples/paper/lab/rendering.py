@@ -85,6 +85,11 @@ def spread(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
+def at_the_end(results: Sequence[Result]) -> list[float]:
+    """Return the accuracy of each network as trained, at full depth."""
+    return [result.values["accuracies"][-1] for result in results]
+
+
 def clear_difference(values: Sequence[float], others: Sequence[float]) -> float:
     """Return how much larger the first mean is, or 0 if that is no more than the larger of their spreads."""
     difference = mean(values) - mean(others)
