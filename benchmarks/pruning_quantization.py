@@ -23,8 +23,8 @@ from timing import store
 from transformers import Trainer, TrainingArguments, set_seed
 
 import acn_hf
+from acn_hf.data.idx import read_idx_folder
 from acn_hf.demo import accuracy, digits
-from acn_hf.idx import read_idx_folder
 
 REMAINING = (0.5, 0.25, 0.1, 0.05)
 WIDTHS = (0.5, 0.25, 0.125)

@@ -21,11 +21,17 @@ Cost: the first command takes 3 minutes on one CPU core.
 import datasets
 from transformers import AutoModelForImageClassification, TrainingArguments
 
-from acn_hf.arguments import DepthArguments, ImageDataArguments, ModelArguments, RecipeArguments, parse_arguments
-from acn_hf.building import build_model, label_fields
-from acn_hf.data import Columns, find_classes, image_processor, prepare
-from acn_hf.pixels import image_fields
-from acn_hf.training import load_labelled, needed, run_labelled, run_script, start
+from acn_hf.data.pixels import image_fields
+from acn_hf.data.rows import Columns, find_classes, image_processor, prepare
+from acn_hf.scripts.arguments import (
+    DepthArguments,
+    ImageDataArguments,
+    ModelArguments,
+    RecipeArguments,
+    parse_arguments,
+)
+from acn_hf.scripts.models import build_model, label_fields
+from acn_hf.scripts.training_run import load_labelled, needed, run_labelled, run_script, start
 
 METRIC = "accuracy"
 

@@ -18,13 +18,19 @@ from dataclasses import dataclass, field
 import datasets
 from transformers import AutoModelForMaskedImageModeling, TrainingArguments
 
-from acn_hf.arguments import DepthArguments, ImageDataArguments, ModelArguments, RecipeArguments, parse_arguments
-from acn_hf.building import build_model
-from acn_hf.cards import CardTrainer
-from acn_hf.data import image_processor, require
-from acn_hf.masking import EpochOfMasks, PatchMaskingCollator, mask_images_once
-from acn_hf.pixels import image_fields, num_patches, pixels
-from acn_hf.training import load_labelled, needed, run, run_script, start
+from acn_hf.data.masking import EpochOfMasks, PatchMaskingCollator, mask_images_once
+from acn_hf.data.pixels import image_fields, num_patches, pixels
+from acn_hf.data.rows import image_processor, require
+from acn_hf.publishing.model_card import CardTrainer
+from acn_hf.scripts.arguments import (
+    DepthArguments,
+    ImageDataArguments,
+    ModelArguments,
+    RecipeArguments,
+    parse_arguments,
+)
+from acn_hf.scripts.models import build_model
+from acn_hf.scripts.training_run import load_labelled, needed, run, run_script, start
 
 
 @dataclass

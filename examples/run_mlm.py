@@ -24,10 +24,8 @@ import datasets
 import numpy as np
 from transformers import AutoModelForMaskedLM, BertTokenizerFast, TrainingArguments
 
-from acn_hf.arguments import DepthArguments, ModelArguments, RecipeArguments, parse_arguments
-from acn_hf.building import build_model, vocabulary_fields
-from acn_hf.cards import CardTrainer
-from acn_hf.data import (
+from acn_hf.data.masking import EpochOfMasks, MaskingCollator, mask_once, pack
+from acn_hf.data.rows import (
     DataError,
     check_vocabulary,
     file_format,
@@ -37,9 +35,11 @@ from acn_hf.data import (
     not_empty,
     require_text,
 )
-from acn_hf.masking import EpochOfMasks, MaskingCollator, mask_once, pack
-from acn_hf.training import run, run_script, start
-from acn_hf.word_pieces import train_tokenizer as train_word_pieces
+from acn_hf.data.word_pieces import train_tokenizer as train_word_pieces
+from acn_hf.publishing.model_card import CardTrainer
+from acn_hf.scripts.arguments import DepthArguments, ModelArguments, RecipeArguments, parse_arguments
+from acn_hf.scripts.models import build_model, vocabulary_fields
+from acn_hf.scripts.training_run import run, run_script, start
 
 
 @dataclass

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from transformers import AutoModelForImageClassification, Trainer
 
 from acn_hf import DepthProfileCallback, IntermediateSupervisionCallback, measure_depth_profile
-from acn_hf.metrics import ProfileError
+from acn_hf.depth.metrics import ProfileError
 from tests.families import TRAINED
 from tests.test_shedding import Scripted, depths
 from tests.training import CHECKPOINTING, build_model, doubled, train_one_step, trainer, weights

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from acn_hf import ExitPolicy, depth_logits
-from acn_hf.early_exit import HEADS_OF_EXAMPLES, HEADS_OF_TOKENS
+from acn_hf.exits.early_exit import HEADS_OF_EXAMPLES, HEADS_OF_TOKENS
 from tests.families import HEADED
 
 OF_EXAMPLES = [head for head in HEADED if any(kind in head.acn.__name__ for kind in HEADS_OF_EXAMPLES)]

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from acn_hf import PruningCallback
-from acn_hf.gradual_pruning import METHODS, SCORES
+from acn_hf.training.gradual_pruning import METHODS, SCORES
 from tests.distributed_worker import RUN
 from tests.test_shedding import Scripted
 from tests.training import trainer, weights

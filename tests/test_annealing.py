@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig, ViTForImageClassification
 
 from acn_hf import DistillationLoss, ResidualAnnealingCallback, from_residual
-from acn_hf.shedding import LayerSheddingCallback
+from acn_hf.training.shedding import LayerSheddingCallback
 from tests.families import by_name
 from tests.training import NUM_LAYERS, build_model, same_weights, trainer, weights
 

@@ -9,7 +9,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from acn_hf.arguments import (
+from acn_hf.scripts.arguments import (
     RECIPES,
     DepthArguments,
     ModelArguments,

@@ -15,8 +15,8 @@ from acn_hf import (
     intermediate_supervision,
     measure_depth_profile,
 )
-from acn_hf.callbacks import PROFILE_NAME
-from acn_hf.metrics import ProfileError
+from acn_hf.depth.metrics import ProfileError
+from acn_hf.training.callbacks import PROFILE_NAME
 from tests.training import CHECKPOINTING, NUM_LAYERS, build_model, same_weights, trainer, weights
 
 NAMES = {f"eval_accuracy_at_depth_{depth}" for depth in range(NUM_LAYERS + 1)} | {"eval_effective_depth"}

@@ -8,7 +8,7 @@ import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification, BertModel
 
 from acn_hf import CardFacts, ConversionError, DepthCost, convert_checkpoint, truncate
-from acn_hf.loading import NotAnAcnError, load_model
+from acn_hf.conversion.loader import NotAnAcnError, load_model
 from tests.command_line import (
     CLASSIFIER,
     DAMAGES,

@@ -7,7 +7,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from acn_hf import compress, depth_logits, measure_depth_profile
-from acn_hf.metrics import ProfileError
+from acn_hf.depth.metrics import ProfileError
 from tests.families import NUM_LAYERS, TRAINED, by_name, each_head
 
 CLASSIFIER = by_name("bert-ForSequenceClassification")

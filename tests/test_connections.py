@@ -8,7 +8,7 @@ import torch
 from transformers import BertModel
 
 from acn_hf import ConnectivityMatrix, connectivity_matrix, plot_connectivity, residual_scales, truncate
-from acn_hf.exiting import long_connection_path
+from acn_hf.exits.exiting_connection import long_connection_path
 from acn_hf.modeling.connectivity import PreNormLongConnection
 from acn_hf.modeling.depth import encoder_layers, short_connections
 from tests.families import BASES, CONNECTIONS, NUM_LAYERS, SOME_CONNECTIONS, by_name, each_connection, each_head

@@ -8,7 +8,7 @@ import transformers
 from torch import nn
 
 from acn_hf import ConversionError, from_residual, measure_depth_profile, truncate
-from acn_hf.convert import OWN_FIELDS
+from acn_hf.conversion.convert import OWN_FIELDS
 from acn_hf.modeling.depth import short_connections
 from tests.families import HEADS, NUM_LAYERS, TRAINED, by_name, each_head
 from tests.test_conformance_reference import doubled

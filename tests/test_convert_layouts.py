@@ -11,8 +11,8 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer
 
 from acn_hf import ConversionError, depth_logits, from_residual, measure_depth_profile, truncate
-from acn_hf.convert import acn_class_of
-from acn_hf.layouts import LAYOUTS, POSITIONS, SEGMENTS, layout_of, mapped_classes
+from acn_hf.conversion.convert import acn_class_of
+from acn_hf.conversion.layouts import LAYOUTS, POSITIONS, SEGMENTS, layout_of, mapped_classes
 from tests.families import BERT_FIELDS, NUM_LAYERS, by_name
 from tests.reference import NaiveBertModel
 from tests.test_conformance_saving import same_weights, stored_names

@@ -14,7 +14,7 @@ from torch import nn
 
 import acn_hf
 from acn_hf import ConversionError, from_residual
-from acn_hf.convert import acn_class_of
+from acn_hf.conversion.convert import acn_class_of
 from tests.adapted import any_peft, quiet  # noqa: F401 (a fixture)
 from tests.families import BERT_FIELDS, by_name
 

@@ -13,9 +13,9 @@ from torch import nn
 from transformers import AutoModelForImageClassification
 
 from acn_hf import AcnMixerForImageClassification, AcnMixerModel, ConversionError, convert_checkpoint, from_residual
-from acn_hf.data import load_image_processor
-from acn_hf.loading import NotAnAcnError, load_model
-from acn_hf.timm_mixers import read_timm_model
+from acn_hf.conversion.loader import NotAnAcnError, load_model
+from acn_hf.conversion.timm_mixers import read_timm_model
+from acn_hf.data.rows import load_image_processor
 from tests.timm_stand_in import MlpMixer, write_checkpoint
 
 

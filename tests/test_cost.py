@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from acn_hf import Cost, measure_cost, truncate
-from acn_hf.cost import example_inputs
+from acn_hf.depth.cost import example_inputs
 from tests.families import HEADED, NUM_LAYERS, by_name, each_head
 
 CLASSIFIER = by_name("bert-ForSequenceClassification")

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 from transformers import BertTokenizerFast, ViTImageProcessorPil
 
 from acn_hf import measure_depth_profile
-from acn_hf.data import Columns, DataError, find_classes, load_data, load_processor, prepare
-from acn_hf.loading import NotAnAcnError, load_model
-from acn_hf.masking import MaskingCollator, PatchMaskingCollator, mask_once, pack
-from acn_hf.pixels import image_size
+from acn_hf.conversion.loader import NotAnAcnError, load_model
+from acn_hf.data.masking import MaskingCollator, PatchMaskingCollator, mask_once, pack
+from acn_hf.data.pixels import image_size
+from acn_hf.data.rows import Columns, DataError, find_classes, load_data, load_processor, prepare
 from tests.families import by_name
 from tests.test_idx import write_split
 
@@ -364,7 +364,7 @@ def test_idx_folders_are_measured(build, tmp_path):
 def test_many_images_are_decoded_when_they_are_asked_for(build, folder, monkeypatch):
     model = build(IMAGES, id2label={0: "a", 1: "b", 2: "c"}, label2id={"a": 0, "b": 1, "c": 2})
     at_once, collate = prepare(model, GREY, load_data(str(folder)), Columns())
-    monkeypatch.setattr("acn_hf.pixels.LARGEST_IN_MEMORY", 100)
+    monkeypatch.setattr("acn_hf.data.rows.pixels.LARGEST_IN_MEMORY", 100)
     later, _ = prepare(model, GREY, load_data(str(folder)), Columns())
     assert torch.equal(later[:]["pixel_values"], at_once["pixel_values"][:])
     profiles = [measure_depth_profile(model, rows, collate_fn=collate) for rows in (at_once, later)]

@@ -4,7 +4,7 @@ import pytest
 from transformers import BertConfig, BertModel
 
 from acn_hf import DepthCost, DepthError, measure_cost, measure_depth_cost, truncate
-from acn_hf.cost import Cost
+from acn_hf.depth.cost import Cost
 from tests.adapted import any_peft, quiet, with_peft
 from tests.families import NUM_LAYERS, by_name, each_head
 

@@ -11,7 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
 from acn_hf import ConfidenceExit, predict_early_exit, truncate
-from acn_hf.exiting import long_connection_path
+from acn_hf.exits.exiting_connection import long_connection_path
 from acn_hf.modeling.connectivity import PostNormLongConnection
 from acn_hf.modeling.depth import short_connections
 from tests import reference

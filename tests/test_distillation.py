@@ -15,7 +15,7 @@ from acn_hf import (
     intermediate_supervision,
 )
 from acn_hf.modeling.depth import depth_outputs, output_logits
-from acn_hf.supervision import depth_weights
+from acn_hf.training.supervision import depth_weights
 from tests.families import NUM_LAYERS, TRAINED, by_name, each_head
 from tests.training import build_model, doubled, same_weights, train_one_step, trainer, weights
 

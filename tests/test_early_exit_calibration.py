@@ -16,8 +16,8 @@ from acn_hf import (
     plot_exit_depths,
     predict_early_exit,
 )
-from acn_hf.exit_calibration import _between, _choose, _Evidence
-from acn_hf.metrics import ProfileError
+from acn_hf.depth.metrics import ProfileError
+from acn_hf.exits.calibration import _between, _choose, _Evidence
 from tests.exits import CLASSIFIERS, OF_TOKENS, PlannedExit, padded
 from tests.families import NUM_LAYERS, by_name, each_head
 

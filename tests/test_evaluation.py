@@ -1,19 +1,19 @@
 """Noise, parts of data sets and continual learning, against cases that are worked out by hand."""
 
+import doctest
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from acn_hf.evaluation import (
-    SynapticIntelligence,
-    add_gaussian_noise,
-    add_salt_and_pepper,
-    average_accuracy,
-    average_forgetting,
-    examples_per_class,
-    split_classes,
-)
+from .paper_lab import load
+
+continual, noise, subsets = load("lab.continual"), load("lab.noise"), load("lab.subsets")
+SynapticIntelligence, average_accuracy = continual.SynapticIntelligence, continual.average_accuracy
+average_forgetting = continual.average_forgetting
+add_gaussian_noise, add_salt_and_pepper = noise.add_gaussian_noise, noise.add_salt_and_pepper
+examples_per_class, split_classes = subsets.examples_per_class, subsets.split_classes
 
 GREY = torch.full((50, 3, 20, 20), 0.5)
 
@@ -220,3 +220,9 @@ def test_accuracy_and_forgetting_by_hand():
 def test_continual_learning_that_is_refused(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+def test_the_example_of_synaptic_intelligence_runs():
+    failed, attempted = doctest.testmod(continual)
+    assert failed == 0
+    assert attempted

@@ -11,7 +11,7 @@ from accelerate import dispatch_model
 from torch.export.passes import move_to_device_pass
 
 import acn_hf
-from acn_hf.export import ExportReport
+from acn_hf.export.files import ExportReport
 from tests.adapted import any_peft, each_way, quiet
 from tests.exporting import TEXT, difference, differences, run_onnx, run_program, session, sized_inputs
 from tests.families import NUM_LAYERS, by_name, each_connection, each_head

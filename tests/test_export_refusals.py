@@ -8,7 +8,8 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 import acn_hf
-from acn_hf import export, tracing
+from acn_hf.export import files as export
+from acn_hf.export import program as tracing
 from tests.families import by_name
 
 HEAD = by_name("bert-ForSequenceClassification")
@@ -99,7 +100,7 @@ def test_a_model_of_another_architecture(export_to, tmp_path):
 
 @each_export
 def test_sharded_weights(export_to, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("acn_hf.unwrapping.FSDPModule", type(model))
+    monkeypatch.setattr("acn_hf.support.wrappers.FSDPModule", type(model))
     with pytest.raises(TypeError, match="the weights of the model must be whole, and FSDP shards them"):
         export_to(model, tmp_path)
 

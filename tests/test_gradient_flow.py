@@ -18,7 +18,7 @@ from acn_hf import (
     plot_gradient_flow,
 )
 from acn_hf.analysis.gradient_flow import direct_view, parameters_by_depth, plain_view
-from acn_hf.metrics import ProfileError
+from acn_hf.depth.metrics import ProfileError
 from acn_hf.modeling.depth import encoder_layers, head_output, short_connections
 from tests.families import NUM_LAYERS, SOME_CONNECTIONS, TRAINED, by_name, each_head
 from tests.line import build_line

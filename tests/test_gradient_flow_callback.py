@@ -10,7 +10,7 @@ from acn_hf import (
     LayerSheddingCallback,
     measure_gradient_flow,
 )
-from acn_hf.metrics import ProfileError
+from acn_hf.depth.metrics import ProfileError
 from tests.training import NUM_LAYERS, build_model, data, same_weights, trainer, weights
 
 NAMES = {

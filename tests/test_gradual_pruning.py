@@ -5,9 +5,9 @@ import torch
 from transformers import AutoModelForImageClassification
 
 from acn_hf import AcnViTForImageClassification, PruningCallback, depth_logits, measure_sparsity, prune_model, truncate
-from acn_hf.gradual_pruning import SCORES
 from acn_hf.modeling.depth import encoder_layers
-from acn_hf.pruning import prunable_weights
+from acn_hf.smaller.pruning import prunable_weights
+from acn_hf.training.gradual_pruning import SCORES
 from tests.adapted import any_peft, quiet, with_peft  # noqa: F401 (a fixture)
 from tests.test_shedding import Scripted, depths
 from tests.training import (

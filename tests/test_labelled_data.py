@@ -6,13 +6,13 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
-from acn_hf.arguments import (
+from acn_hf.data.rows import DataError
+from acn_hf.scripts.arguments import (
     DataArguments,
     ModelArguments,
 )
-from acn_hf.building import build_model, label_fields
-from acn_hf.data import DataError
-from acn_hf.training import load_labelled, needed
+from acn_hf.scripts.models import build_model, label_fields
+from acn_hf.scripts.training_run import load_labelled, needed
 from tests.families import by_name
 from tests.training import arguments
 

@@ -7,7 +7,7 @@ from tokenizers import BertWordPieceTokenizer
 from transformers import BertTokenizerFast, Trainer, set_seed
 
 from acn_hf import AcnBertForMaskedLM, AcnViTForMaskedImageModeling
-from acn_hf.masking import EpochOfMasks, MaskingCollator, PatchMaskingCollator
+from acn_hf.data.masking import EpochOfMasks, MaskingCollator, PatchMaskingCollator
 from tests.families import by_name
 from tests.training import arguments, data, same_weights, weights
 

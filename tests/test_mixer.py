@@ -8,9 +8,9 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoModelForImageClassification
 
 from acn_hf import AcnMixerConfig, AcnMixerForImageClassification, AcnMixerModel, truncate
-from acn_hf.arguments import ModelArguments
-from acn_hf.building import build_model
 from acn_hf.modeling.connectivity import PostNormLongConnection, PreNormLongConnection
+from acn_hf.scripts.arguments import ModelArguments
+from acn_hf.scripts.models import build_model
 from tests.families import CONNECTIONS, NUM_LAYERS, by_name
 from tests.test_conformance_reference import close, doubled
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from acn_hf import depth_logits
-from acn_hf.data import DataError
+from acn_hf.data.rows import DataError
 
 from .paper_lab import PAPER, counted, load, result, small
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from acn_hf import PruningCallback, measure_sparsity, prune_model, truncate
-from acn_hf.data import DataError
+from acn_hf.data.rows import DataError
 
 from .paper_lab import laboratory, load, result
 

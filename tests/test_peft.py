@@ -7,9 +7,9 @@ import pytest
 import torch
 from peft.utils import constants
 
-import acn_hf
 from acn_hf import DepthError, compress, depth_logits, lora_config, measure_depth_profile, truncate
 from acn_hf.auto import MIXER_NAMES, VIT_NAMES
+from acn_hf.support.wrappers import unwrap
 from tests.adapted import any_peft, each_way, output, quiet, randomized, with_adapter, with_peft
 from tests.families import HEADED, NUM_LAYERS, TRAINED, by_name, each_head
 
@@ -57,7 +57,7 @@ TUNERS = {
 
 def adapted_modules(model) -> set[str]:
     """Return the names of the modules that hold an adapter, seen from the ACN."""
-    return {name for name, module in acn_hf.unwrapping.unwrap(model).named_modules() if hasattr(module, "base_layer")}
+    return {name for name, module in unwrap(model).named_modules() if hasattr(module, "base_layer")}
 
 
 @pytest.mark.parametrize("add", ["get_peft_model", "add_adapter"])
@@ -133,7 +133,7 @@ def test_the_task_type_of_peft_saves_the_classifier_too(build, tmp_path):
 @each_head()
 def test_a_cut_adapted_model_is_the_long_one_at_that_depth(build, head, adapt):
     model = adapt(build(head))
-    states = acn_hf.unwrapping.unwrap(model)
+    states = unwrap(model)
     for depth in DEPTHS:
         short = truncate(model, depth)
         assert type(short) is type(model)

@@ -10,7 +10,7 @@ import transformers
 from safetensors import safe_open
 
 from acn_hf import depth_logits, truncate
-from acn_hf.adapters import unwrap
+from acn_hf.depth.adapters import unwrap
 from tests.adapted import (
     WAYS,
     any_peft,

@@ -6,7 +6,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from acn_hf import DepthError, compress, depth_logits, lora_config, truncate
-from acn_hf.unwrapping import unwrap
+from acn_hf.support.wrappers import unwrap
 from tests.adapted import any_peft, output, quiet
 from tests.families import TRAINED, by_name, each_head
 

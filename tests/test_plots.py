@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from acn_hf import DepthProfile, plot_depth_profile
-from acn_hf.metrics import ProfileError
+from acn_hf.depth.metrics import ProfileError
 
 PROFILE = DepthProfile((0, 1, 2, 4), (0.1, 0.8, 0.9, 0.91), "accuracy", True, 100, (10, 60, 110, 210))
 

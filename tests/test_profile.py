@@ -9,7 +9,7 @@ from sklearn import metrics as sk
 from torch.utils.data import DataLoader
 
 from acn_hf import DepthProfile, depth_logits, measure_depth_profile, truncate
-from acn_hf.metrics import ProfileError
+from acn_hf.depth.metrics import ProfileError
 from tests.families import HEADED, NUM_LAYERS, TRAINED, by_name, each_head
 
 CLASSIFIER = by_name("bert-ForSequenceClassification")

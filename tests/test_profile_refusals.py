@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from acn_hf import DepthError, DepthProfile, measure_depth_profile
-from acn_hf.metrics import ProfileError
+from acn_hf.depth.metrics import ProfileError
 from tests.families import NUM_LAYERS, by_name
 from tests.test_effective_depth import profile
 from tests.test_profile import CLASSIFIER, rows

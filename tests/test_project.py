@@ -19,13 +19,8 @@ PACKAGE = ROOT / "src" / "acn_hf"
 LAYERS = re.findall(
     r"\w+",
     """
-    circumstances modeling auto records evaluating unwrapping adapters layouts timm_mixers convert
-    tracing export metrics profile together cost
-    exit_policies exiting early_exit exit_report exit_calibration
-    depth_cost scales measuring analysis plots runs cards
-    finetuning compress distillation supervision shedding callbacks annealing loading idx masking pixels data
-    checkpoints pruning gradual_pruning width quantization evaluation word_pieces
-    arguments building training demo cli __main__
+    modeling support auto depth conversion data export smaller exits training analysis plots publishing scripts
+    compression demo cli __main__
     """,
 )
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(PACKAGE)], "acn_hf.") if name != "acn_hf.__main__")

@@ -15,7 +15,7 @@ from torch.nn.utils import prune
 
 from acn_hf import Sparsity, depth_logits, measure_sparsity, prune_model, truncate
 from acn_hf.modeling.depth import encoder_layers
-from acn_hf.pruning import prunable_weights, zero_lowest
+from acn_hf.smaller.pruning import prunable_weights, zero_lowest
 from tests.adapted import any_peft, each_way, quiet  # noqa: F401 (a fixture)
 from tests.families import HEADED, NUM_LAYERS, by_name, each_head
 from tests.test_remote_code import READER

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from acn_hf import PruningCallback
-from acn_hf.gradual_pruning import METHODS
+from acn_hf.training.gradual_pruning import METHODS
 from tests.distributed_worker import RUN
 from tests.processes import run_in_two
 from tests.training import same_weights, trainer, weights

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from acn_hf.records import Record, write_text
+from acn_hf.support.records import Record, write_text
 
 
 def test_a_file_is_replaced(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from acn_hf import DepthProfile
-from acn_hf.runs import depth_table, find_networks
+from acn_hf.scripts.run_tables import depth_table, find_networks
 
 
 def write(folder, values, seconds=None, shares=()):

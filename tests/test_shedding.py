@@ -9,7 +9,7 @@ from transformers import TrainerState
 
 from acn_hf import AcnViTForImageClassification, DepthError, DepthProfile, LayerSheddingCallback, truncate
 from acn_hf.modeling.depth import encoder_layers, shed_layers
-from acn_hf.shedding import saved_layer_steps
+from acn_hf.training.shedding import saved_layer_steps
 from tests.families import HEADS, NUM_LAYERS, each_head
 from tests.training import ACCUMULATION, BFLOAT16, CHECKPOINTING, build_model, same_weights, some_of, trainer, weights
 

@@ -7,7 +7,7 @@ import torch
 
 from acn_hf import intermediate_supervision, truncate
 from acn_hf.modeling.depth import depth_outputs, shed_layers
-from acn_hf.supervision import IntermediateSupervision, depth_weights
+from acn_hf.training.supervision import IntermediateSupervision, depth_weights
 from tests.families import BASES, NUM_LAYERS, SOME_CONNECTIONS, TRAINED, by_name, each_connection, each_head
 
 CLASSIFIER = by_name("bert-ForSequenceClassification")

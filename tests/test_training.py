@@ -15,13 +15,13 @@ from transformers import (
 )
 
 from acn_hf import AcnViTForImageClassification, DepthProfile
-from acn_hf.arguments import (
+from acn_hf.data.rows import DataError
+from acn_hf.scripts.arguments import (
     DepthArguments,
     ModelArguments,
 )
-from acn_hf.building import build_model, label_fields
-from acn_hf.data import DataError
-from acn_hf.training import last_checkpoint, metric_functions, run, run_script, start
+from acn_hf.scripts.models import build_model, label_fields
+from acn_hf.scripts.training_run import last_checkpoint, metric_functions, run, run_script, start
 from tests.families import by_name
 from tests.training import arguments, data, same_weights, weights
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from acn_hf.word_pieces import MAX_LETTERS, SPECIAL_TOKENS, train_tokenizer
+from acn_hf.data.word_pieces import MAX_LETTERS, SPECIAL_TOKENS, train_tokenizer
 
 DRAW = random.Random(0)
 WORDS = ["".join(DRAW.choices("abcdefghijklmnop", k=DRAW.randint(2, 8))) for _ in range(400)]

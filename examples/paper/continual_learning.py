@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 import torch
+from lab.continual import SynapticIntelligence, average_accuracy, average_forgetting
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Arguments, Laboratory
 from lab.rendering import Section, cell, clear_difference, group, mean, table
@@ -25,7 +26,6 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from acn_hf import measure_depth_profile
-from acn_hf.evaluation import SynapticIntelligence, average_accuracy, average_forgetting
 
 METHODS = {"naive": None, "SI": 1.0, "SI-100": 100.0}
 """Strength of the penalty of Synaptic Intelligence, if it takes part."""

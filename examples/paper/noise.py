@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import SHORT, Arguments, Laboratory, effective_depth
+from lab.noise import add_gaussian_noise, add_salt_and_pepper
 from lab.rendering import Section, cell, full_depths, group, leads, mean, spread, table
 from lab.store import MixedResultsError
 from lab.tasks import Task
 
 from acn_hf import measure_depth_profile
-from acn_hf.evaluation import add_gaussian_noise, add_salt_and_pepper
 
 CLEAN = "clean"
 

@@ -23,7 +23,7 @@ from lab.training import train
 from transformers import PreTrainedModel
 
 from acn_hf import PruningCallback, measure_depth_profile, measure_sparsity, prune_model, truncate
-from acn_hf.profile import ROUNDING
+from acn_hf.depth.profile import ROUNDING
 
 SHARES = (0.5, 0.3, 0.2, 0.1, 0.05)
 """Of the weights in the layers that remain."""
@@ -89,7 +89,8 @@ def sweep(model: PreTrainedModel, batches: Sequence[dict], fine_tuned: Callable[
         batches (sequence of `dict`): What accuracy is measured on.
         fine_tuned: Returns a fine-tuned copy of a network, with callbacks.
     """
-    logging.getLogger("acn_hf.pruning").setLevel(logging.ERROR)  # that whole matrices become zero is to be expected
+    # that whole matrices become zero is to be expected
+    logging.getLogger("acn_hf.smaller.pruning").setLevel(logging.ERROR)
 
     def accuracy(network: PreTrainedModel) -> float:
         return measure_depth_profile(network, batches, depths=[]).values[-1]

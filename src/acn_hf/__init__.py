@@ -5,7 +5,6 @@ Importing this package registers its models with the Auto classes of transformer
 
 from . import auto
 from ._version import __version__
-from .adapters import depth_logits, lora_config, truncate
 from .analysis import (
     ConnectivityMatrix,
     GradientFlow,
@@ -14,22 +13,19 @@ from .analysis import (
     connectivity_matrix,
     measure_gradient_flow,
 )
-from .annealing import ResidualAnnealingCallback
-from .callbacks import DepthProfileCallback, IntermediateSupervisionCallback
-from .cards import CardFacts, CardTrainer, write_model_card
-from .checkpoints import convert_checkpoint, push_checkpoint
-from .compress import CompressionResult, compress
-from .convert import ConversionError, from_residual
-from .cost import Cost, measure_cost
-from .depth_cost import DepthCost, measure_depth_cost
-from .distillation import DistillationLoss
-from .early_exit import EarlyExitOutput, predict_early_exit, with_early_exit
-from .exit_calibration import ExitCalibration, calibrate_exit
-from .exit_policies import ConfidenceExit, EntropyExit, ExitPolicy, PatienceExit
-from .exit_report import EarlyExitReport, measure_early_exit
-from .export import ExportReport, export_onnx, export_program
-from .finetuning import FinetuningError
-from .gradual_pruning import PruningCallback
+from .analysis.scales import ResidualScales, residual_scales
+from .compression import CompressionResult, compress
+from .conversion.convert import ConversionError, from_residual
+from .depth.adapters import depth_logits, lora_config, truncate
+from .depth.cost import Cost, measure_cost
+from .depth.depth_cost import DepthCost, measure_depth_cost
+from .depth.profile import DepthProfile, measure_depth_profile
+from .exits.calibration import ExitCalibration, calibrate_exit
+from .exits.early_exit import EarlyExitOutput, predict_early_exit, with_early_exit
+from .exits.policies import ConfidenceExit, EntropyExit, ExitPolicy, PatienceExit
+from .exits.report import EarlyExitReport, measure_early_exit
+from .export.files import ExportReport, export_onnx, export_program
+from .export.program import ExportError
 from .modeling.configuration_acn_bert import AcnBertConfig
 from .modeling.configuration_acn_deit import AcnDeiTConfig
 from .modeling.configuration_acn_mixer import AcnMixerConfig
@@ -64,14 +60,19 @@ from .plots import (
     plot_gradient_flow,
     plot_residual_scales,
 )
-from .profile import DepthProfile, measure_depth_profile
-from .pruning import Sparsity, measure_sparsity, prune_model
-from .quantization import quantize
-from .scales import ResidualScales, residual_scales
-from .shedding import LayerSheddingCallback
-from .supervision import intermediate_supervision
-from .tracing import ExportError
-from .width import prune_width
+from .publishing.checkpoints import convert_checkpoint, push_checkpoint
+from .publishing.facts import CardFacts
+from .publishing.model_card import CardTrainer, write_model_card
+from .smaller.pruning import Sparsity, measure_sparsity, prune_model
+from .smaller.quantization import quantize
+from .smaller.width import prune_width
+from .training.annealing import ResidualAnnealingCallback
+from .training.callbacks import DepthProfileCallback, IntermediateSupervisionCallback
+from .training.distillation import DistillationLoss
+from .training.finetuning import FinetuningError
+from .training.gradual_pruning import PruningCallback
+from .training.shedding import LayerSheddingCallback
+from .training.supervision import intermediate_supervision
 
 auto.register()
 

@@ -22,11 +22,11 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import train_test_split
 from transformers import AutoModelForImageClassification, Trainer, TrainingArguments, ViTImageProcessorPil, set_seed
 
-from .compress import CompressionResult, compress
+from .compression import CompressionResult, compress
 from .modeling.configuration_acn_vit import AcnViTConfig
 from .modeling.modeling_acn_vit import AcnViTForImageClassification
 from .plots import plot_depth_profile
-from .records import write_text
+from .support.records import write_text
 
 NUM_LAYERS = 12
 TOLERANCE = 0.01

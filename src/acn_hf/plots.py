@@ -7,9 +7,9 @@ from typing import Any, Literal
 import torch
 
 from .analysis import ConnectivityMatrix, GradientFlow, GradientFlowHistory
-from .exit_report import EarlyExitReport
-from .profile import DepthProfile
-from .scales import ResidualScales
+from .analysis.scales import ResidualScales
+from .depth.profile import DepthProfile
+from .exits.report import EarlyExitReport
 
 _GRADIENTS = {
     "full": ("full (FG)", "C0"),

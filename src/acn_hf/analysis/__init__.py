@@ -2,7 +2,7 @@
 
 from .connections import ConnectivityMatrix, connectivity_matrix
 from .gradient_flow import GradientFlow, GradientFlowHistory, measure_gradient_flow
-from .recording import GradientFlowCallback
+from .gradient_flow_callback import GradientFlowCallback
 
 __all__ = [
     "ConnectivityMatrix",

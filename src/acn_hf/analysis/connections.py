@@ -6,11 +6,11 @@ from typing import Any, cast
 import torch
 from rich.table import Table
 
-from ..exiting import long_connection_path
+from ..exits.exiting_connection import long_connection_path
 from ..modeling.connectivity import LongConnection, PreNormLongConnection, Scale, ShortConnection
 from ..modeling.depth import check_layers_match_config, short_connections
-from ..records import Record, render
-from ..unwrapping import unwrap
+from ..support.records import Record, render
+from ..support.wrappers import unwrap
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from rich.table import Table
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..evaluating import evaluating, fixed_randomness
-from ..exiting import long_connection_path
-from ..metrics import IGNORED_LABEL, ProfileError, loss_weight, num_rows
+from ..depth.metrics import IGNORED_LABEL, ProfileError, loss_weight, num_rows
+from ..depth.profile import batches
+from ..exits.exiting_connection import long_connection_path
 from ..modeling.depth import check_layers_match_config, encoder_layers, replace_submodule
 from ..modeling.upstream import maybe_install_capturing_hooks
-from ..profile import batches
-from ..records import Record, render
-from ..unwrapping import unwrap
+from ..support.eval_mode import evaluating, fixed_randomness
+from ..support.records import Record, render
+from ..support.wrappers import unwrap
 
 PARTS = ("full", "direct", "mediated")
 

@@ -1,9 +1,9 @@
 """The command `acn-hf`: parses, calls one public function, prints."""
 
-from . import about, measuring, writing
+from . import about, measurements, products
 from .base import app
 
-__all__ = ["about", "app", "main", "measuring", "writing"]
+__all__ = ["about", "app", "main", "measurements", "products"]
 
 
 def main() -> None:

@@ -11,11 +11,11 @@ import datasets
 import typer
 from transformers import PreTrainedModel
 
-from ..convert import saved_as
-from ..data import Columns, load_data, load_processor, prepare
-from ..layouts import check_padding_side
-from ..loading import load_model
-from ..metrics import METRICS
+from ..conversion.convert import saved_as
+from ..conversion.layouts import check_padding_side
+from ..conversion.loader import load_model
+from ..data.rows import Columns, load_data, load_processor, prepare
+from ..depth.metrics import METRICS
 
 _data = functools.partial(typer.Option, rich_help_panel="Data")
 _choice = functools.partial(typer.Option, rich_help_panel="Choice of the depth")

@@ -1,0 +1,189 @@
+"""Commands that write what others read: `convert`, `export`, `card`, `push`."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ..conversion.loader import load_model
+from ..depth.profile import DepthProfile
+from ..export.files import export_onnx, export_program
+from ..publishing.checkpoints import UNTRAINED, convert_checkpoint, processor_beside, push_checkpoint
+from ..publishing.facts import CardFacts
+from ..publishing.model_card import write_model_card
+from .base import command, console
+from .options import Depth, Model, Overwrite, ResidualScale, check_folder, check_writable, one_or_list
+
+Folder = Annotated[Path, typer.Argument(help="Folder of a checkpoint.")]
+
+
+@command("convert")
+def convert_command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Checkpoint folder or Hub id of a BERT or ViT, with any head or none, or of a Mixer that timm wrote."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="New folder for the ACN.")],
+    residual_scale: ResidualScale = "0",
+    attention_residual: Annotated[
+        bool | None,
+        typer.Option(
+            "--attention-residual/--no-attention-residual",
+            help="Keep the short connection around attention. Defaults by the family: BERT keeps it, ViT does not.",
+        ),
+    ] = None,
+    readout: Annotated[Literal["auto", "sum"], typer.Option(help="What the long connections add up.")] = "auto",
+    learn_residual_scale: Annotated[
+        bool, typer.Option("--learn-residual-scale", help="Each layer's scale is a parameter that starts there.")
+    ] = False,
+    pooling: Annotated[
+        Literal["cls", "mean"] | None,
+        typer.Option(help="What a classifier reads; mean is for a new head on sentence embeddings."),
+    ] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="Class to read the checkpoint with, e.g. BertForMaskedLM, or for a new head.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the ACN of a residual checkpoint, with the same weights, its tokenizer or image processor, and a card."""
+    check_folder(out, overwrite, source=source)
+    facts = convert_checkpoint(
+        source,
+        out,
+        residual_scale=one_or_list(residual_scale),
+        attention_residual=attention_residual,
+        readout=readout,
+        learn_residual_scale=learn_residual_scale,
+        pooling=pooling,
+        architecture=architecture,
+    )
+    console.print(facts.description or "")
+    if facts.processor is None:
+        console.print(
+            f"{source} has no tokenizer or image processor that says its class; put one into {out} before you measure"
+        )
+    console.print(f"wrote {out}: {facts.architecture}, {facts.depth} layers; next: {_next_step(facts, out)}")
+
+
+def _next_step(facts: CardFacts, out: Path) -> str:
+    if not facts.is_residual or UNTRAINED in (facts.description or ""):
+        return f"train it, {facts.auto_class}.from_pretrained({str(out)!r}) after `import acn_hf`"
+    if facts.auto_class == "AutoModel":
+        return "put a head on it, --architecture, or train one"
+    return f"acn-hf profile {out} DATA"
+
+
+@command("export")
+def export_command(
+    model: Model,
+    out: Annotated[Path, typer.Argument(help="New folder for the exported model.")],
+    format: Annotated[Literal["onnx", "program"], typer.Option(help="ONNX, or a program of torch.export.")] = "onnx",
+    depth: Depth = None,
+    int8: Annotated[bool, typer.Option("--int8", help="ONNX: store the weights in 8 bits.")] = False,
+    opset: Annotated[int | None, typer.Option(min=1, help="ONNX: version of the operators.", show_default="20")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a model as a file that runs without this package, and check that it computes the same."""
+    if format == "program" and (int8 or opset is not None):
+        raise typer.BadParameter(f"{'--int8' if int8 else '--opset'} is for --format onnx; got --format program")
+    check_folder(out, overwrite, source=model)
+    network = load_model(model, needs_head=False)
+    options: dict[str, Any] = {
+        "depth": depth,
+        "processor": processor_beside(network, model),
+        "overwrite": overwrite,
+    }
+    if format == "onnx":
+        report = export_onnx(network, out, opset=opset, quantize="int8" if int8 else None, **options)
+    else:
+        report = export_program(network, out, **options)
+    console.print(
+        f"wrote {report.path}: {report.depth} layers, {report.size_bytes / 1e6:.2f} MB; largest difference from the "
+        f"model {report.max_difference:.2g}, on {report.num_examples} random examples"
+    )
+
+
+@command("card")
+def card_command(
+    folder: Folder,
+    name: Annotated[str | None, typer.Option(help="Title; defaults to the name of the folder.")] = None,
+    description: Annotated[str | None, typer.Option(help="Free text, Markdown.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Name of the data set.")] = None,
+    dataset_id: Annotated[str | None, typer.Option(help="Its id on the Hub.")] = None,
+    split: Annotated[str | None, typer.Option(help="What the profile was measured on, e.g. validation.")] = None,
+    profile: Annotated[Path | None, typer.Option(help="Profile that `acn-hf profile --out` wrote.")] = None,
+    result: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC=VALUE", help="A result of this model; may be repeated."),
+    ] = None,
+    results_split: Annotated[str | None, typer.Option(help="What the results were measured on, e.g. test.")] = None,
+    base_model: Annotated[str | None, typer.Option(help="Id on the Hub of what it was made from.")] = None,
+    repo_id: Annotated[str | None, typer.Option(help="Where it will lie on the Hub.")] = None,
+    license: Annotated[str | None, typer.Option(help="As the Hub spells it, e.g. apache-2.0.")] = None,
+    language: Annotated[str | None, typer.Option(help="Code of the language of the texts, e.g. en.")] = None,
+) -> None:
+    """Write the model card of a checkpoint, or add to the one that is there."""
+    if not folder.is_dir():
+        raise typer.BadParameter(f"the checkpoint must be a folder; {folder} is none")
+    check_writable(folder)
+    facts = write_model_card(
+        folder,
+        profile=None if profile is None else DepthProfile.load(profile),
+        results=dict(map(_result, result)) if result else None,
+        name=name,
+        description=description,
+        dataset=dataset,
+        dataset_id=dataset_id,
+        split=split,
+        results_split=results_split,
+        base_model=base_model,
+        repo_id=repo_id,
+        license=license,
+        language=language,
+    )
+    console.print(f"wrote {folder / 'README.md'}: {facts.name}, {facts.architecture}, {facts.depth} layers")
+
+
+@command("push")
+def push_command(
+    folder: Folder,
+    repo_id: Annotated[str, typer.Argument(help="Repository on the Hub, e.g. someone/acn; it is made if need be.")],
+    private: Annotated[
+        bool | None, typer.Option("--private/--public", help="Of a new repository; defaults to what the owner's are.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(help="Defaults to HF_TOKEN, else to the one of `hf auth login`.", show_default=False)
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch to commit to; it is made if need be.")] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of a commit.")] = False,
+    commit_message: Annotated[str, typer.Option(help="First line of the commit.")] = "Upload model",
+    replace_card: Annotated[
+        bool, typer.Option("--replace-card", help="The folder's README.md replaces the repository's, which else stays.")
+    ] = False,
+) -> None:
+    """Upload a checkpoint, its processor and its card in one commit, if it can be loaded and is whole."""
+    info = push_checkpoint(
+        folder,
+        repo_id,
+        private=private,
+        token=token,
+        revision=revision,
+        create_pr=create_pr,
+        commit_message=commit_message,
+        replace_card=replace_card,
+    )
+    console.print(f"pushed {folder}: {info.pr_url or info.commit_url}")
+
+
+def _result(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not name.strip() or not math.isfinite(number):
+        raise typer.BadParameter(f"--result must read METRIC=VALUE, e.g. accuracy=0.93; got {text!r}")
+    return name.strip(), number

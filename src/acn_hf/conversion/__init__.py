@@ -1,0 +1,1 @@
+"""A residual checkpoint becomes an ACN: of BERT and its relatives, ViT, DeiT, and timm's Mixers."""

@@ -1,0 +1,143 @@
+"""What a model costs: parameters, FLOPs, bytes, latency."""
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedModel
+
+from ..support.eval_mode import evaluating
+from ..support.records import Record
+
+
+@dataclass(frozen=True)
+class Cost(Record):
+    """The cost of one forward pass, and of keeping the model.
+
+    Args:
+        num_parameters (`int`): Tied ones count once.
+        size_bytes (`int`): Weights of the checkpoint on disk; tied ones are stored once.
+        flops (`int`): Floating-point operations of one forward pass, two for each multiplication with addition.
+        latency_ms (`float`): Median over the repeats.
+        latency_spread_ms (`float`): Third minus first quartile over the repeats.
+        batch_size (`int`): Examples in the forward pass.
+        device (`str`): Where it ran.
+        dtype (`str`): Precision of the weights.
+    """
+
+    num_parameters: int
+    size_bytes: int
+    flops: int
+    latency_ms: float
+    latency_spread_ms: float
+    batch_size: int
+    device: str
+    dtype: str
+
+
+def measure_cost(
+    model: PreTrainedModel,
+    inputs: dict[str, torch.Tensor] | None = None,
+    *,
+    batch_size: int = 1,
+    warmup: int = 3,
+    repeats: int = 20,
+) -> Cost:
+    """Measure what one forward pass costs, in eval mode and without gradients.
+
+    Args:
+        model (`PreTrainedModel`): A model of acn_hf, or an upstream one.
+        inputs (`dict`, *optional*): What the model takes. Defaults to an image of the config's size, or to a text of
+            128 tokens (fewer if the model takes fewer).
+        batch_size (`int`, *optional*, defaults to 1): Examples in the default inputs.
+        warmup (`int`, *optional*, defaults to 3): Passes that are not timed.
+        repeats (`int`, *optional*, defaults to 20): Passes that are timed, at least 2.
+
+    Returns:
+        `Cost`: FLOPs are what torch counts: matrix products of floating-point numbers, convolutions and attention;
+        products of integers, those of a quantised model, are not among them.
+
+    Raises:
+        ValueError: `repeats` is below 2, or `batch_size` below 1.
+
+    Example:
+
+    ```python
+    >>> from acn_hf import AcnBertConfig, AcnBertModel, measure_cost
+
+    >>> model = AcnBertModel(AcnBertConfig(num_hidden_layers=2, hidden_size=64, num_attention_heads=4))
+    >>> measure_cost(model).num_parameters == model.num_parameters()
+    True
+
+    ```
+    """
+    if repeats < 2 or warmup < 0 or batch_size < 1:
+        raise ValueError(
+            f"repeats must be >= 2, warmup >= 0 and batch_size >= 1; got {repeats}, {warmup} and {batch_size}"
+        )
+    inputs = example_inputs(model, batch_size) if inputs is None else inputs
+    inputs = {name: value.to(model.device) for name, value in inputs.items()}
+    with evaluating(model):
+        flops = _count_flops(model, inputs)
+        times = [_timed(model, inputs) for _ in range(warmup + repeats)][warmup:]
+    quartiles = statistics.quantiles(times, n=4)
+    return Cost(
+        num_parameters=model.num_parameters(),
+        size_bytes=_stored_bytes(model),
+        flops=flops,
+        latency_ms=statistics.median(times),
+        latency_spread_ms=quartiles[2] - quartiles[0],
+        batch_size=len(next(iter(inputs.values()))),
+        device=str(model.device),
+        dtype=str(model.dtype).removeprefix("torch."),
+    )
+
+
+def example_inputs(model: PreTrainedModel, batch_size: int = 1) -> dict[str, torch.Tensor]:
+    """Return inputs of the model's own size: an image of zeros, or 128 tokens (fewer if it takes fewer)."""
+    config: Any = model.config
+    if model.main_input_name == "pixel_values":
+        size = config.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        pixels = torch.zeros(batch_size, config.num_channels, height, width, device=model.device, dtype=model.dtype)
+        return {"pixel_values": pixels}
+    length = min(128, config.max_position_embeddings)
+    shape = (batch_size, 2, length) if "MultipleChoice" in type(model).__name__ else (batch_size, length)
+    return {"input_ids": torch.ones(shape, dtype=torch.long, device=model.device)}
+
+
+def _count_flops(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> int:
+    # torch counts no FLOPs of the fused attention on CPU; the plain one is made of products that it counts.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(**inputs)
+    return counter.get_total_flops()
+
+
+def _timed(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> float:
+    _synchronize(model.device)
+    start = time.perf_counter()
+    model(**inputs)
+    _synchronize(model.device)
+    return (time.perf_counter() - start) * 1000
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _stored_bytes(model: PreTrainedModel) -> int:
+    unique = {part.data_ptr(): part for tensor in model.state_dict().values() for part in _parts(tensor)}
+    return sum(part.numel() * part.element_size() for part in unique.values())
+
+
+def _parts(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """Return the ordinary tensors that a quantised one is made of, or that one itself."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return [tensor]
+    names, _ = tensor.__tensor_flatten__()
+    return [part for name in names for part in _parts(getattr(tensor, name))]

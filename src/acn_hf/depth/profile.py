@@ -1,0 +1,279 @@
+"""A metric for every depth, from one pass over the data."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from rich.table import Table
+from scipy import stats
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedModel, default_data_collator
+
+from ..modeling.depth import check_depth, depth_outputs, encoder_layers
+from ..support.eval_mode import evaluating
+from ..support.records import Record, render
+from ..support.wrappers import unwrap
+from .metrics import Evidence, ProfileError, num_rows, resolve_metric
+
+ROUNDING = 1e-9
+"""Differences of two metrics below this are rounding errors of the subtraction."""
+
+
+@dataclass(frozen=True)
+class DepthProfile(Record):
+    """A metric for every depth of one model on one data set.
+
+    Args:
+        depths (`tuple[int, ...]`): Ascending; the last one is full depth.
+        values (`tuple[float, ...]`): The metric at each depth.
+        metric (`str`): Its name.
+        greater_is_better (`bool`): Which direction is good.
+        num_examples (`int`): Number of rows of the data that were read.
+        num_parameters (`tuple[int, ...]`): Parameters of the model cut at each depth.
+
+    Raises:
+        ProfileError: Depths, values and parameters differ in number, or depths do not ascend.
+    """
+
+    depths: tuple[int, ...]
+    values: tuple[float, ...]
+    metric: str
+    greater_is_better: bool
+    num_examples: int
+    num_parameters: tuple[int, ...]
+    evidence: Evidence | None = field(default=None, repr=False, compare=False, metadata={"save": False})
+    """What each example contributed; kept in memory for `confidence`, not saved."""
+
+    def __post_init__(self) -> None:
+        if not len(self.depths) == len(self.values) == len(self.num_parameters) > 0:
+            raise ProfileError(
+                "a profile must hold one value and one number of parameters for each of its depths; got "
+                f"{len(self.depths)} depths, {len(self.values)} values, {len(self.num_parameters)} numbers"
+            )
+        if not np.isfinite(self.values).all():
+            raise ProfileError(f"the values of a profile must be finite numbers; got {self.values}")
+        if list(self.depths) != sorted(set(self.depths)):
+            raise ProfileError(f"the depths of a profile must ascend; got {self.depths}")
+
+    def value_at(self, depth: int) -> float:
+        """Return the metric at `depth`.
+
+        Raises:
+            ProfileError: `depth` was not measured.
+        """
+        if depth not in self.depths:
+            raise ProfileError(f"depth must be one of those measured, {self.depths}; got {depth!r}")
+        return self.values[self.depths.index(depth)]
+
+    def effective_depth(
+        self, tolerance: float = 0.005, *, relative: bool = False, confidence: float | None = None
+    ) -> int:
+        """Return the smallest depth that is as good as full depth, within a tolerance.
+
+        Args:
+            tolerance (`float`, *optional*, defaults to 0.005):
+                How much worse than at full depth the metric may be, in units of the metric.
+            relative (`bool`, *optional*, defaults to `False`):
+                Whether the tolerance is a fraction of the metric's value at full depth instead.
+            confidence (`float`, *optional*):
+                In (0, 1). If given, a paired bootstrap must also exclude, with this one-sided confidence, that the
+                depth loses more than the tolerance. It resamples examples; for labels of tokens it resamples tokens,
+                and for a loss batches.
+
+        Raises:
+            ProfileError: `tolerance` or `confidence` is out of range, or `confidence` is asked of a profile that was
+                loaded from a file, which does not hold the examples.
+        """
+        if not tolerance >= 0 or not np.isfinite(tolerance):
+            raise ProfileError(f"tolerance must be a finite number >= 0; got {tolerance!r}")
+        if confidence is not None and not 0 < confidence < 1:
+            raise ProfileError(f"confidence must lie in (0, 1); got {confidence!r}")
+        full, sign = self.values[-1], 1 if self.greater_is_better else -1
+        allowed = tolerance * (abs(full) if relative else 1) + ROUNDING
+        for depth, value in zip(self.depths[:-1], self.values, strict=False):
+            if sign * (full - value) > allowed:
+                continue
+            if confidence is None or self._largest_loss(depth, confidence) <= allowed:
+                return depth
+        return self.depths[-1]
+
+    def _largest_loss(self, depth: int, confidence: float) -> float:
+        """Return the upper end of the one-sided confidence interval of what `depth` loses against full depth."""
+        evidence = self.evidence
+        if evidence is None:
+            raise ProfileError("confidence needs the examples, which a saved profile does not hold; measure again")
+        metric, sign = evidence.metric, 1 if self.greater_is_better else -1
+        (kept, references), (full_kept, _) = evidence.arrays(depth), evidence.arrays(self.depths[-1])
+        if metric.per_example is not None:
+            sample = sign * (metric.per_example(full_kept, references) - metric.per_example(kept, references))
+            statistic: Callable[..., Any] = _mean
+        else:
+            sample = np.arange(len(references))
+
+            def statistic(rows: np.ndarray) -> float:
+                at_full = metric.score(full_kept[rows], references[rows])
+                return sign * (at_full - metric.score(kept[rows], references[rows]))
+
+        if len(sample) < 2:
+            unit = "batches (lower batch_size)" if metric.needs == "loss" else "examples"
+            raise ProfileError(f"confidence needs at least two {unit}; got {len(sample)}")
+        interval = stats.bootstrap(
+            (sample,),
+            statistic,
+            n_resamples=1000,
+            batch=100,
+            vectorized=statistic is _mean,
+            confidence_level=confidence,
+            alternative="less",
+            method="percentile",
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+        return float(interval.high)
+
+    def __str__(self) -> str:
+        table = Table("depth", self.metric, "parameters", title=f"Depth profile over {self.num_examples} examples")
+        for depth, value, parameters in zip(self.depths, self.values, self.num_parameters, strict=True):
+            table.add_row(str(depth), f"{value:.4f}", f"{parameters:,}")
+        return render(table)
+
+
+def measure_depth_profile(
+    model: Any,
+    data: Any,
+    *,
+    metric: Any = "accuracy",
+    depths: Iterable[int] | None = None,
+    batch_size: int = 32,
+    collate_fn: Callable | None = None,
+    device: str | torch.device | None = None,
+    greater_is_better: bool | None = None,
+) -> DepthProfile:
+    """Measure a metric at every depth with one pass over the data.
+
+    Of every depth only predictions, or losses, are kept, never logits. The model is left as it was found.
+
+    Args:
+        model (`PreTrainedModel` or `PeftModel`): An ACN with a head; adapters inside stay active. What `torch.compile`
+            and data parallelism return is taken for the model inside.
+        data (`datasets.Dataset`, `torch.utils.data.DataLoader`, or iterable of batches):
+            What the model takes, labels included; other columns are dropped.
+        metric (`str`, `evaluate.EvaluationModule` or `Callable`, *optional*, defaults to `"accuracy"`):
+            A name out of `METRICS`, or a function of `(predictions, references)`. Labels of -100 do not count.
+        depths (iterable of `int`, *optional*): Defaults to all, `0..L`. Full depth is always measured too.
+        batch_size (`int`, *optional*, defaults to 32): Rows in a batch, for a data set.
+        collate_fn (`Callable`, *optional*): Makes a batch of rows; defaults to [`~transformers.default_data_collator`].
+        device (`str` or `torch.device`, *optional*): Where to measure. Defaults to where the model is.
+        greater_is_better (`bool`, *optional*): For a metric of your own that is not better when greater.
+
+    Returns: `DepthProfile`
+
+    Raises:
+        DepthError: A depth is not a whole number in `[0, L]`.
+        ProfileError: The data are empty or hold no labels, or the metric is unknown or not a finite number.
+        TypeError: `model` is not an ACN, has no head, or was adapted by prompts, which are not in its layers.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from acn_hf import AcnBertConfig, AcnBertForSequenceClassification, measure_depth_profile
+
+    >>> model = AcnBertForSequenceClassification(AcnBertConfig(num_hidden_layers=4, hidden_size=48))
+    >>> batch = {"input_ids": torch.tensor([[1, 2], [3, 4]]), "labels": torch.tensor([0, 1])}
+    >>> measure_depth_profile(model, [batch]).depths
+    (0, 1, 2, 3, 4)
+
+    ```
+    """
+    model = unwrap(model)
+    num_layers = len(encoder_layers(model))
+    chosen = None if depths is None else {num_layers, *(check_depth(depth, num_layers) for depth in depths)}
+    evidence = Evidence(resolve_metric(metric, greater_is_better))
+    num_examples = 0
+    with evaluating(model, device):
+        for batch in batches(model, data, batch_size=batch_size, collate_fn=collate_fn):
+            evidence.add(depth_outputs(model, batch, chosen), batch, model.config)
+            num_examples += num_rows(batch)
+    return profile_of(model, evidence, num_examples)
+
+
+def profile_of(model: PreTrainedModel, evidence: Evidence, num_examples: int) -> DepthProfile:
+    """Return the profile that the evidence of so many examples gives.
+
+    Raises:
+        ProfileError: There was no example, or the metric is not a finite number at some depth.
+    """
+    if num_examples == 0:
+        raise ProfileError("the data must hold at least one example; got none")
+    return DepthProfile(
+        depths=evidence.depths,
+        values=tuple(evidence.value(depth) for depth in evidence.depths),
+        metric=evidence.metric.name,
+        greater_is_better=evidence.metric.greater_is_better,
+        num_examples=num_examples,
+        num_parameters=tuple(_parameters_at(model, depth) for depth in evidence.depths),
+        evidence=evidence,
+    )
+
+
+def batches(
+    model: PreTrainedModel, data: Any, *, batch_size: int = 32, collate_fn: Callable | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield batches of what `model` takes, on its device.
+
+    Args:
+        model (`PreTrainedModel`): Decides which columns are kept, and the device.
+        data: See [`measure_depth_profile`].
+        batch_size (`int`, *optional*, defaults to 32): Rows in a batch, for a data set.
+        collate_fn (`Callable`, *optional*): Makes a batch of rows.
+
+    Raises:
+        ProfileError: `data` holds neither rows nor batches that the model takes.
+    """
+    taken = set(inspect.signature(type(model).forward).parameters) | {"label", "label_ids"}
+    if isinstance(data, dict):
+        raise ProfileError(f"data must be a data set or an iterable of batches; got {type(data).__name__}")
+    is_rows = isinstance(data, (datasets.Dataset, datasets.IterableDataset))
+    if is_rows and data.column_names and _format(data) != "custom":  # a transform may read what the model does not
+        data = data.remove_columns([name for name in data.column_names if name not in taken])
+    if is_rows or isinstance(data, Dataset):
+        data = DataLoader(data, batch_size=batch_size, collate_fn=collate_fn or _collate)
+    for batch in data:
+        if not isinstance(batch, dict) and not hasattr(batch, "items"):
+            raise ProfileError(f"a batch must be a dictionary of tensors; got {type(batch).__name__}")
+        inputs = {name: value for name, value in batch.items() if name in taken and value is not None}
+        if not inputs:
+            raise ProfileError(
+                f"the data must hold inputs of {type(model).__name__}; got only {', '.join(batch) or 'nothing'}"
+            )
+        yield {name: _on_device(value, model.device) for name, value in inputs.items()}
+
+
+def _format(data: Any) -> str | None:
+    return data.format["type"] if isinstance(data, datasets.Dataset) else None
+
+
+def _on_device(value: Any, device: torch.device) -> Any:
+    return torch.as_tensor(value, device=device) if isinstance(value, (torch.Tensor, np.ndarray, list)) else value
+
+
+def _collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return default_data_collator(rows)
+    except ValueError as error:
+        raise ProfileError(
+            "rows of different lengths need collate_fn, for example DataCollatorWithPadding(tokenizer); " + str(error)
+        ) from error
+
+
+def _mean(sample: np.ndarray, axis: int) -> np.ndarray:
+    return sample.mean(axis=axis)
+
+
+def _parameters_at(model: PreTrainedModel, depth: int) -> int:
+    cut = {parameter for layer in encoder_layers(model)[depth:] for parameter in layer.parameters()}
+    return sum(parameter.numel() for parameter in set(model.parameters()) - cut)

@@ -1,0 +1,1 @@
+"""Early exit: policies, calibration, reports, and the pass in which examples leave."""

@@ -1,0 +1,247 @@
+"""Each example leaves at its own depth: those that are done leave the batch, and the layers above run on the others."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from ..depth.metrics import IGNORED_LABEL
+from ..modeling.depth import DepthError, output_logits, replace_submodule
+from ..support.eval_mode import evaluating
+from ..support.wrappers import unwrap
+from .exiting_connection import ExitingConnection, long_connection_path
+from .policies import ExitPolicy
+
+Counted = torch.Tensor | Callable[[Mapping[str, Any]], torch.Tensor]
+HEADS_OF_EXAMPLES = ("ForSequenceClassification", "ForImageClassification")
+HEADS_OF_TOKENS = ("ForTokenClassification", "ForMaskedLM")
+
+
+@dataclass(frozen=True, eq=False)
+class EarlyExitOutput:
+    """What each example's own depth says of it.
+
+    Args:
+        logits (`torch.Tensor` of shape `(batch_size, num_classes)` or `(batch_size, sequence_length, num_classes)`):
+            Row `i` holds the logits at depth `exit_depths[i]`.
+        exit_depths (`torch.LongTensor` of shape `(batch_size,)`): How many layers ran on each example.
+    """
+
+    logits: torch.Tensor
+    exit_depths: torch.Tensor
+
+    @property
+    def mean_depth(self) -> float:
+        """The mean number of layers that ran on an example; not a number for an empty batch."""
+        return float(self.exit_depths.double().mean())
+
+    @property
+    def predictions(self) -> torch.Tensor:
+        """The class with the largest logit, of shape `(batch_size,)` or `(batch_size, sequence_length)`."""
+        return self.logits.argmax(dim=-1)
+
+
+def predict_early_exit(
+    model: Any, inputs: Mapping[str, Any], policy: ExitPolicy, *, counted: Counted | None = None
+) -> EarlyExitOutput:
+    """Run each example through as many layers as a policy asks for.
+
+    The head is read at every depth from `policy.min_depth` on, and the examples that are done leave the batch, with
+    their rows of the attention mask. The model is in eval mode meanwhile, and is left as it was found.
+
+    Args:
+        model (`PreTrainedModel` or `PeftModel`): An ACN that classifies sequences, images or tokens, or predicts masked
+            tokens; adapters inside stay active. What `torch.compile` and data parallelism return is taken for the
+            model inside.
+        inputs (`Mapping`): What the model takes. Labels say which tokens count, and nothing else.
+        policy (`ExitPolicy`): [`ConfidenceExit`], [`EntropyExit`], [`PatienceExit`] or one of your own.
+        counted (`torch.BoolTensor` of shape `(batch_size, sequence_length)` or `Callable`, *optional*):
+            For heads that predict tokens: an example leaves when all of its tokens that count are sure. A callable maps
+            the inputs to the tensor. Defaults to the tokens whose label is not -100, without labels to those that are
+            not padding. A masked language model is asked for its masked tokens alone: `input_ids == mask_token_id`.
+
+    Returns:
+        `EarlyExitOutput`: The logits and the exit depths, in the order of the inputs. The logits of an example, those
+        of tokens that do not count too, are those of its exit depth.
+
+    Raises:
+        DepthError: `policy.min_depth` is greater than the number of layers.
+        TypeError: `model` is not an ACN, has no head that gives probabilities of classes, or was adapted by prompts.
+        ValueError: `counted` does not fit the inputs or the head, or the inputs ask for hidden states or attentions,
+            which differ in number from example to example.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from acn_hf import AcnBertConfig, AcnBertForSequenceClassification, ConfidenceExit, predict_early_exit
+
+    >>> config = AcnBertConfig(num_hidden_layers=4, hidden_size=48)
+    >>> model = AcnBertForSequenceClassification(config)
+    >>> output = predict_early_exit(model, {"input_ids": torch.tensor([[1, 2], [3, 4]])}, ConfidenceExit(1.0))
+    >>> output.exit_depths, output.mean_depth
+    (tensor([4, 4]), 4.0)
+
+    ```
+    """
+    inner = unwrap(model)
+    check_fits(inner, policy)
+    with evaluating(inner):
+        return run_early_exit(inner, inputs, policy, counted)
+
+
+def with_early_exit(model: Any, policy: ExitPolicy, *, counted: Counted | None = None) -> PreTrainedModel:
+    """Return a view of a model that runs each example through as many layers as a policy asks for.
+
+    The view shares its weights with `model`, which is left as it is, is of the same class, and returns what that class
+    returns, so that it goes where a model goes that is only called: into `transformers.pipeline`. To save it, to cut
+    it or to train it, take the model itself.
+
+    Args:
+        model (`PreTrainedModel` or `PeftModel`): See [`predict_early_exit`].
+        policy (`ExitPolicy`): When an example leaves.
+        counted (`Callable`, *optional*): See [`predict_early_exit`]; a tensor fits one batch only. The labels of a
+            batch are not looked at.
+
+    Returns:
+        `PreTrainedModel`: The view. It refuses to run in train mode, with a `ValueError`.
+
+    Raises:
+        DepthError: `policy.min_depth` is greater than the number of layers.
+        TypeError: `model` is not an ACN, has no head that gives probabilities of classes, or was adapted by prompts.
+        ValueError: `counted` is given for a head that does not predict tokens.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from acn_hf import AcnBertConfig, AcnBertForSequenceClassification, PatienceExit, with_early_exit
+
+    >>> model = AcnBertForSequenceClassification(AcnBertConfig(num_hidden_layers=4, hidden_size=48)).eval()
+    >>> fast = with_early_exit(model, PatienceExit(2))
+    >>> fast(input_ids=torch.tensor([[1, 2], [3, 4]])).logits.shape
+    torch.Size([2, 2])
+
+    ```
+    """
+    inner = unwrap(model)
+    check_fits(inner, policy)
+    if counted is not None:
+        _check_predicts_tokens(inner)
+    return replace_submodule(inner, inner.base_model_prefix, _BaseModelWithEarlyExit(inner, policy, counted))
+
+
+def check_fits(model: PreTrainedModel, policy: ExitPolicy) -> None:
+    """Raise unless `policy` can be applied to `model`.
+
+    Raises:
+        DepthError: `policy.min_depth` is greater than the number of layers.
+        TypeError: The head gives no probabilities of classes, or `policy` is no policy.
+    """
+    if not isinstance(policy, ExitPolicy):
+        raise TypeError(f"policy must be an ExitPolicy; got {type(policy).__name__}")
+    kind, config = _kind_of_head(model), model.config
+    name = type(model).__name__
+    if kind is None:
+        raise TypeError(f"a policy needs probabilities of classes, for each example or each token; {name} gives none")
+    if kind != "ForMaskedLM" and (
+        config.num_labels < 2 or config.problem_type in ("regression", "multi_label_classification")
+    ):
+        raise TypeError(
+            "a policy needs probabilities of classes, of which one is right; this "
+            f"{name} has num_labels={config.num_labels} and problem_type={config.problem_type!r}"
+        )
+    if policy.min_depth > config.num_hidden_layers:
+        raise DepthError(
+            f"min_depth must lie in [0, {config.num_hidden_layers}] for this model; got {policy.min_depth}"
+        )
+
+
+def predicts_tokens(model: PreTrainedModel) -> bool:
+    """Return whether the head gives logits for each token, and not for each example."""
+    return _kind_of_head(model) in HEADS_OF_TOKENS
+
+
+def counted_tokens(model: PreTrainedModel, inputs: Mapping[str, Any], counted: Counted | None) -> torch.Tensor | None:
+    """Return which tokens count, of shape `(batch_size, sequence_length)`; `None` for a head of whole examples.
+
+    Raises:
+        ValueError: `counted` does not fit the inputs or the head.
+    """
+    if not predicts_tokens(model):
+        if counted is not None:
+            _check_predicts_tokens(model)
+        return None
+    main = inputs.get(model.main_input_name)
+    shape = (inputs["inputs_embeds"] if main is None else main).shape[:2]
+    given = counted if isinstance(counted, torch.Tensor) or counted is None else counted(inputs)
+    if given is None and inputs.get("labels") is not None:
+        given = inputs["labels"] != IGNORED_LABEL
+    if given is None:
+        given = inputs.get("attention_mask")
+    if given is None:
+        return torch.ones(shape, dtype=torch.bool, device=model.device)
+    if given.shape != shape:
+        raise ValueError(
+            f"counted, or the labels or the attention mask in its place, must have a value for each token, of shape "
+            f"{tuple(shape)}; got {tuple(given.shape)}"
+        )
+    return given.to(model.device).bool()
+
+
+def run_early_exit(
+    model: PreTrainedModel, inputs: Mapping[str, Any], policy: ExitPolicy, counted: Counted | None = None
+) -> EarlyExitOutput:
+    """Return what [`predict_early_exit`] returns, for a model that is unwrapped, fits, and is in eval mode."""
+    exiting = ExitingConnection(model, policy, counted_tokens(model, inputs, counted), inputs.get("attention_mask"))
+    features = {name: value for name, value in inputs.items() if name != "labels"}
+    view = replace_submodule(model, long_connection_path(model), exiting)
+    output = view(**{**_without_recording(model, features), "return_dict": True})
+    return EarlyExitOutput(output_logits(output), exiting.exit_depths)
+
+
+class _BaseModelWithEarlyExit(nn.Module):
+    """Stands in for the base model below a head. Every call makes a pass of its own; nothing is kept between calls."""
+
+    model: PreTrainedModel
+
+    def __init__(self, model: PreTrainedModel, policy: ExitPolicy, counted: Counted | None):
+        super().__init__()
+        self.base = model.base_model
+        self.training = model.base_model.training  # of this module alone
+        self.__dict__["model"] = model  # not a submodule: it holds the base model too
+        self.policy = policy
+        self.counted = counted
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if self.base.training:
+            raise ValueError("early exit is for inference: put the model in eval mode, with model.eval()")
+        inputs = dict(zip(inspect.signature(self.base.forward).parameters, args, strict=False)) | kwargs
+        counted = counted_tokens(self.model, inputs, self.counted)
+        exiting = ExitingConnection(self.model, self.policy, counted, inputs.get("attention_mask"))
+        path = long_connection_path(self.model).removeprefix(f"{self.model.base_model_prefix}.")
+        return replace_submodule(self.base, path, exiting)(**_without_recording(self.model, inputs))
+
+
+def _without_recording(model: PreTrainedModel, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs with all recording off, whatever the config says, or refuse them if they ask for it."""
+    switches = [f"output_{recorded}" for recorded in type(model.base_model)._can_record_outputs or ()]
+    for switch in switches:
+        if inputs.get(switch):
+            raise ValueError(f"{switch} must be off: examples leave at different depths, and no depth holds them all")
+    return {**inputs, **dict.fromkeys(switches, False)}
+
+
+def _check_predicts_tokens(model: PreTrainedModel) -> None:
+    if not predicts_tokens(model):
+        raise ValueError(f"counted is for heads that predict tokens; {type(model).__name__} predicts whole examples")
+
+
+def _kind_of_head(model: PreTrainedModel) -> str | None:
+    """Return which of the heads above a model has, by the name of its class or of one from which that is derived."""
+    names = [kind.__name__ for kind in type(model).__mro__]
+    return next((kind for kind in HEADS_OF_EXAMPLES + HEADS_OF_TOKENS if any(kind in name for name in names)), None)

@@ -1,0 +1,122 @@
+"""A folder to a repository on the Hub, in one commit."""
+
+import contextlib
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import EntryNotFoundError
+
+from ..modeling.checkpoint import weight_files
+from .facts import RECORD_FILE, collect
+from .model_card import CARD_FILE, write_into
+
+PUBLISHED = re.compile(
+    r"config\.json|generation_config\.json|\w+\.py|compression\.json|depth_profile\.json"
+    r"|(?:tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|preprocessor_config|processor_config)\.json"
+    r"|vocab\.txt|merges\.txt|.*\.model|chat_template\.jinja"
+)
+"""What is uploaded of a folder besides weights and card: its config and code, the processor, and what was measured."""
+
+
+def prepare_repo(
+    repo_id: str, folder: Path, *, private: bool | None, token: str | bool | None, revision: str | None
+) -> str:
+    """Make a repository and a branch if they do not exist, and copy the card that is there into a folder.
+
+    Returns:
+        `str`: The repository's id, with its owner.
+    """
+    api = HfApi()
+    repo_id = api.create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
+    if revision is not None:
+        api.create_branch(repo_id, branch=revision, token=token, exist_ok=True)
+    for name in (CARD_FILE, RECORD_FILE):
+        with contextlib.suppress(EntryNotFoundError):
+            api.hf_hub_download(repo_id, name, revision=revision, token=token, local_dir=folder)
+    return repo_id
+
+
+def upload(
+    folder: Path,
+    repo_id: str,
+    *,
+    commit_message: str = "Upload compressed model",
+    token: str | bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> CommitInfo:
+    """Upload the files of a folder in one commit, so that every revision of the repository is complete.
+
+    Weights of another number of shards go in the same commit: `from_pretrained` might read them first.
+    """
+    api = HfApi()
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    stale = weight_files(None)
+    there = api.list_repo_files(repo_id, revision=revision, token=token)
+    gone = [name for name in there if stale(name) and name not in names]
+    return api.create_commit(
+        repo_id,
+        [
+            *(CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names),
+            *(CommitOperationDelete(path_in_repo=name) for name in gone),
+        ],
+        commit_message=commit_message,
+        token=token,
+        revision=revision,
+        create_pr=create_pr,
+    )
+
+
+def push_files(
+    folder: Path,
+    repo_id: str,
+    model: Any,
+    *,
+    private: bool | None,
+    token: str | bool | None,
+    revision: str | None,
+    commit_message: str,
+    create_pr: bool,
+    replace_card: bool,
+    facts: dict[str, Any],
+) -> CommitInfo:
+    """Upload the published files of a folder, whose checkpoint is `model`, with a card that names the repository.
+
+    Raises:
+        HfHubHTTPError: The Hub refuses; the repository is as it was.
+        OSError: The weights are not stored as safetensors.
+        TypeError: A fact has a name that a card does not know.
+        ValueError: The card in the folder is about another model.
+    """
+    known = collect(folder, None if (folder / RECORD_FILE).is_file() else model, **facts)
+    if (known.architecture, known.depth) != (type(model).__name__, model.config.num_hidden_layers):
+        raise ValueError(
+            f"the card in {folder} must be about the checkpoint there, a {type(model).__name__} of "
+            f"{model.config.num_hidden_layers} layers; it is about a {known.architecture} of {known.depth}: remove "
+            f"{RECORD_FILE} to have a new one"
+        )
+    weights = weight_files(None)
+    if not any(weights(path.name) for path in folder.iterdir()):
+        raise OSError(f"{folder} must hold its weights as safetensors, which save_pretrained writes")
+    with tempfile.TemporaryDirectory() as scratch:
+        there, new = Path(scratch, "there"), Path(scratch, "new")
+        repo_id = prepare_repo(repo_id, there, private=private, token=token, revision=revision)
+        new.mkdir()
+        for path in folder.iterdir():
+            if path.is_file() and (weights(path.name) or PUBLISHED.fullmatch(path.name)):
+                _link(path, new / path.name)
+        keeps = (there / CARD_FILE).is_file() and not replace_card
+        write_into(new, collect(new, known, repo_id=repo_id), there if keeps else folder)
+        return upload(new, repo_id, commit_message=commit_message, token=token, revision=revision, create_pr=create_pr)
+
+
+def _link(path: Path, target: Path) -> None:
+    """Put a file into another folder too; weights are large, so it is copied only where links are not possible."""
+    try:
+        target.symlink_to(path.absolute())
+    except OSError:
+        shutil.copyfile(path, target)

@@ -1,0 +1,116 @@
+"""A card, its picture and its record, written together."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer, TrainingArguments
+
+from ..depth.cost import Cost
+from ..depth.profile import DepthProfile
+from ..modeling.checkpoint import written_beside
+from ..plots import plot_depth_profile
+from .facts import RECORD_FILE, CardFacts, Compressed, collect, facts_in
+from .render import render_model_card
+
+CARD_FILE = "README.md"
+PICTURE_FILE = "depth_profile.png"
+
+
+def write_model_card(
+    folder: str | os.PathLike,
+    source: Any = None,
+    *,
+    result: Compressed | None = None,
+    profile: DepthProfile | None = None,
+    cost_before: Cost | None = None,
+    cost_after: Cost | None = None,
+    training: TrainingArguments | dict[str, Any] | None = None,
+    **facts: Any,
+) -> CardFacts:
+    """Write the model card of a checkpoint, with valid metadata for the Hub.
+
+    `README.md`, the picture `depth_profile.png` and the record `model_card.json` appear together. Without matplotlib,
+    or without a profile, the card has no picture. A card that is there, by `Trainer` or by hand, is kept: the text is
+    added to it or replaces the text of an earlier call, and the metadata are merged.
+
+    Args:
+        folder (`str` or `os.PathLike`): The folder of the checkpoint.
+        source (`PreTrainedModel`, `AcnConfig` or `CardFacts`, *optional*):
+            What the card is about. Defaults to the model of `result`, else to the record of an earlier card in the
+            folder, to which the other arguments add, else to the config in the folder.
+        result (`CompressionResult`, *optional*): Gives model, profile and costs, unless they are given.
+        profile (`DepthProfile`, *optional*): The metric at every depth, before the model was cut.
+        cost_before (`Cost`, *optional*): Of the model before it was cut.
+        cost_after (`Cost`, *optional*): Of this model.
+        training (`TrainingArguments` or `dict`, *optional*): How it was trained; of `TrainingArguments` only what
+            decides how a model turns out is shown, and no folder or token.
+        facts: Further fields of [`CardFacts`]: `name`, `repo_id`, `dataset`, `results`, `license` and so on.
+
+    Returns:
+        `CardFacts`: What the card was rendered from; `render_model_card` makes the same text of it.
+
+    Raises:
+        OSError: The folder cannot be written, or neither `source` nor the folder says what the card is about.
+        TypeError: `source` is not an ACN, or a fact has an unknown name.
+        ValueError: The profile does not hold the depth of the model, a card that is there cannot be read, or the facts
+            name other data than those that its numbers, which are not given anew, were measured on.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from acn_hf import AcnBertConfig, AcnBertForMaskedLM, write_model_card
+
+    >>> model = AcnBertForMaskedLM(AcnBertConfig(num_hidden_layers=2, hidden_size=48))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     facts = write_model_card(folder, model, name="tiny AC-BERT", license="apache-2.0")
+    ...     "pipeline_tag: fill-mask" in Path(folder, "README.md").read_text()
+    True
+
+    ```
+    """
+    measured = {"profile": profile, "cost_before": cost_before, "cost_after": cost_after}
+    collected = collect(Path(folder), source, result=result, training=training, **measured, **facts)
+    with written_beside(Path(folder)) as beside:
+        write_into(beside, collected, target=Path(folder))
+    return collected
+
+
+def write_into(folder: Path, facts: CardFacts, target: Path) -> None:
+    """Write a card's three files into `folder`, from where they will move to `target`, whose card is kept."""
+    card = target / CARD_FILE
+    existing = card.read_text(encoding="utf-8") if card.is_file() else None
+    picture = save_picture(facts, folder)
+    text = render_model_card(facts, picture=picture, existing=existing, previous=facts_in(target))
+    (folder / CARD_FILE).write_text(text, encoding="utf-8")
+    facts.save(folder / RECORD_FILE)
+
+
+def save_picture(facts: CardFacts, folder: Path) -> str | None:
+    """Save the picture of the profile and return its name, or `None` where there is no profile or no matplotlib."""
+    if facts.profile is None:
+        return None
+    try:
+        figure = plot_depth_profile(facts.profile, depth=facts.depth).figure
+    except ImportError:  # the table holds the same numbers
+        return None
+    figure.savefig(folder / PICTURE_FILE)
+    return PICTURE_FILE
+
+
+class CardTrainer(Trainer):
+    """A `Trainer` whose own model card keeps what `write_model_card` wrote.
+
+    `Trainer.create_model_card`, which `push_to_hub` calls too, writes a new `README.md` over the one that is there.
+    This one then puts the depths, the costs and the tags back, below what `Trainer` says. After a plain `Trainer`,
+    `write_model_card(output_dir)` does the same.
+    """
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Like upstream; a card by `write_model_card` in `output_dir` becomes a part of the new one."""
+        super().create_model_card(*args, **kwargs)
+        folder = Path(self.args.output_dir)
+        if self.is_world_process_zero() and facts_in(folder) is not None:
+            write_model_card(folder)

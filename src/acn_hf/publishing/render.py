@@ -1,0 +1,158 @@
+"""Facts to a model card, alone or inside a card that is there."""
+
+import re
+from collections.abc import Iterable
+from importlib import resources
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from huggingface_hub import ModelCard
+
+from ..depth.cost import Cost
+from ..support.records import Record
+from .facts import CardFacts
+from .metadata import merged, metadata
+
+_BLOCK = re.compile(r"<!-- acn-hf: begin -->.*<!-- acn-hf: end -->", re.S)
+
+_CONNECTION_FIELDS = (
+    "residual_scale",
+    "learn_residual_scale",
+    "attention_residual",
+    "readout",
+    "pooling",
+    "block_type",
+)
+_NAMED_WHERE_SET = ("direct_gradient_only",)
+
+
+def render_model_card(
+    facts: CardFacts, *, picture: str | None = None, existing: str | None = None, previous: CardFacts | None = None
+) -> str:
+    """Return the text of a model card, metadata included.
+
+    Args:
+        facts (`CardFacts`): What it says.
+        picture (`str`, *optional*): Where the card finds the picture of the profile.
+        existing (`str`, *optional*): A card that is there already, by `Trainer` or by hand. It is kept: the new text
+            stands at its end, or in the place of the text that acn-hf wrote before, and the metadata are merged.
+        previous (`CardFacts`, *optional*): What acn-hf rendered before, so that results of then do not stay.
+
+    Raises:
+        ValueError: The metadata of the existing card cannot be read.
+    """
+    template = resources.files(__package__).joinpath("template.md").read_text()
+    card = ModelCard.from_template(metadata(facts), template_str=template, **_parts(facts, picture))
+    block = _BLOCK.search(card.text)
+    assert block is not None, "the template holds the two marks"
+    if existing is None or not existing.strip():
+        return _ended(str(card))
+    try:
+        whole = ModelCard(existing)
+    except yaml.YAMLError as error:
+        raise ValueError(f"the metadata of the card that is there cannot be read: {error}") from error
+    if _BLOCK.search(whole.text):
+        whole.text = _BLOCK.sub(lambda match: block[0], whole.text)
+    else:
+        whole.text = f"{whole.text.rstrip()}\n\n{block[0]}\n"
+    whole.data = merged(whole.data, metadata(facts), previous)
+    return _ended(str(whole))
+
+
+def _ended(text: str) -> str:
+    return text.rstrip("\n") + "\n"
+
+
+def _parts(facts: CardFacts, picture: str | None) -> dict[str, Any]:
+    """Return what the template is filled with."""
+    return {
+        "facts": facts,
+        "picture": picture,
+        "finetuning": _finetuning(facts),
+        "costs": _costs(facts),
+        "circumstances": _circumstances(facts.cost_after or facts.cost_before),
+        "results": _results(facts),
+        "depths": _depths(facts),
+        "data": _data(facts),
+        "training": _fields(facts.training or {}),
+        "connections": _fields(_connections(facts.config)),
+    }
+
+
+def _connections(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a config that say how layers are connected."""
+    names = [name for name in _CONNECTION_FIELDS if name in config]
+    return {name: config[name] for name in (*names, *(name for name in _NAMED_WHERE_SET if config.get(name)))}
+
+
+def _data(facts: CardFacts) -> str:
+    return " ".join(filter(None, (facts.dataset, f"({facts.split})" if facts.split else None)))
+
+
+def _finetuning(facts: CardFacts) -> str | None:
+    """Return what fine-tuning after the cut did to the metric of the profile."""
+    if facts.finetuned is None or facts.profile is None:
+        return None
+    profile, where = facts.profile, f" on {data}" if (data := _data(facts)) else ""
+    before = f"{profile.value_at(facts.depth):.4f} before"
+    if facts.depth < facts.full_depth:
+        before = f"{profile.value_at(facts.depth):.4f} as it was cut, and {profile.values[-1]:.4f} at full depth"
+    return f"It was then fine-tuned: {profile.metric} **{facts.finetuned:.4f}**{where}; it was {before}."
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(head), *map(list, rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _costs(facts: CardFacts) -> str | None:
+    """Return the comparison before / after as a table, or what is known of it."""
+    columns = {"before": facts.cost_before, "this model": facts.cost_after}
+    known: dict[str, Cost] = {name: cost for name, cost in columns.items() if cost is not None}
+    if not known:
+        return None
+    depths = {"before": facts.full_depth, "this model": facts.depth}
+    rows = [
+        ["layers", *(str(depths[name]) for name in known)],
+        ["parameters", *(f"{cost.num_parameters:,}" for cost in known.values())],
+        ["MB", *(f"{cost.size_bytes / 1e6:.2f}" for cost in known.values())],
+        ["GFLOPs", *(f"{cost.flops / 1e9:.4g}" for cost in known.values())],
+        ["latency in ms", *(f"{cost.latency_ms:.2f} ± {cost.latency_spread_ms / 2:.2f}" for cost in known.values())],
+    ]
+    return _table(["", *known], rows)
+
+
+def _circumstances(cost: Cost | None) -> str | None:
+    return None if cost is None else f"batch size {cost.batch_size}, {cost.dtype}, on {cost.device}"
+
+
+def _results(facts: CardFacts) -> str:
+    where = " ".join(filter(None, (facts.dataset, facts.results_split)))
+    head = ["metric", f"this model on {where}" if where else "this model"]
+    return _table(head, ([name, f"{value:.4f}"] for name, value in (facts.results or {}).items()))
+
+
+def _depths(facts: CardFacts) -> str | None:
+    if facts.profile is None:
+        return None
+    profile, mark = facts.profile, facts.depth if facts.depth < facts.full_depth else None
+    rows = zip(profile.depths, profile.values, profile.num_parameters, strict=True)
+    return _table(
+        ["depth", profile.metric, "parameters"],
+        (
+            [f"**{cell}**" if depth == mark else cell for cell in (str(depth), f"{value:.4f}", f"{parameters:,}")]
+            for depth, value, parameters in rows
+        ),
+    )
+
+
+def _fields(fields: dict[str, Any]) -> str | None:
+    """Return names and values as a table; a list of equal numbers is long enough to be read as it is."""
+    if not fields:
+        return None
+    return _table(["field", "value"], ([f"`{name}`", f"`{_plain(value)}`"] for name, value in fields.items()))
+
+
+def _plain(value: Any) -> str:
+    return str(value.to_dict() if isinstance(value, Record) else value).replace("|", "\\|")

@@ -1,0 +1,302 @@
+"""Arguments of the example scripts, the recipes of the paper, and how both are read."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml  # type: ignore[import-untyped]
+from transformers import HfArgumentParser
+
+from ..depth.metrics import METRICS, resolve_metric
+
+_BERT = {
+    "max_seq_length": 128,
+    "total_train_batch_size": 2048,
+    "learning_rate": 1e-3,
+    "warmup_steps": 0.5,
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.98,
+    "adam_epsilon": 1e-9,
+    "weight_decay": 0.01,
+    "max_grad_norm": 0.5,
+    "config_overrides": "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0",
+}
+_VIT = {"total_train_batch_size": 256, "learning_rate": 1e-4, "weight_decay": 0.01, "max_grad_norm": 1.0}
+RECIPES: dict[str, dict[str, Any]] = {
+    "ac-bert": {"model_type": "acn_bert", **_BERT, "num_train_epochs": 6},
+    "bert": {"model_type": "bert", **_BERT, "num_train_epochs": 3},
+    "ac-vit": {"model_type": "acn_vit", **_VIT, "num_train_epochs": 700},
+    "vit": {"model_type": "vit", **_VIT, "num_train_epochs": 300},
+}
+"""What the paper trains with: an ACN gets about twice the steps of the residual network beside it."""
+
+DEFAULTS = {
+    "report_to": "none",
+    "dataloader_pin_memory": torch.cuda.is_available(),
+    "per_device_eval_batch_size": 32,
+}
+"""Where the scripts differ from the defaults of `TrainingArguments`."""
+
+
+def _describe(recipe: str) -> str:
+    settings = (f"{name} {value}".replace(",", ", ") for name, value in RECIPES[recipe].items())
+    return f"{recipe}: {', '.join(settings)}"
+
+
+@dataclass
+class RecipeArguments:
+    """A preset of the paper."""
+
+    recipe: Literal["ac-bert", "bert", "ac-vit", "vit"] | None = field(
+        default=None,
+        metadata={
+            "help": "Settings of the paper; what you give yourself wins. total_train_batch_size is reached by "
+            "gradient accumulation over all devices. For max_steps, give an ACN twice those of the residual network. "
+            + "; ".join(_describe(recipe) for recipe in RECIPES)
+            + "."
+        },
+    )
+
+
+@dataclass
+class ModelArguments:
+    """Which model is trained: a checkpoint, or a new one of a config."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Checkpoint to go on from: a folder or a name on the Hub. Else from scratch."}
+    )
+    config_name: str | None = field(
+        default=None, metadata={"help": "Config of a new model: a folder, a config.json or a name on the Hub."}
+    )
+    model_type: str | None = field(
+        default=None,
+        metadata={
+            "help": "acn_bert, acn_vit, acn_mixer, or one of transformers (bert, vit). Defaults to the checkpoint's, "
+            "for a new model to the ACN. acn_bert reads the checkpoint of a bert too, acn_vit that of a vit: exact at "
+            "--residual_scale 1, and at the default 0 a starting point."
+        },
+    )
+    config_overrides: str | None = field(
+        default=None,
+        metadata={"help": "Fields of the config to change, as hidden_size=128,num_hidden_layers=8."},
+    )
+    num_hidden_layers: int | None = field(
+        default=None, metadata={"help": "Number of layers; of a checkpoint that many of its first layers."}
+    )
+    residual_scale: float | None = field(
+        default=None, metadata={"help": "In [0, 1]: 0 is the ACN, 1 the residual network."}
+    )
+    attention_residual: bool | None = field(
+        default=None, metadata={"help": "Whether to keep the short connection around attention."}
+    )
+    readout: Literal["auto", "sum"] | None = field(default=None, metadata={"help": "What the long connections add up."})
+    ignore_mismatched_sizes: bool = field(
+        default=False, metadata={"help": "Start the head of a checkpoint anew where its classes are not those here."}
+    )
+    tokenizer_name: str | None = field(
+        default=None, metadata={"help": "Tokenizer of text models; defaults to the checkpoint's."}
+    )
+    image_processor_name: str | None = field(
+        default=None, metadata={"help": "Image processor of image models; defaults to the checkpoint's."}
+    )
+    revision: str = field(default="main", metadata={"help": "Branch, tag or commit of the checkpoint on the Hub."})
+    token: str | None = field(default=None, metadata={"help": "Token for the Hub; defaults to the one you stored."})
+    cache_dir: str | None = field(default=None, metadata={"help": "Where downloads from the Hub are kept."})
+
+    def hub_options(self) -> dict[str, Any]:
+        """Return what every `from_pretrained` is told."""
+        return {"revision": self.revision, "token": self.token, "cache_dir": self.cache_dir}
+
+
+@dataclass
+class DepthArguments:
+    """What is done with depth while training."""
+
+    depth_metric: str | None = field(
+        default=None, metadata={"help": f"Metric of the depths: {', '.join(METRICS)}. Defaults by the task."}
+    )
+    profile_every: int | None = field(
+        default=None, metadata={"help": "Measure every depth on the validation data every so many steps."}
+    )
+    supervision: Literal["none", "linear", "uniform"] = field(
+        default="none",
+        metadata={"help": "Train with the loss at every depth too, weighted by depth (linear) or alike (uniform)."},
+    )
+    supervision_depths: int | None = field(
+        default=None, metadata={"help": "Number of depths supervised in a step, in turn; defaults to all."}
+    )
+    residual_annealing: list[float] | None = field(
+        default=None,
+        metadata={"help": "Two numbers: move the residual scale while training from the first to the second."},
+    )
+    residual_annealing_fraction: float = field(
+        default=0.5, metadata={"help": "Share of the steps, in [0, 1], after which the scale is there."}
+    )
+    residual_annealing_shape: Literal["linear", "cosine"] = field(
+        default="linear", metadata={"help": "Way of the scale."}
+    )
+    distill_from: str | None = field(
+        default=None,
+        metadata={"help": "Learn from this checkpoint too, at every supervised depth: a model with the same head."},
+    )
+    distill_soft_labels: float = field(
+        default=1.0, metadata={"help": "Share of the teacher's answers in the loss, in [0, 1]."}
+    )
+    distill_temperature: float = field(default=2.0, metadata={"help": "Temperature of the teacher's answers."})
+    distill_depth_states: float = field(
+        default=0.0, metadata={"help": "Weight of the distance between the states of teacher and student."}
+    )
+    shed_tolerance: float | None = field(
+        default=None, metadata={"help": "Remove layers while training that the metric does not need within this."}
+    )
+    shed_margin: int = field(default=1, metadata={"help": "Layers to keep above those that are needed."})
+    shed_patience: int = field(default=2, metadata={"help": "Measurements in a row that must agree."})
+    shed_every: int | None = field(
+        default=None, metadata={"help": "Measure for shedding every so many steps; defaults to every evaluation."}
+    )
+    shed_start: float = field(
+        default=0.1, metadata={"help": "Share of the steps, in [0, 1], before which no layer leaves."}
+    )
+    shed_examples: int | None = field(
+        default=None, metadata={"help": "Measure for shedding on so many validation examples; defaults to all."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.depth_metric is not None:
+            resolve_metric(self.depth_metric)
+        if self.supervision_depths is not None and self.supervision == "none":
+            raise ValueError(f"--supervision_depths {self.supervision_depths} needs --supervision linear or uniform")
+        if (self.shed_every or self.shed_examples) and self.shed_tolerance is None:
+            raise ValueError("--shed_every and --shed_examples need --shed_tolerance")
+        if self.residual_annealing is not None and len(self.residual_annealing) != 2:
+            raise ValueError(f"--residual_annealing must be two numbers, start and end; got {self.residual_annealing}")
+
+
+@dataclass
+class DataArguments:
+    """Which data are read: a data set with its splits, or one file a split."""
+
+    dataset_name: str | None = field(
+        default=None,
+        metadata={"help": "A data set of the Hub, a folder of images or of IDX files, or a saved data set."},
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of a data set of the Hub."})
+    train_file: str | None = field(default=None, metadata={"help": "CSV, TSV, JSON or Parquet file, or image folder."})
+    validation_file: str | None = field(default=None, metadata={"help": "The same for validation."})
+    test_file: str | None = field(default=None, metadata={"help": "The same for a test, with --do_predict."})
+    train_split: str = field(default="train", metadata={"help": "Name of the split to train on."})
+    validation_split: str = field(default="validation", metadata={"help": "Name of the split to evaluate on."})
+    test_split: str = field(default="test", metadata={"help": "Name of the split to test on, with --do_predict."})
+    num_held_out: int | None = field(
+        default=None,
+        metadata={
+            "help": "Hold out the last so many training examples for validation; in data sorted by class these are of "
+            "one class."
+        },
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "Train on the first so many examples."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first so many examples."})
+    label_column_name: str = field(default="label", metadata={"help": "Column of the labels."})
+
+
+@dataclass
+class TextDataArguments(DataArguments):
+    """Which texts are read, and how long they may be."""
+
+    text_column_name: str = field(default="text", metadata={"help": "Column of the texts."})
+    max_seq_length: int | None = field(
+        default=None, metadata={"help": "Longest text in tokens; defaults to what the tokenizer and the model take."}
+    )
+
+
+@dataclass
+class ImageDataArguments(DataArguments):
+    """Which images are read."""
+
+    image_column_name: str = field(default="image", metadata={"help": "Column of the images."})
+
+
+class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows a description as it is written, and every default."""
+
+
+def parse_arguments(
+    kinds: Sequence[type], description: str | None, argv: Sequence[str] | None = None, recipes: Sequence[str] = ()
+) -> tuple:
+    """Parse a command line, or a JSON or YAML file as the first argument, into dataclasses.
+
+    Args:
+        kinds (`Sequence[type]`): The dataclasses.
+        description (`str`, *optional*): Stands above the help.
+        argv (`Sequence[str]`, *optional*): Defaults to the arguments of the process.
+        recipes (`Sequence[str]`, *optional*): The recipes that the script is for.
+
+    Raises:
+        SystemExit: An argument is unknown or has no value of its type.
+        ValueError: A recipe does not fit the script, or its batch the devices.
+    """
+    parser = HfArgumentParser(list(kinds), description=description, formatter_class=Help, allow_abbrev=False)
+    given = _given(parser, _expand(list(sys.argv[1:] if argv is None else argv)))
+    known = {one.name for kind in kinds for one in fields(kind)}
+    recipe = _recipe(given, recipes)
+    values = {name: value for name, value in {**DEFAULTS, **recipe}.items() if name in known} | given
+    if recipe.get("config_overrides") and given.get("config_overrides"):
+        values["config_overrides"] = f"{recipe['config_overrides']},{given['config_overrides']}"
+    return parser.parse_dict(values)
+
+
+def _given(parser: HfArgumentParser, argv: list[str]) -> dict[str, Any]:
+    """Return what was asked for, without any default."""
+    defaults = {}
+    for action in parser._actions:
+        defaults[action.dest], action.default = action.default, argparse.SUPPRESS
+    if {"-h", "--help"} & set(argv):
+        for action in parser._actions:
+            action.default = defaults[action.dest]
+    return vars(parser.parse_args(argv))
+
+
+def _expand(argv: list[str]) -> list[str]:
+    """Return the arguments that a config file in the first place stands for, and those after it, which win."""
+    if not argv or not argv[0].endswith((".json", ".yaml", ".yml")):
+        return argv
+    try:
+        settings = yaml.safe_load(Path(argv[0]).read_text())  # JSON is YAML
+    except yaml.YAMLError as error:
+        raise ValueError(f"{argv[0]} cannot be read: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{argv[0]} must hold names and values of arguments; got {type(settings).__name__}")
+    expanded = []
+    for name, value in settings.items():
+        if isinstance(value, list):
+            expanded += [f"--{name}", *map(str, value)]
+        elif value is not None:
+            expanded.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
+    return [*expanded, *argv[1:]]
+
+
+def _recipe(given: dict[str, Any], recipes: Sequence[str]) -> dict[str, Any]:
+    name = given.get("recipe")
+    if name is None:
+        return {}
+    if name not in recipes:
+        raise ValueError(f"the recipe must be one of {', '.join(recipes)} here; got {name}")
+    recipe = dict(RECIPES[name])
+    total = recipe.pop("total_train_batch_size")
+    devices = int(os.environ.get("WORLD_SIZE", 0)) or max(1, torch.cuda.device_count())
+    on_device = given.get("per_device_train_batch_size") or min(64, max(1, total // devices))
+    recipe["per_device_train_batch_size"] = on_device
+    if "gradient_accumulation_steps" not in given:
+        if total % (on_device * devices):
+            raise ValueError(
+                f"per_device_train_batch_size times {devices} devices must divide the {total} of the recipe, or "
+                f"gradient_accumulation_steps be given; got {on_device}"
+            )
+        recipe["gradient_accumulation_steps"] = total // (on_device * devices)
+    return recipe

@@ -1,0 +1,209 @@
+"""The model that a script trains: a new one, a checkpoint, or the one that a run is resumed from."""
+
+from pathlib import Path
+from typing import Any
+
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoConfig, PreTrainedModel, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+
+from .. import auto
+from ..conversion.convert import retyped
+from ..data.rows import DataError
+from ..modeling.configuration_acn import AcnConfig
+from ..training.shedding import DEPTH
+from .arguments import ModelArguments
+
+
+def build_model(
+    auto_class: Any,
+    arguments: ModelArguments,
+    *,
+    default_type: str,
+    from_data: dict[str, Any] | None = None,
+    checkpoint: str | None = None,
+) -> PreTrainedModel:
+    """Build a new model, load a checkpoint, or load the one that a run is resumed from.
+
+    Args:
+        auto_class: Which head, for example `AutoModelForMaskedLM`.
+        arguments (`ModelArguments`): What was asked for.
+        default_type (`str`): The `model_type` of a new model if none was asked for.
+        from_data (`dict`, *optional*): Fields of the config that follow from the data, for example `id2label`.
+        checkpoint (`str`, *optional*): Where a run is resumed from; its config counts, also where layers have left
+            since the run began.
+
+    Raises:
+        OSError: There is no such checkpoint or config.
+        ValueError: A field does not exist or is out of range, a resumed run asks for another model, or the weights of
+            a checkpoint are not whole.
+    """
+    if checkpoint is not None:
+        stored = AutoConfig.from_pretrained(checkpoint)
+        _check_same(stored, arguments, checkpoint)
+        model = _read(auto_class, checkpoint)
+        if type(model).__name__ not in (stored.architectures or [type(model).__name__]):
+            raise ValueError(
+                f"the resumed run must have the head of its checkpoint {checkpoint}, {stored.architectures[0]}; "
+                f"got {type(model).__name__}"
+            )
+        return model
+    source = arguments.model_name_or_path
+    if source is not None:
+        return _load(auto_class, source, arguments, from_data or {})
+    config = _changed(_new_config(arguments, default_type), arguments, from_data or {})
+    try:
+        return auto_class.from_config(config)
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise ValueError(f"no model can be built with these fields of its config: {error!r}") from error
+
+
+def load_teacher(source: str) -> PreTrainedModel:
+    """Load a checkpoint, residual or ACN, with the head that it was saved with.
+
+    Raises:
+        OSError: There is no such checkpoint.
+        ValueError: It does not say its class, or its weights are not whole.
+    """
+    names = AutoConfig.from_pretrained(source).architectures or [""]
+    kind = auto.model_classes().get(names[0]) or getattr(transformers, names[0], None)
+    if kind is None:
+        raise ValueError(f"a teacher must say the class that it was saved as; {source} says {names[0] or 'none'}")
+    return _read(kind, source)
+
+
+def _read(auto_class: Any, source: str, **options: Any) -> PreTrainedModel:
+    try:
+        return auto_class.from_pretrained(source, **options)
+    except SafetensorError as error:
+        raise ValueError(f"the weights in {source} must be whole: {error}") from error
+
+
+def _load(auto_class: Any, source: str, arguments: ModelArguments, from_data: dict[str, Any]) -> PreTrainedModel:
+    depth = {} if arguments.num_hidden_layers is None else {"num_hidden_layers": arguments.num_hidden_layers}
+    _check_prefix(AutoConfig.from_pretrained(source, **arguments.hub_options()), arguments)
+    config = _retyped(AutoConfig.from_pretrained(source, **arguments.hub_options(), **depth), arguments.model_type)
+    if _knows(config, from_data.get("label2id", {})):
+        from_data = {name: value for name, value in from_data.items() if name not in ("id2label", "label2id")}
+    try:
+        return _read(
+            auto_class,
+            source,
+            config=_changed(config, arguments, from_data),
+            ignore_mismatched_sizes=arguments.ignore_mismatched_sizes,
+            **arguments.hub_options(),
+        )
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise ValueError(
+            f"{source} must have the shapes that are listed above; --ignore_mismatched_sizes starts those parameters "
+            "anew, for a head with other classes"
+        ) from None
+
+
+def _knows(config: Any, classes: dict[str, int]) -> bool:
+    """Return whether the checkpoint's classes are those of the data, maybe in another order and with more beside."""
+    if all(name.startswith("LABEL_") for name in config.label2id):
+        return bool(classes) and all(name.isdigit() and int(name) < config.num_labels for name in classes)
+    return bool(classes) and set(classes) <= set(config.label2id)
+
+
+def _new_config(arguments: ModelArguments, default_type: str) -> Any:
+    if arguments.config_name is not None:
+        config = AutoConfig.from_pretrained(arguments.config_name, **arguments.hub_options())
+        return _retyped(config, arguments.model_type)
+    return AutoConfig.for_model(arguments.model_type or default_type)
+
+
+def _retyped(config: Any, model_type: str | None) -> Any:
+    """Return the config with the class of `model_type`, if another one is asked for, and all fields it shares."""
+    if model_type in (None, config.model_type):
+        return config
+    kind = type(AutoConfig.for_model(model_type))
+    if not issubclass(kind, type(config)):
+        raise ValueError(f"--model_type must be {config.model_type} or an ACN of it; got {model_type}")
+    return retyped(config, kind)
+
+
+def _changed(config: Any, arguments: ModelArguments, from_data: dict[str, Any]) -> Any:
+    """Return a config with the fields that follow from the data and, above them, those that were asked for."""
+    if len(from_data.get("id2label", range(2))) < 2:
+        raise DataError(f"there must be at least two classes; got {', '.join(from_data['label2id'])}")
+    kind = type(config)
+    config = kind.from_dict({**config.to_dict(), **from_data})
+    if arguments.config_overrides is not None:
+        if not all("=" in item for item in arguments.config_overrides.split(",")):
+            raise ValueError(f"--config_overrides must read a=1,b=2; got {arguments.config_overrides}")
+        config.update_from_string(arguments.config_overrides)
+        follows = hasattr(config, "encoder_stride") and "encoder_stride=" not in arguments.config_overrides
+        if follows and "patch_size=" in arguments.config_overrides:
+            config.encoder_stride = config.patch_size  # a decoder of images makes one patch of each token
+    asked = {
+        name: getattr(arguments, name)
+        for name in ("num_hidden_layers", "residual_scale", "attention_residual", "readout")
+        if getattr(arguments, name) is not None
+    }
+    if not isinstance(config, AcnConfig) and set(asked) - {"num_hidden_layers"}:
+        raise ValueError(f"--{', --'.join(sorted(asked))} are for an ACN; got a {config.model_type}")
+    return kind.from_dict({**config.to_dict(), **asked})  # checks all fields together
+
+
+def _check_prefix(stored: Any, arguments: ModelArguments) -> None:
+    wanted = arguments.num_hidden_layers
+    if wanted is not None and not 0 <= wanted <= stored.num_hidden_layers:
+        raise ValueError(
+            f"--num_hidden_layers must lie in [0, {stored.num_hidden_layers}], the layers of "
+            f"{arguments.model_name_or_path}; got {wanted}"
+        )
+
+
+def _check_same(stored: Any, arguments: ModelArguments, checkpoint: str) -> None:
+    """Refuse to resume a run with flags that describe another model than its checkpoint."""
+    if arguments.model_type not in (None, stored.model_type):
+        raise ValueError(f"{checkpoint} is of model_type {stored.model_type} and cannot become {arguments.model_type}")
+    before, after = stored.to_dict(), _changed(stored, arguments, {}).to_dict()
+    if arguments.model_name_or_path is not None and arguments.num_hidden_layers is None:
+        source = AutoConfig.from_pretrained(arguments.model_name_or_path, **arguments.hub_options())
+        after["num_hidden_layers"] = source.num_hidden_layers
+    if after["num_hidden_layers"] == _depth_at_start(checkpoint):
+        after["num_hidden_layers"] = before["num_hidden_layers"]
+    for name, value in after.items():
+        if before.get(name) != value:
+            raise ValueError(
+                f"the resumed run must have the {name} of its checkpoint {checkpoint}, {before.get(name)}; got {value}"
+            )
+
+
+def _depth_at_start(checkpoint: str) -> int | None:
+    """Return the depth with which the run began that wrote a checkpoint, if its layers may leave."""
+    state = Path(checkpoint) / TRAINER_STATE_NAME
+    history = TrainerState.load_from_json(str(state)).log_history if state.exists() else []
+    return next((entry[f"eval_{DEPTH}"] for entry in history if f"eval_{DEPTH}" in entry), None)
+
+
+def label_fields(classes: list[str] | None) -> dict[str, Any]:
+    """Return the fields of a config that say what there is to predict: classes, or without them one number."""
+    if classes is None:
+        return {"num_labels": 1, "problem_type": "regression"}
+    return {"id2label": dict(enumerate(classes)), "label2id": {name: index for index, name in enumerate(classes)}}
+
+
+def tokenizer_source(arguments: ModelArguments, checkpoint: str | None) -> str:
+    """Return where the tokenizer lies.
+
+    Raises:
+        DataError: Nobody said.
+    """
+    source = checkpoint or arguments.tokenizer_name or arguments.model_name_or_path
+    if source is None:
+        raise DataError("there must be a tokenizer; give --model_name_or_path or --tokenizer_name")
+    return source
+
+
+def vocabulary_fields(tokenizer: Any, arguments: ModelArguments) -> dict[str, Any]:
+    """Return the fields of a new model's config that follow from the tokenizer; a checkpoint has its own."""
+    if arguments.model_name_or_path is not None:
+        return {}
+    return {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}

@@ -1,0 +1,366 @@
+"""What the example scripts share: how a run begins, which data it reads, and the run itself."""
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
+
+from ..data.rows import DataError, is_regression, load_data, load_splits, not_empty
+from ..depth.distributed_profile import measure_together
+from ..depth.metrics import BINARY, IGNORED_LABEL, METRICS, resolve_metric
+from ..depth.profile import DepthProfile
+from ..modeling.configuration_acn import AcnConfig
+from ..publishing.model_card import CardTrainer, write_model_card
+from ..training.annealing import ResidualAnnealingCallback
+from ..training.callbacks import PROFILE_NAME, DepthProfileCallback, IntermediateSupervisionCallback
+from ..training.distillation import DistillationLoss
+from ..training.shedding import LayerSheddingCallback
+from .arguments import DataArguments, DepthArguments
+from .models import load_teacher
+
+logger = logging.getLogger(__name__)
+
+RUN_FILES = ("config.json", TRAINER_STATE_NAME, "checkpoint-*")
+"""What shows that a folder holds a run."""
+
+
+def start(arguments: TrainingArguments) -> str | None:
+    """Set up logging and seeds, and return the checkpoint to resume from, if any.
+
+    Raises:
+        ValueError: There is nothing to do, nothing to resume from, or another run in the output folder.
+    """
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    transformers.utils.logging.set_verbosity(arguments.get_process_log_level())
+    if arguments.local_process_index != 0:
+        datasets.disable_progress_bars()
+    set_seed(arguments.seed)
+    if not (arguments.do_train or arguments.do_eval or arguments.do_predict):
+        raise ValueError("there is nothing to do; give --do_train, --do_eval or --do_predict")
+    return last_checkpoint(arguments)
+
+
+def last_checkpoint(arguments: TrainingArguments) -> str | None:
+    """Return the checkpoint to resume from: the one named, or for `True` the last whole one of the output folder.
+
+    Raises:
+        ValueError: There is none, or half of one; or the output folder holds a run, and none is to be resumed.
+    """
+    asked, folder = arguments.resume_from_checkpoint, Path(str(arguments.output_dir))
+    if not arguments.do_train or asked in (None, False, "False", "false"):
+        found = sorted(path.name for pattern in RUN_FILES for path in folder.glob(pattern))
+        if arguments.do_train and found:
+            raise ValueError(
+                f"--output_dir must be new, or --resume_from_checkpoint True go on from its last checkpoint; "
+                f"{folder} holds {', '.join(found[:3])}"
+            )
+        return None
+    if str(asked).lower() != "true":
+        if not _is_whole(Path(str(asked))):
+            raise ValueError(f"--resume_from_checkpoint must be True or the folder of a whole checkpoint; got {asked}")
+        return str(asked)
+    checkpoints = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    for path in sorted(checkpoints, key=lambda path: -int(path.name.removeprefix("checkpoint-"))):
+        if _is_whole(path):
+            return str(path)
+        logger.warning(f"{path} is left aside: the run was stopped while it was written")
+    raise ValueError(f"--resume_from_checkpoint needs a whole checkpoint in --output_dir; {folder} holds none")
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Return whether a checkpoint was written to its end: the state of the run is what comes last."""
+    try:
+        json.loads((checkpoint / TRAINER_STATE_NAME).read_text())
+    except (OSError, ValueError):
+        return False
+    return (checkpoint / "config.json").exists()
+
+
+def load_labelled(arguments: DataArguments) -> dict[str, datasets.Dataset]:
+    """Load `train`, `validation` and `test`, as far as they exist.
+
+    Args:
+        arguments (`DataArguments`): Which.
+
+    Raises:
+        DataError: No data are named, or some in two ways; more are to be held out than there are, or all of a class.
+    """
+    names = {"train": arguments.train_split, "validation": arguments.validation_split, "test": arguments.test_split}
+    files = {split: getattr(arguments, f"{split}_file") for split in names}
+    if arguments.dataset_name is not None:
+        if given := [f"--{split}_file" for split, file in files.items() if file is not None]:
+            raise DataError(f"--dataset_name names all the data; {', '.join(given)} must not be given")
+        loaded = load_splits(arguments.dataset_name, name=arguments.dataset_config_name)
+        splits = {split: loaded[name] for split, name in names.items() if name in loaded}
+        if not splits:
+            raise DataError(f"--train_split must be one of {', '.join(loaded)}; got {arguments.train_split!r}")
+    else:
+        splits = {split: load_data(file) for split, file in files.items() if file is not None}
+    if not splits:
+        raise DataError("there must be data; give --dataset_name, --train_file or --validation_file")
+    if arguments.num_held_out is not None:
+        splits |= _hold_out(splits, arguments.num_held_out, arguments.label_column_name)
+    for split, most in (("train", arguments.max_train_samples), ("validation", arguments.max_eval_samples)):
+        if split in splits and most is not None:
+            splits[split] = splits[split].select(range(min(most, len(splits[split]))))
+    return {split: not_empty(data, f"the {split} split") for split, data in splits.items()}
+
+
+def _hold_out(splits: dict[str, datasets.Dataset], number: int, label: str) -> dict[str, datasets.Dataset]:
+    if "validation" in splits or "train" not in splits:
+        raise DataError(f"--num_held_out needs training data and no validation data; got {', '.join(splits)}")
+    train = splits["train"]
+    if not 0 < number < len(train):
+        raise DataError(f"--num_held_out must lie in [1, {len(train) - 1}] for these data; got {number}")
+    rest = len(train) - number
+    if isinstance(train.features.get(label), datasets.ClassLabel):
+        labels = train[label][:]
+        if lost := sorted(set(labels[rest:]) - set(labels[:rest])):
+            names = ", ".join(train.features[label].int2str(lost))
+            raise DataError(
+                f"some examples of each class must be left to train on; the last {number} are all that there are of "
+                f"{names}: data that are sorted by class, as a folder of images, must be divided beforehand"
+            )
+    return {"train": train.select(range(rest)), "validation": train.select(range(rest, len(train)))}
+
+
+def needed(splits: dict[str, Any], arguments: TrainingArguments) -> dict[str, Any]:
+    """Return the splits that a run reads.
+
+    Raises:
+        DataError: One is missing.
+    """
+    wanted = {"train": arguments.do_train, "validation": arguments.do_eval, "test": arguments.do_predict}
+    for split, is_wanted in wanted.items():
+        if is_wanted and split not in splits:
+            held_out = " or --num_held_out" if split == "validation" else ""
+            raise DataError(
+                f"there must be {split} data; give --{split}_file, --{split}_split{held_out}; got {', '.join(splits)}"
+            )
+    return {split: data for split, data in splits.items() if wanted[split]}
+
+
+def metric_functions(name: str) -> dict[str, Callable]:
+    """Return the arguments of a `Trainer` that make it compute a metric of `METRICS`; none for a loss."""
+    metric = resolve_metric(name)
+    if metric.needs == "loss":
+        return {}
+
+    def reduce(logits: Any, labels: torch.Tensor) -> torch.Tensor:
+        logits = logits[0] if isinstance(logits, tuple) else logits
+        return logits.argmax(-1) if metric.needs == "classes" else logits.reshape(labels.shape)
+
+    def compute(prediction: Any) -> dict[str, float]:
+        counts = prediction.label_ids != IGNORED_LABEL
+        return {name: metric.score(prediction.predictions[counts], prediction.label_ids[counts])}
+
+    return {"compute_metrics": compute, "preprocess_logits_for_metrics": reduce}
+
+
+def run_labelled(
+    model: PreTrainedModel,
+    arguments: TrainingArguments,
+    depth: DepthArguments,
+    rows: dict[str, tuple[Any, Callable]],
+    processor: Any,
+    *,
+    metric: str,
+    checkpoint: str | None,
+    data: DataArguments,
+) -> None:
+    """Train and measure a model of labelled data; see [`run`].
+
+    Args:
+        model (`PreTrainedModel`): What is trained.
+        arguments (`TrainingArguments`): How.
+        depth (`DepthArguments`): What is done with depth.
+        rows (`dict`): For each split what `prepare` returned: rows, and the function that makes a batch of them.
+        processor: Tokenizer or image processor.
+        metric (`str`): Metric of the task, for the depths if no other was asked for.
+        checkpoint (`str`, *optional*): Where to resume from.
+        data (`DataArguments`): Which data were read, for the card.
+    """
+    parts = {split: part for split, (part, _) in rows.items()}
+    trainer = CardTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=parts.get("train"),
+        eval_dataset=parts.get("validation"),
+        data_collator=next(collate for _, collate in rows.values()),
+        processing_class=processor,
+        **metric_functions(depth.depth_metric or metric),
+    )
+    run(trainer, depth, metric=metric, checkpoint=checkpoint, test=parts.get("test"), data=data)
+
+
+def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str) -> None:
+    """Add what was asked for to a Trainer.
+
+    Raises:
+        ValueError: Something was, and the model is not an ACN, or there is nothing to measure on.
+    """
+    asked = {
+        "profile_every": arguments.profile_every is not None,
+        "supervision": arguments.supervision != "none",
+        "residual_annealing": arguments.residual_annealing is not None,
+        "distill_from": arguments.distill_from is not None,
+        "shed_tolerance": arguments.shed_tolerance is not None,
+    }
+    kind = trainer.accelerator.unwrap_model(trainer.model).config
+    if any(asked.values()) and not isinstance(kind, AcnConfig):
+        names = " and --".join(name for name, is_asked in asked.items() if is_asked)
+        raise ValueError(f"--{names} need an ACN, which has every depth in it; got a {kind.model_type}")
+    if (asked["profile_every"] or asked["shed_tolerance"]) and trainer.eval_dataset is None:
+        raise ValueError("--profile_every and --shed_tolerance measure on the validation data; give --do_eval too")
+    if asked["shed_tolerance"] and arguments.shed_every is None and trainer.args.eval_strategy == "no":
+        raise ValueError(
+            "--shed_tolerance needs measurements; give --shed_every, or --eval_strategy with steps or epoch"
+        )
+    metric = arguments.depth_metric or metric
+    if arguments.profile_every is not None:
+        DepthProfileCallback(metric=metric, every=arguments.profile_every).attach(trainer)
+    if arguments.supervision != "none" or arguments.distill_from is not None:
+        weights = "full" if arguments.supervision == "none" else arguments.supervision
+        IntermediateSupervisionCallback(weights, arguments.supervision_depths, _distillation(arguments)).attach(trainer)
+    if arguments.residual_annealing is not None:
+        first, last = arguments.residual_annealing
+        fraction, shape = arguments.residual_annealing_fraction, arguments.residual_annealing_shape
+        ResidualAnnealingCallback(first, last, fraction, shape).attach(trainer)
+    if arguments.shed_tolerance is not None:
+        number, data = arguments.shed_examples, trainer.eval_dataset
+        LayerSheddingCallback(
+            None if number is None else data.select(range(min(number, len(data)))),
+            metric=metric,
+            tolerance=arguments.shed_tolerance,
+            margin=arguments.shed_margin,
+            patience=arguments.shed_patience,
+            start=arguments.shed_start,
+            every=arguments.shed_every,
+        ).attach(trainer)
+
+
+def _distillation(arguments: DepthArguments) -> DistillationLoss | None:
+    if arguments.distill_from is None:
+        return None
+    return DistillationLoss(
+        load_teacher(arguments.distill_from),
+        soft_labels=arguments.distill_soft_labels,
+        temperature=arguments.distill_temperature,
+        depth_states=arguments.distill_depth_states,
+    )
+
+
+def run(
+    trainer: CardTrainer,
+    depth: DepthArguments,
+    *,
+    metric: str,
+    checkpoint: str | None = None,
+    test: Any = None,
+    data: Any = None,
+) -> None:
+    """Train, evaluate, and write all there is to know about it into the output folder, the model card included.
+
+    With `push_to_hub` the folder is then uploaded.
+
+    Args:
+        trainer (`CardTrainer`): With a train set, an eval set, or both, and the tokenizer or image processor.
+        depth (`DepthArguments`): What is done with depth.
+        metric (`str`): Metric of the task, for the depths if no other was asked for.
+        checkpoint (`str`, *optional*): Where to resume from.
+        test (*optional*): Data that neither training nor a choice has seen; their metrics come last.
+        data (*optional*): Arguments that say which data were read, for the card.
+    """
+    _check_metric(trainer.accelerator.unwrap_model(trainer.model), depth.depth_metric or metric)
+    if trainer.args.do_train:
+        add_depth_callbacks(trainer, depth, metric)
+        metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+        trainer.save_model()
+        _report(trainer, "train", metrics, trainer.train_dataset)
+        trainer.save_state()
+    if trainer.args.do_eval:
+        metrics = trainer.evaluate()
+        if type(trainer.accelerator.unwrap_model(trainer.model)).__name__.endswith("ForMaskedLM"):
+            metrics["perplexity"] = math.exp(min(metrics["eval_loss"], 100))
+        _report(trainer, "eval", metrics, trainer.eval_dataset)
+        _profile(trainer, depth.depth_metric or metric)
+    if trainer.args.do_predict and test is not None:
+        _report(trainer, "test", trainer.evaluate(test, metric_key_prefix="test"), test)
+    if trainer.args.do_train:
+        _write_card(trainer, data)
+        if trainer.args.push_to_hub:
+            trainer.push_to_hub()
+
+
+def _check_metric(model: PreTrainedModel, name: str) -> None:
+    """Refuse a metric that does not fit what a model predicts, before it is trained."""
+    kind, predicts = type(model).__name__, "numbers" if is_regression(model.config) else "classes"
+    needs = {"loss"} if kind.endswith("ForMaskedImageModeling") else {"loss", predicts}
+    is_binary = model.config.num_labels <= 2 and not kind.endswith("ForMaskedLM")
+    fitting = [one.name for one in METRICS.values() if one.needs in needs and (is_binary or one.name not in BINARY)]
+    if name not in fitting:
+        raise ValueError(f"--depth_metric must be one of {', '.join(fitting)} for this {kind}; got {name}")
+
+
+def _write_card(trainer: CardTrainer, data: Any) -> None:
+    model, folder = trainer.accelerator.unwrap_model(trainer.model), Path(str(trainer.args.output_dir))
+    if isinstance(model.config, AcnConfig) and trainer.is_world_process_zero():
+        profile = DepthProfile.load(folder / PROFILE_NAME) if trainer.args.do_eval else None
+        named = getattr(data, "validation_split", None) if getattr(data, "dataset_name", None) else None
+        split = None if profile is None else named or "validation"
+        facts: dict[str, Any] = {"name": folder.resolve().name, "dataset": _name(data), "split": split}
+        write_model_card(folder, model, profile=profile, training=trainer.args, **facts)
+
+
+def _report(trainer: Trainer, split: str, metrics: dict[str, Any], data: Any) -> None:
+    if hasattr(data, "__len__"):
+        metrics[f"{split}_samples"] = len(data)
+    trainer.log_metrics(split, metrics)
+    trainer.save_metrics(split, metrics)
+
+
+def _profile(trainer: Trainer, metric: str) -> None:
+    """Measure every depth on the validation data, print the table, and write it to `depth_profile.json`."""
+    model, arguments = trainer.accelerator.unwrap_model(trainer.model), trainer.args
+    if not isinstance(model.config, AcnConfig):
+        return
+    profile = measure_together(
+        model,
+        trainer.eval_dataset,
+        metric=metric,
+        batch_size=arguments.per_device_eval_batch_size,
+        collate_fn=trainer.data_collator,
+        process_index=arguments.process_index,
+        num_processes=arguments.world_size,
+    )
+    if trainer.is_world_process_zero():
+        profile.save(Path(str(arguments.output_dir)) / PROFILE_NAME)
+        print(profile)
+
+
+def _name(data: Any) -> str | None:
+    """Return what the data are called: the last part of a path, or a name on the Hub as it is."""
+    source = getattr(data, "dataset_name", None)
+    if source is not None:
+        return Path(source).resolve().name if Path(source).exists() else source
+    files = getattr(data, "train_file", None) or []
+    return ", ".join(Path(name).name for name in ([files] if isinstance(files, str) else files)) or None
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run the main function of a script; what was wrong with its input becomes one line and exit code 1."""
+    try:
+        main()
+    except (ValueError, OSError, StrictDataclassError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(1) from None

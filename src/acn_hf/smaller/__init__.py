@@ -1,0 +1,1 @@
+"""Smaller without less depth: zeros, narrower MLPs, fewer bits."""

@@ -1,0 +1,82 @@
+"""The same network in numbers of fewer bits: bfloat16, or int8 by torchao."""
+
+import tempfile
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, TorchAoConfig
+
+from ..modeling import depth as plain
+from ..modeling.depth import encoder_layers
+from ..modeling.injected import adapter_configs
+from ..support.wrappers import unwrap
+
+PRECISIONS = ("bf16", "int8")
+
+
+def quantize(model: Any, precision: str = "int8") -> PreTrainedModel:
+    """Return a copy of `model` in bfloat16, or with its linear weights in int8.
+
+    `int8` is torchao's dynamic quantisation by the way that transformers has for it: the weights of linear modules are
+    int8 with one scale for each output, and what they read is rounded to int8 with one scale for each token. The copy
+    is read, cut, measured and saved as any other model, and the Auto class loads its checkpoint where torchao is.
+
+    Args:
+        model (`PreTrainedModel`): A model of acn_hf; it is left as it is. What `torch.compile` and data parallelism
+            return is taken for the model inside. For `int8` its checkpoint is written to a temporary folder.
+        precision (`"int8"` or `"bf16"`, *optional*, defaults to `"int8"`): `bf16` makes every weight bfloat16; pass
+            inputs of that dtype (images) too.
+
+    Returns:
+        `PreTrainedModel`: Of the same class, on the same device and in the same mode. Heads whose weights are tied to
+        embeddings are not quantised to int8, nor are embeddings, norms and biases.
+
+    Raises:
+        ImportError: torchao is missing, for `int8`.
+        TypeError: `model` is not an ACN, its weights are sharded over processes, it holds adapters, or it is quantised
+            already.
+        ValueError: `precision` is another.
+
+    Source: https://github.com/pytorch/ao, `Int8DynamicActivationInt8WeightConfig`.
+
+    Example:
+
+    ```python
+    >>> from acn_hf import AcnBertConfig, AcnBertModel, quantize
+
+    >>> model = AcnBertModel(AcnBertConfig(num_hidden_layers=2, hidden_size=64, num_attention_heads=4))
+    >>> quantize(model, "bf16").dtype
+    torch.bfloat16
+
+    ```
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    inner = unwrap(model)
+    if adapter_configs(inner):
+        raise TypeError(
+            f"a model must hold no adapters to be quantised; got {', '.join(adapter_configs(inner))}: "
+            "acn_hf.truncate(model, depth, merge_adapter=True) puts them into the weights"
+        )
+    if getattr(inner.config, "quantization_config", None) is not None:
+        raise TypeError(f"a model must be quantised once; got a quantised {type(inner).__name__}")
+    if precision == "bf16":
+        return plain.truncate(inner, len(encoder_layers(inner))).to(torch.bfloat16)
+    return _to_int8(inner)
+
+
+def _to_int8(model: PreTrainedModel) -> PreTrainedModel:
+    try:
+        from torchao.quantization import Int8DynamicActivationInt8WeightConfig
+    except ImportError as error:
+        raise ImportError("int8 needs torchao: pip install 'acn-hf[quantization]'") from error
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        quantized = type(model).from_pretrained(
+            folder,
+            dtype=model.dtype,
+            attn_implementation=model.config._attn_implementation,
+            quantization_config=TorchAoConfig(Int8DynamicActivationInt8WeightConfig()),
+        )
+    quantized.config._name_or_path = model.config._name_or_path
+    return quantized.to(model.device).train(model.training)

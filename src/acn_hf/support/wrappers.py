@@ -1,0 +1,52 @@
+"""The ACN inside what compilers, data parallelism and PEFT wrap around it."""
+
+from typing import Any
+
+from peft import PeftMixedModel, PeftModel
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from transformers import PreTrainedModel
+
+from ..modeling.depth import check_acn
+
+
+def unwrap(model: Any) -> PreTrainedModel:
+    """Return the ACN inside `torch.compile`, data parallelism and PEFT; it shares every weight with `model`.
+
+    Inside a `PeftModel` the adapters stay active: they live in the layers.
+
+    Raises:
+        TypeError: There is no ACN inside, its weights are sharded over processes, or PEFT adapted it by prompts.
+    """
+    model = unwrap_parallel(model)
+    while isinstance(model, (PeftModel, PeftMixedModel)):
+        prompts = [name for name, config in model.peft_config.items() if config.is_prompt_learning]
+        if prompts:
+            raise TypeError(
+                "adapters must be in the layers of the model, to be there at every depth; "
+                f"{prompts[0]!r} is one of prompts ({model.peft_config[prompts[0]].peft_type.value})"
+            )
+        model = unwrap_parallel(model.base_model.model)
+    check_acn(model)
+    return model
+
+
+def unwrap_parallel(model: Any) -> Any:
+    """Return what `torch.compile` and data parallelism were given.
+
+    Raises:
+        TypeError: The weights are sharded over processes.
+    """
+    while True:
+        if isinstance(model, (DataParallel, DistributedDataParallel)):
+            model = model.module
+        elif isinstance(model, nn.Module) and "_orig_mod" in model._modules:  # what torch.compile returns
+            model = model._modules["_orig_mod"]
+        elif isinstance(model, (FSDPModule, FullyShardedDataParallel)):
+            raise TypeError(
+                "the weights of the model must be whole, and FSDP shards them over processes; save it, and load the "
+                "checkpoint in one process"
+            )
+        else:
+            return model

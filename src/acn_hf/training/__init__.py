@@ -1,0 +1,1 @@
+"""With a Trainer: supervision, distillation, profiles, layers that leave, annealing, pruning, fine-tuning."""

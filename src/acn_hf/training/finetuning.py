@@ -1,0 +1,120 @@
+"""Fine-tune a model that was cut, with a Trainer that is made for it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from ..depth.adapters import truncate
+from ..modeling.depth import encoder_layers
+from ..support.wrappers import unwrap, unwrap_parallel
+
+Finetune = Callable[[Any], Trainer]
+"""Makes the Trainer of a cut model."""
+
+
+class FinetuningError(ValueError):
+    """A fine-tuning whose Trainer trains something else than the cut model, or that ended in no model."""
+
+
+def fine_tune(model: Any, finetune: Finetune) -> Any:
+    """Train `model` with the Trainer that `finetune` makes for it, and return a copy of what was trained.
+
+    The copy has nothing of the Trainer: no hook, no `forward` bound to it with autocast, no gradient. It is where
+    `model` was, whatever device the Trainer chose, and has as many layers as are left, if some left while it trained.
+
+    Args:
+        model (`PreTrainedModel` or `PeftModel`): Is trained itself, so it must be a copy that nobody else holds.
+        finetune (`Callable`): From the model to a Trainer that is ready to train it. If its
+            `args.resume_from_checkpoint` names a checkpoint, the run goes on from there.
+
+    Raises:
+        FinetuningError: The Trainer trains another model, it shards the weights, or they end as no finite numbers.
+        TypeError: `finetune` returned no Trainer.
+    """
+    home = model.device
+    trainer = finetune(model)
+    if not isinstance(trainer, Trainer):
+        raise TypeError(
+            f"finetune must return the Trainer of the cut model, not yet trained; got {type(trainer).__name__}"
+        )
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise FinetuningError(
+            "the weights of a model that is fine-tuned by compress must be whole; the Trainer shards them over "
+            f"processes ({trainer.accelerator.distributed_type.value})"
+        )
+    _check_same(trainer, model)
+    trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
+    _check_same(trainer, model)  # a model_init makes another one when training begins
+    _check_finite(model)
+    model.to(home)
+    return truncate(model, len(encoder_layers(unwrap(model))))
+
+
+def finetuning_arguments(
+    folder: str,
+    device: torch.device,
+    *,
+    num_epochs: float = 3.0,
+    learning_rate: float = 5e-5,
+    batch_size: int = 32,
+    seed: int = 0,
+    show_progress: bool = False,
+) -> TrainingArguments:
+    """Return usual settings to fine-tune a cut model with, without checkpoints.
+
+    Args:
+        folder (`str`): Where the Trainer may write.
+        device (`torch.device`): Where the model is; on a CPU it stays there.
+        num_epochs (`float`, *optional*, defaults to 3.0): How often each example is seen, above 0.
+        learning_rate (`float`, *optional*, defaults to 5e-5): At the beginning, above 0; it falls to 0 along a line.
+        batch_size (`int`, *optional*, defaults to 32): Examples in a step.
+        seed (`int`, *optional*, defaults to 0): Of the order of the examples, and of dropout.
+        show_progress (`bool`, *optional*, defaults to `False`): Whether there is a progress bar.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+    if not num_epochs > 0 or not learning_rate > 0:
+        raise ValueError(f"num_epochs and learning_rate must be > 0; got {num_epochs} and {learning_rate}")
+    return TrainingArguments(
+        folder,
+        num_train_epochs=num_epochs,
+        learning_rate=learning_rate,
+        per_device_train_batch_size=batch_size,
+        seed=seed,
+        use_cpu=device.type == "cpu",
+        remove_unused_columns=False,
+        dataloader_pin_memory=device.type == "cuda",
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=not show_progress,
+    )
+
+
+def quiet_trainer(model: Any, arguments: TrainingArguments, rows: Any, collate: Callable) -> Trainer:
+    """Return a Trainer that prints nothing to where results are printed."""
+    trainer = Trainer(model, arguments, train_dataset=rows, data_collator=collate)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _check_same(trainer: Trainer, model: Any) -> None:
+    trained = unwrap_parallel(trainer.model)
+    if trained is not model:
+        raise FinetuningError(
+            "the Trainer that finetune returns must train the model that it is given, the cut one, itself; it trains "
+            f"another {type(trained).__name__}"
+        )
+
+
+def _check_finite(model: Any) -> None:
+    """Refuse weights that are no numbers: the accuracy of such a model would be one, by accident."""
+    wrong = [name for name, weight in model.state_dict().items() if not torch.isfinite(weight).all()]
+    if wrong:
+        raise FinetuningError(
+            f"the fine-tuned weights must be finite numbers; {len(wrong)} tensors hold others ({wrong[0]}, ...): train "
+            "with a lower learning rate"
+        )

@@ -1,0 +1,254 @@
+"""Intermediate supervision: the loss through the shared head at several depths, from labels and from a teacher.
+
+It is the strongest rival of auto-compressing connections, and combines with them.
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from ..modeling.depth import encoder_layers, head_output
+from ..modeling.upstream import maybe_install_capturing_hooks
+from ..support.wrappers import unwrap
+from .distillation import DistillationLoss, Lesson
+
+Weights = str | Sequence[float]
+KINDS = "weights must be 'linear', 'uniform', 'full' or a list of numbers"
+
+
+def depth_weights(weights: Weights, num_layers: int) -> tuple[float, ...]:
+    """Return the weight of the loss at every depth, `0..L`.
+
+    Args:
+        weights (`"linear"`, `"uniform"`, `"full"` or sequence of `float`): `linear` gives depth `k` the weight
+            `2 * k / (L * (L + 1))`, `uniform` gives each depth from 1 on `1 / L`, `full` gives full depth 1; all add up
+            to 1. A sequence holds one number for each of the `L + 1` depths, 0 included, and is taken as it is.
+        num_layers (`int`): `L`.
+
+    Raises:
+        ValueError: The name is not known, or the numbers are not `L + 1` finite ones >= 0 of which one is positive.
+
+    Source: arXiv 2506.09714, appendix H (`linear`).
+    """
+    if isinstance(weights, str):
+        if num_layers == 0:  # the loss of the embeddings alone is all there is
+            return (1.0,)
+        if weights == "linear":
+            return tuple(2 * depth / (num_layers * (num_layers + 1)) for depth in range(num_layers + 1))
+        if weights == "uniform":
+            return (0.0, *[1 / num_layers] * num_layers)
+        if weights == "full":
+            return (*[0.0] * num_layers, 1.0)
+        raise ValueError(f"{KINDS}; got {weights!r}")
+    try:
+        numbers = torch.as_tensor(weights, dtype=torch.float64)
+    except (TypeError, ValueError):
+        numbers = torch.empty(())
+    if numbers.ndim != 1:
+        raise ValueError(f"{KINDS}; got {weights!r}")
+    if numbers.shape != (num_layers + 1,):
+        raise ValueError(
+            f"weights must hold one number for each of the {num_layers + 1} depths of this model, 0 included; "
+            f"got {len(weights)}: {list(weights)}"
+        )
+    if not torch.isfinite(numbers).all() or (numbers < 0).any() or numbers.sum() == 0:
+        raise ValueError(f"weights must be finite numbers >= 0, at least one of them positive; got {list(weights)}")
+    return tuple(numbers.tolist())
+
+
+class IntermediateSupervision:
+    """Adds the losses at other depths to the loss that a model in train mode returns.
+
+    Evaluation, and passes without labels, are left as they are. The layers run once; the head runs once for each depth
+    that takes part.
+
+    Args:
+        model (`PreTrainedModel`): An ACN with a head, of any residual scale, or what wraps one.
+        weights (`"linear"`, `"uniform"`, `"full"` or sequence of `float`, *optional*, defaults to `"linear"`):
+            See [`depth_weights`].
+        num_depths (`int`, *optional*):
+            Number of depths beside full depth that take part in a step, for heads that are expensive. They rotate:
+            every depth has its turn, and its weight is scaled up so that the mean over a turn is the whole sum.
+            Defaults to all.
+        distillation (`DistillationLoss`, *optional*): What a teacher adds at every depth that takes part.
+
+    Raises:
+        TypeError: `model` is not an ACN, or has no head.
+        ValueError: `weights` or `num_depths` is out of range, or the model is supervised already.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        weights: Weights = "linear",
+        num_depths: int | None = None,
+        distillation: DistillationLoss | None = None,
+    ):
+        self.model: PreTrainedModel = unwrap(model)
+        if self.model.base_model is self.model:
+            raise TypeError(f"a loss needs a model with a head, and {type(self.model).__name__} has none")
+        if num_depths is not None and (type(num_depths) is not int or num_depths < 1):
+            raise ValueError(f"num_depths must be a whole number >= 1; got {num_depths!r}")
+        depth_weights(weights, len(encoder_layers(self.model)))
+        hooks = self.model._forward_hooks.values()
+        if any(isinstance(getattr(hook, "__self__", None), IntermediateSupervision) for hook in hooks):
+            raise ValueError(
+                f"a model is supervised once, with one set of weights; {type(self.model).__name__} is so, maybe by a "
+                "callback whose training was interrupted: callback.remove()"
+            )
+        self.weights = weights
+        self.num_depths = num_depths
+        self.distillation = distillation
+        self.turn = 0
+        """Which depths take part; set it to the number of the optimiser step."""
+        self.num_passes = 0
+        """How many passes were supervised so far."""
+        self._inputs: dict[str, Any] | None = None
+        self._others: torch.Tensor | None = None
+        self._lesson: tuple[Lesson, torch.Tensor, dict[str, Any]] | None = None
+        maybe_install_capturing_hooks(self.model.base_model)
+        # The losses are computed inside the pass of the model, between base model and head, so that they run under the
+        # same autocast and the same hooks of distributed training as the head itself.
+        self._handles = [
+            self.model.register_forward_pre_hook(self._remember_inputs, with_kwargs=True),
+            self.model.base_model.register_forward_pre_hook(self._ask_for_depth_states, with_kwargs=True),
+            self.model.base_model.register_forward_hook(self._read_depth_states, with_kwargs=True),
+            self.model.register_forward_hook(self._add_losses, always_call=True),
+        ]
+
+    def remove(self) -> None:
+        """Leave the model as it was."""
+        for handle in self._handles:
+            handle.remove()
+
+    def chosen(self) -> dict[int, float]:
+        """Return the depths that take part in this turn, with their weights; full depth is always there."""
+        num_layers = len(encoder_layers(self.model))
+        weights = self._present_weights(num_layers)
+        others = [depth for depth in range(num_layers) if weights[depth] > 0]
+        chosen = {num_layers: weights[num_layers]}
+        number = len(others) if self.num_depths is None else min(self.num_depths, len(others))
+        for place in range(number):
+            depth = others[(self.turn * number + place) % len(others)]
+            chosen[depth] = weights[depth] * len(others) / number
+        return chosen
+
+    def _present_weights(self, num_layers: int) -> tuple[float, ...]:
+        """Return the weights of the depths that are left; full depth takes over those of layers that left."""
+        if isinstance(self.weights, str):
+            return depth_weights(self.weights, num_layers)
+        numbers = depth_weights(self.weights, len(self.weights) - 1)
+        return (*numbers[:num_layers], sum(numbers[num_layers:]))
+
+    def _remember_inputs(self, model: PreTrainedModel, args: tuple, kwargs: dict[str, Any]) -> None:
+        if model.training and torch.is_grad_enabled():
+            names = list(inspect.signature(type(model).forward).parameters)[1:]
+            self._inputs = {**dict(zip(names, args, strict=False)), **kwargs, "output_hidden_states": False}
+
+    def _ask_for_depth_states(self, base: PreTrainedModel, args: tuple, kwargs: dict[str, Any]) -> Any:
+        if self._inputs is None:
+            return None
+        self._wanted = bool(kwargs.get("output_hidden_states", base.config.output_hidden_states))
+        return args, {**kwargs, "output_hidden_states": True}
+
+    def _read_depth_states(self, base: PreTrainedModel, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+        if self._inputs is None:
+            return None
+        inputs, self._inputs = self._inputs, None
+        if self.distillation is not None:
+            lesson = self.distillation.ask(inputs, output.last_hidden_state.device)
+            self._lesson = (lesson, output.last_hidden_state, inputs)
+        full, chosen = len(encoder_layers(self.model)), self.chosen()
+        for depth, weight in chosen.items():
+            if depth == full and len(chosen) > 1:  # alone, it shows whether this pass has a loss
+                continue
+            if depth == full:  # whose loss the head itself is going to compute, and the teacher to add to
+                loss, weight = head_output(self.model, output.hidden_states[depth], inputs).get("loss"), 0.0
+            else:
+                loss = self._loss_at(output.hidden_states[depth], inputs)
+            if loss is not None:
+                self._others = weight * loss if self._others is None else self._others + weight * loss
+        if not self._wanted:
+            output["hidden_states"] = None
+        return output
+
+    def _loss_at(self, depth_state: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor | None:
+        """Return the loss of the model whose last depth state is `depth_state`, if there are labels."""
+        output = head_output(self.model, depth_state, inputs)
+        loss = output.get("loss")
+        if loss is None or self.distillation is None or self._lesson is None:
+            return loss
+        state = self.model.base_model.readout(depth_state).last_hidden_state
+        return self.distillation(output, state, self._lesson[0], inputs, self._problem_type())
+
+    def _problem_type(self) -> str | None:
+        return getattr(self.model.config, "problem_type", None)
+
+    def _add_losses(self, model: PreTrainedModel, args: tuple, output: Any) -> Any:
+        others, self._others, self._inputs = self._others, None, None
+        taught, self._lesson = self._lesson, None
+        if others is None or output is None:
+            return None
+        self.num_passes += 1
+        own = self.chosen()[len(encoder_layers(self.model))]
+        if taught is not None and self.distillation is not None:
+            if isinstance(output, tuple):
+                raise TypeError("distillation reads the outputs by their names: return_dict must be True; got False")
+            lesson, state, inputs = taught
+            output["loss"] = self.distillation(output, state, lesson, inputs, self._problem_type())
+        if isinstance(output, tuple):
+            return (own * output[0] + others, *output[1:])
+        output["loss"] = own * output["loss"] + others
+        return output
+
+
+@contextmanager
+def intermediate_supervision(
+    model: Any,
+    weights: Weights = "linear",
+    *,
+    num_depths: int | None = None,
+    distillation: DistillationLoss | None = None,
+) -> Iterator[IntermediateSupervision]:
+    """Train with the loss through the shared head at several depths, for as long as the block lasts.
+
+    With [`~transformers.Trainer`] use [`IntermediateSupervisionCallback`] instead.
+
+    Args:
+        model (`PreTrainedModel`): An ACN with a head, of any residual scale.
+        weights (`"linear"`, `"uniform"`, `"full"` or sequence of `float`, *optional*, defaults to `"linear"`):
+            Weight of each depth's loss: `2 * k / (L * (L + 1))`, `1 / L`, that of full depth alone, or `L + 1` given
+            numbers.
+        num_depths (`int`, *optional*): Number of depths beside full depth in a pass; they rotate. Defaults to all.
+        distillation (`DistillationLoss`, *optional*): What a teacher adds at every depth that takes part.
+
+    Returns:
+        Context manager of an [`IntermediateSupervision`], whose `turn` chooses the depths of a rotating subset.
+
+    Raises:
+        TypeError: `model` is not an ACN, or has no head.
+        ValueError: `weights` or `num_depths` is out of range, or the model is supervised already.
+
+    Source: arXiv 2506.09714, appendix H.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from acn_hf import AcnBertConfig, AcnBertForSequenceClassification, intermediate_supervision
+
+    >>> model = AcnBertForSequenceClassification(AcnBertConfig(num_hidden_layers=4, hidden_size=48)).train()
+    >>> with intermediate_supervision(model, "uniform"):
+    ...     model(input_ids=torch.tensor([[1, 2]]), labels=torch.tensor([0])).loss.backward()
+
+    ```
+    """
+    supervision = IntermediateSupervision(model, weights, num_depths, distillation)
+    try:
+        yield supervision
+    finally:
+        supervision.remove()
