@@ -35,7 +35,7 @@ $(VENV)/timm: pyproject.toml $(CONSTRAINTS)
 
 test: install $(VENV)/torchao
 	$(PYTEST) -n 2
-	PYTHONPATH=$(VENV)/torchao $(PYTEST) tests/test_quantization.py
+	PYTHONPATH=$(VENV)/torchao $(PYTEST) tests/smaller/test_quantization.py
 
 test-slow: install
 	$(PYTEST) -n 2 -m "slow and not gpu"

@@ -11,7 +11,7 @@ import torch
 import transformers
 from accelerate.state import AcceleratorState
 
-from tests.hub_server import playing_hub
+from tests.support.hub_server import playing_hub
 
 transformers.utils.logging.disable_progress_bar()
 

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, BertTokenizer, pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 import acn_hf
-from tests.families import BASES, by_name, each_head
+from tests.support.families import BASES, by_name, each_head
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "mat", "paris", "is", "a", "city"]
 TEXT = "the cat sat on the mat"

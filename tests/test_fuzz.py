@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from transformers import Trainer, TrainingArguments
 
 from acn_hf import depth_logits, export_onnx, export_program, from_residual, measure_depth_profile, truncate
-from tests.families import HEADED, Head, images, masked_images, no_labels
-from tests.training import same_weights, weights
+from tests.support.families import HEADED, Head, images, masked_images, no_labels
+from tests.support.training import same_weights, weights
 
 ORDINARY = [
     head for head in HEADED if head.upstream.__module__.startswith("transformers.") and "WithTeacher" not in head.name

@@ -6,8 +6,8 @@ import pytest
 import typer
 
 from acn_hf import cli
-from tests.adapted import quiet
-from tests.pages import ROOT, run_page, run_training_page
+from tests.support.adapted import quiet
+from tests.support.pages import ROOT, run_page, run_training_page
 
 COMMANDS = typer.main.get_command(cli.app).commands
 LINES = {

@@ -17,8 +17,8 @@ from transformers import Trainer, TrainingArguments
 from transformers.utils import ModelOutput
 
 from acn_hf import DepthError, depth_logits, truncate
-from tests.families import BASES, HEADED, NUM_LAYERS, TRAINED, by_name, each_head
-from tests.training import some_of
+from tests.support.families import BASES, HEADED, NUM_LAYERS, TRAINED, by_name, each_head
+from tests.support.training import some_of
 
 CLASSIFIERS = [by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClassification")]
 MLM_HEADS = [by_name("bert-ForMaskedLM"), by_name("bert-ForPreTraining")]

@@ -1,0 +1,66 @@
+"""Examples run end to end on small real data."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForImageClassification, AutoModelForMaskedLM
+
+from acn_hf import DepthProfile
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(script, *arguments):
+    command = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_compare_connections_trains_profiles_and_prints_a_table(tmp_path):
+    options = ("--num_epochs", 0.2, "--num_hidden_layers", 2, "--seeds", 0, 1, "--output_dir", tmp_path)
+    done = run("compare_connections.py", "--task", "digits", "--connections", "strict", "residual", *options)
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert rows[0] == "| network | seeds | 0 | 1 | 2 |"
+    assert [row.split("|")[1].strip() for row in rows[2:]] == ["residual-2", "strict-2"]
+    folder = tmp_path / "digits" / "strict-2-seed1"
+    assert AutoModelForImageClassification.from_pretrained(folder).config.num_hidden_layers == 2
+    assert DepthProfile.load(folder / "profile.json").num_examples == 719
+    record = json.loads((folder / "training.json").read_text())
+    assert (record["seed"], record["connection"]) == (1, "strict")
+
+
+@pytest.mark.slow
+def test_compare_connections_resumes(tmp_path):
+    options = ("--task", "digits", "--connections", "strict", "--num_epochs", 0.1, "--num_hidden_layers", 1)
+    done = run("compare_connections.py", *options, "--seeds", 0, "--output_dir", tmp_path)
+    assert done.returncode == 0, done.stderr
+    weights = tmp_path / "digits" / "strict-1-seed0" / "model.safetensors"
+    written = weights.stat().st_mtime_ns
+    run("compare_connections.py", *options, "--seeds", 0, "--output_dir", tmp_path)
+    assert weights.stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+def test_compare_connections_reads_gzipped_text(tmp_path):
+    lines = [f"the {a} {b} saw the {b} {a} and was glad of it\n" for a in "abcdefghij" for b in "klmnopqrst"] * 100
+    with gzip.open(tmp_path / "corpus.txt.gz", "wt") as file:
+        file.writelines(lines)
+    options = ("--connections", "attention", "--seeds", 0, "--max_steps", 2, "--num_hidden_layers", 1)
+    done = run(
+        "compare_connections.py", "--task", "text", "--train_file", tmp_path / "corpus.txt.gz", *options,
+        "--output_dir", tmp_path / "runs",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "text" / "attention-1-seed0"
+    assert AutoModelForMaskedLM.from_pretrained(folder).config.attention_residual
+    assert DepthProfile.load(folder / "profile.json").metric == "loss"
+
+
+def test_help_reads_well():
+    done = run("compare_connections.py", "--help")
+    assert done.returncode == 0
+    assert "--output_dir" in done.stdout

@@ -1,0 +1,123 @@
+"""The page on export runs, and what it exports is served where neither torch nor acn_hf can be imported."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoConfig, AutoTokenizer
+
+from acn_hf.demo import processor
+from tests.support.exporting import run_onnx
+
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
+BLOCK = {
+    name: next(block for block in BLOCKS if block.startswith(f"# serve {name}"))
+    for name in ("images", "texts", "a program")
+}
+TEXTS = ["a very good film", "bad", "a good bad film a very bad film", "unknown words"]
+PICTURES = ["0.png", "1.png", "2.png"]
+WITHOUT = """
+import sys
+for name in {names}:
+    sys.modules[name] = None
+"""
+CHECK_NOTHING_CAME = """
+assert not [name for name in sys.modules if sys.modules[name] and name.split(".")[0] in {names}]
+"""
+SAVE_MODELS = """
+vision.save_pretrained("vision-model", depth=2)
+text.save_pretrained("text-model")
+"""
+
+
+def run(program, folder):
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A folder in which the first block of the page ran, with checkpoints of the models and some images."""
+    folder = tmp_path_factory.mktemp("page")
+    numbers = np.random.default_rng(0)
+    for name in PICTURES:
+        Image.fromarray(numbers.integers(0, 256, (13, 11, 3), dtype=np.uint8)).save(folder / name)
+    # With larger random weights than usual, so that the labels of different examples differ.
+    assert BLOCKS[0].count("hidden_size=48") == 2
+    varied = BLOCKS[0].replace("hidden_size=48", "hidden_size=48, initializer_range=0.3")
+    printed = run("import torch\ntorch.manual_seed(0)\n" + varied + SAVE_MODELS, folder)
+    assert printed.splitlines()[-1].startswith("images/model.onnx 2 ")
+    return folder
+
+
+def served(block, forbidden, end, folder):
+    """Run a block of the page in a process in which the forbidden packages cannot be imported."""
+    names = repr(forbidden)
+    program = WITHOUT.format(names=names) + block + end + CHECK_NOTHING_CAME.format(names=names)
+    return run(program, folder).splitlines()
+
+
+def labels_of(logits, folder):
+    names = AutoConfig.from_pretrained(folder).id2label
+    return [names[int(label)] for label in logits.argmax(-1)]
+
+
+def test_images_are_served_without_torch(page):
+    from acn_hf import AcnViTForImageClassification
+
+    model = AcnViTForImageClassification.from_pretrained(page / "vision-model")
+    images = [Image.open(page / name) for name in PICTURES]
+    with torch.no_grad():
+        expected = labels_of(model(**processor()(images, return_tensors="pt")).logits, page / "images")
+    forbidden = ["torch", "acn_hf", "transformers"]
+    found = served(BLOCK["images"], forbidden, f"print(*predict({PICTURES}), sep='\\n')\n", page)
+    assert found == expected
+    assert len(set(found)) > 1
+
+
+def test_texts_are_served_without_torch(page):
+    from acn_hf import AcnBertForSequenceClassification
+
+    model = AcnBertForSequenceClassification.from_pretrained(page / "text-model")
+    tokenizer = AutoTokenizer.from_pretrained(page / "texts")
+    with torch.no_grad():
+        logits = model(**tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")).logits
+    found = served(
+        BLOCK["texts"], ["torch", "acn_hf", "transformers"], f"print(*predict({TEXTS!r}), sep='\\n')\n", page
+    )
+    assert found == labels_of(logits, page / "texts")
+    assert set(found) == {"bad", "good"}
+
+
+def test_int8_is_served_as_the_rest_is(page):
+    block = BLOCK["texts"].replace('Path("texts")', 'Path("texts-int8")').replace("model.onnx", "model_int8.onnx")
+    inputs = AutoTokenizer.from_pretrained(page / "texts-int8")(TEXTS, padding=True, return_tensors="pt")
+    logits = run_onnx(page / "texts-int8" / "model_int8.onnx")(inputs)["logits"]
+    found = served(block, ["torch", "acn_hf", "transformers"], f"print(*predict({TEXTS!r}), sep='\\n')\n", page)
+    assert found == labels_of(logits, page / "texts-int8")
+
+
+def test_a_program_is_served_without_this_package_and_transformers(page):
+    from acn_hf import AcnBertForSequenceClassification
+
+    model = AcnBertForSequenceClassification.from_pretrained(page / "text-model").eval()
+    printed = served(BLOCK["a program"], ["acn_hf", "transformers"], "print(logits.tolist())\n", page)
+    ids = torch.tensor([[2, 9, 7, 6, 3], [2, 8, 6, 3, 0]])
+    with torch.no_grad():
+        expected = model(input_ids=ids, attention_mask=(ids > 0).long()).logits
+    assert torch.allclose(torch.tensor(eval(printed[-1])), expected, atol=1e-5)
+
+
+def test_exported_folders_hold_what_the_page_says(page, files):
+    tokenizer = {"tokenizer.json", "tokenizer_config.json"}
+    assert set(files(page / "images")) == {"config.json", "model.onnx", "preprocessor_config.json"}
+    assert set(files(page / "texts")) == {"config.json", "model.onnx"} | tokenizer
+    assert set(files(page / "texts-int8")) == {"config.json", "model_int8.onnx"} | tokenizer
+    assert set(files(page / "texts-torch")) == {"config.json", "model.pt2"} | tokenizer

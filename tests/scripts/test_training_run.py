@@ -1,0 +1,381 @@
+"""What the scripts share: building a model, resuming a run, data, and depth while training."""
+
+import json
+
+import pytest
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import (
+    AutoModelForImageClassification,
+    AutoModelForMaskedImageModeling,
+    Trainer,
+    TrainerState,
+    ViTConfig,
+    ViTForImageClassification,
+)
+
+from acn_hf import AcnViTForImageClassification, DepthProfile
+from acn_hf.data.rows import DataError
+from acn_hf.scripts.arguments import (
+    DepthArguments,
+    ModelArguments,
+)
+from acn_hf.scripts.models import build_model, label_fields
+from acn_hf.scripts.training_run import last_checkpoint, metric_functions, run, run_script, start
+from tests.support.families import by_name
+from tests.support.training import arguments, data, same_weights, weights
+
+VIT = "image_size=8,patch_size=4,hidden_size=16,intermediate_size=32,num_attention_heads=2,num_hidden_layers=4"
+DIGITS = label_fields([str(digit) for digit in range(10)])
+
+# --- building
+
+
+def build_vit(**options):
+    return build_model(AutoModelForImageClassification, ModelArguments(**options), default_type="acn_vit")
+
+
+def test_a_new_model_has_what_was_asked_for_above_what_the_data_say():
+    asked = ModelArguments(config_overrides=VIT, residual_scale=0.5, attention_residual=True, readout="sum")
+    options = {"default_type": "acn_vit", "from_data": {"num_channels": 1, "image_size": 28, **DIGITS}}
+    model = build_model(AutoModelForImageClassification, asked, **options)
+    assert type(model) is AcnViTForImageClassification
+    config = model.config
+    assert (config.image_size, config.num_channels, config.num_labels, config.num_hidden_layers) == (8, 1, 10, 4)
+    assert (config.residual_scale, config.attention_residual, config.readout) == (0.5, True, "sum")
+    assert config.encoder_stride == config.patch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"config_overrides": "width=3"}, "key width isn't in the original config"),
+        ({"config_overrides": "width"}, "--config_overrides must read a=1,b=2; got width"),
+        ({"residual_scale": 2.0}, r"residual_scale must lie in \[0, 1\]; got 2"),
+        ({"model_type": "vit", "residual_scale": 0.5}, "--residual_scale are for an ACN; got a vit"),
+        ({"model_type": "no_such"}, "no_such"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_no_model_has_is_refused(options, message):
+    with pytest.raises((ValueError, StrictDataclassError), match=message):
+        build_vit(**options)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A saved AC-ViT of four layers and ten classes."""
+    asked = ModelArguments(config_overrides=VIT)
+    model = build_model(AutoModelForImageClassification, asked, default_type="acn_vit", from_data=DIGITS)
+    model.save_pretrained(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def load(folder, from_data=DIGITS, **options):
+    asked = ModelArguments(model_name_or_path=str(folder), **options)
+    return build_model(AutoModelForImageClassification, asked, default_type="acn_vit", from_data=from_data)
+
+
+def test_a_prefix_of_a_checkpoint_is_loaded(saved):
+    model = load(saved, num_hidden_layers=2)
+    assert (model.config.num_hidden_layers, model.config.original_num_hidden_layers) == (2, 4)
+    whole = load(saved)
+    assert torch.equal(model.vit.layers[1].layernorm_after.weight, whole.vit.layers[1].layernorm_after.weight)
+
+
+def test_more_layers_than_a_checkpoint_has_are_refused(saved):
+    with pytest.raises(ValueError, match=r"--num_hidden_layers must lie in \[0, 4\], the layers of .*; got 5"):
+        load(saved, num_hidden_layers=5)
+
+
+def test_a_checkpoint_keeps_its_classes_where_they_fit(saved):
+    assert load(saved, from_data=label_fields(["9", "3"])).config.label2id == DIGITS["label2id"]
+
+
+def test_other_classes_need_a_new_head_on_demand(saved):
+    with pytest.raises(ValueError, match="--ignore_mismatched_sizes starts those parameters anew"):
+        load(saved, from_data=label_fields(["cat", "dog"]))
+    model = load(saved, from_data=label_fields(["cat", "dog"]), ignore_mismatched_sizes=True)
+    assert model.config.label2id == {"cat": 0, "dog": 1}
+
+
+def test_one_class_is_refused():
+    with pytest.raises(DataError, match="there must be at least two classes; got cat"):
+        build_model(
+            AutoModelForImageClassification,
+            ModelArguments(config_overrides=VIT),
+            default_type="acn_vit",
+            from_data=label_fields(["cat"]),
+        )
+
+
+def test_an_upstream_checkpoint_becomes_an_acn_on_demand(tmp_path):
+    fields = dict(item.split("=") for item in VIT.split(","))
+    upstream = ViTForImageClassification(ViTConfig(**{name: int(value) for name, value in fields.items()})).eval()
+    upstream.save_pretrained(tmp_path)
+    assert type(load(tmp_path, from_data={})) is ViTForImageClassification
+    model = load(tmp_path, from_data={}, model_type="acn_vit", residual_scale=1.0).eval()
+    assert type(model) is AcnViTForImageClassification
+    pixels = torch.randn(2, 3, 8, 8)
+    assert torch.equal(model(pixels).logits, upstream(pixels).logits)
+
+
+def test_a_checkpoint_of_another_family_is_refused(saved):
+    with pytest.raises(ValueError, match="--model_type must be acn_vit or an ACN of it; got bert"):
+        load(saved, model_type="bert")
+
+
+# --- output folders and resuming
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_left_alone(saved, files):
+    before = files(saved)
+    with pytest.raises(
+        ValueError, match=r"--output_dir must be new, or --resume_from_checkpoint True.* holds config.json"
+    ):
+        start(arguments(saved, do_train=True))
+    assert files(saved) == before
+    assert start(arguments(saved, do_eval=True)) is None
+
+
+def write_checkpoint(folder):
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "trainer_state.json").write_text("{}")
+
+
+@pytest.mark.parametrize("lacking", ["everything", "config.json", "trainer_state.json", "half of trainer_state.json"])
+def test_half_of_a_checkpoint_is_left_aside(tmp_path, lacking, caplog):
+    for step in (2, 10):
+        write_checkpoint(tmp_path / f"checkpoint-{step}")
+    broken = tmp_path / "checkpoint-10"
+    for path in broken.iterdir():
+        if lacking in ("everything", path.name):
+            path.unlink()
+    if lacking.startswith("half of"):
+        (broken / "trainer_state.json").write_text('{"epoch": 1.0, ')
+    last = last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="True"))
+    assert last == str(tmp_path / "checkpoint-2")
+    assert f"{broken} is left aside" in caplog.text
+    with pytest.raises(ValueError, match=r"the folder of a whole checkpoint; got .*checkpoint-10"):
+        last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint=str(broken)))
+
+
+def test_the_last_checkpoint_is_found(tmp_path):
+    for step in (2, 10):
+        write_checkpoint(tmp_path / f"checkpoint-{step}")
+    (tmp_path / "checkpoint.py").write_text("")  # travels with the model
+    last = last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="True"))
+    assert last == str(tmp_path / "checkpoint-10")
+    named = str(tmp_path / "checkpoint-2")
+    assert last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint=named)) == named
+
+
+def test_there_must_be_a_checkpoint_to_resume_from(tmp_path):
+    with pytest.raises(ValueError, match=r"needs a whole checkpoint in --output_dir; .* holds none"):
+        last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="True"))
+    with pytest.raises(ValueError, match="must be True or the folder of a whole checkpoint; got nowhere"):
+        last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="nowhere"))
+
+
+def resume(checkpoint, **options):
+    return build_model(
+        AutoModelForImageClassification,
+        ModelArguments(**options),
+        default_type="acn_vit",
+        checkpoint=str(checkpoint),
+    )
+
+
+def test_a_resumed_run_has_the_model_of_its_checkpoint(saved):
+    assert resume(saved).config.num_hidden_layers == 4
+    assert resume(saved, config_overrides=VIT, num_hidden_layers=4).config.num_labels == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_hidden_layers": 3}, "must have the num_hidden_layers of its checkpoint .*, 4; got 3"),
+        ({"num_hidden_layers": 6}, "must have the num_hidden_layers of its checkpoint .*, 4; got 6"),
+        ({"config_overrides": "hidden_size=32"}, "must have the hidden_size of its checkpoint .*, 16; got 32"),
+        ({"residual_scale": 1.0}, "must have the residual_scale of its checkpoint"),
+        ({"model_type": "vit"}, "is of model_type acn_vit and cannot become vit"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_resumed_run_with_flags_for_another_model_is_refused(saved, files, options, message):
+    before = files(saved)
+    with pytest.raises(ValueError, match=message):
+        resume(saved, **options)
+    assert files(saved) == before
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_weights_that_are_not_whole_are_named(saved, resumed):
+    weights_file = saved / "model.safetensors"
+    weights_file.write_bytes(weights_file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=rf"the weights in {saved} must be whole: "):
+        resume(saved) if resumed else build_vit(model_name_or_path=str(saved))
+
+
+def test_a_resumed_run_has_the_head_of_its_checkpoint(saved):
+    options = {"default_type": "acn_vit", "checkpoint": str(saved)}
+    with pytest.raises(ValueError, match=r"its checkpoint .*, AcnViTForImageClassification; got .*Modeling"):
+        build_model(AutoModelForMaskedImageModeling, ModelArguments(), **options)
+
+
+@pytest.mark.parametrize("field", ["hidden_act=none", "patch_size=0"])
+def test_fields_that_make_no_model_are_refused(field):
+    with pytest.raises(ValueError, match="no model can be built with these fields of its config: "):
+        build_vit(config_overrides=f"{VIT},{field}")
+
+
+def test_a_run_that_shed_layers_resumes_with_the_flags_it_began_with(saved):
+    entries = [{"eval_shedding_depth": depth} for depth in (6, 6, 4)]
+    TrainerState(log_history=entries).save_to_json(str(saved / "trainer_state.json"))
+    assert resume(saved, num_hidden_layers=6).config.num_hidden_layers == 4
+    assert resume(saved, num_hidden_layers=4).config.num_hidden_layers == 4
+    for depth in (3, 5, 7):
+        with pytest.raises(ValueError, match=rf"the num_hidden_layers of its checkpoint .*, 4; got {depth}"):
+            resume(saved, num_hidden_layers=depth)
+
+
+# --- the run
+
+
+def digits_trainer(folder, model=None, **options):
+    asked = ModelArguments(config_overrides=VIT, num_hidden_layers=3)
+    if model is None:
+        model = build_model(AutoModelForImageClassification, asked, default_type="acn_vit", from_data=DIGITS)
+    return Trainer(
+        model=model,
+        args=arguments(folder, do_train=True, do_eval=True, **options),
+        train_dataset=data()["train"],
+        eval_dataset=data()["validation"],
+        **metric_functions("accuracy"),
+    )
+
+
+def test_a_run_writes_all_there_is_to_know(tmp_path, capsys):
+    run(digits_trainer(tmp_path), DepthArguments(), metric="accuracy", test=data()["test"])
+    written = json.loads((tmp_path / "all_results.json").read_text())
+    profile = DepthProfile.load(tmp_path / "depth_profile.json")
+    assert written["eval_accuracy"] == pytest.approx(profile.values[-1])
+    assert written["train_runtime"] > 0
+    assert "test_accuracy" not in written  # nobody asked with do_predict
+    assert "Depth profile over 80 examples" in capsys.readouterr().out
+
+
+def test_a_resumed_run_ends_where_the_whole_run_ends(tmp_path):
+    whole = digits_trainer(tmp_path / "whole")
+    run(whole, DepthArguments(), metric="accuracy")
+    checkpoint = tmp_path / "whole" / "checkpoint-4"
+    resumed = digits_trainer(tmp_path / "resumed", resume(checkpoint))
+    run(resumed, DepthArguments(), metric="accuracy", checkpoint=str(checkpoint))
+    assert resumed.state.global_step == 6
+    assert same_weights(weights(whole.model), weights(resumed.model))
+
+
+def test_depth_arguments_act_while_training(tmp_path):
+    depth = DepthArguments(
+        profile_every=2, supervision="linear", supervision_depths=1, shed_tolerance=1.0, shed_patience=1
+    )
+    trainer = digits_trainer(tmp_path)
+    run(trainer, depth, metric="accuracy")
+    logged = {name for entry in trainer.state.log_history for name in entry}
+    assert {"eval_accuracy_at_depth_0", "eval_effective_depth", "eval_shedding_depth"} <= logged
+    assert trainer.model.config.num_hidden_layers == 1  # everything is within 1.0, and one layer is the margin
+    assert DepthProfile.load(tmp_path / "depth_profile.json").depths == (0, 1)
+    last = last_checkpoint(arguments(tmp_path, do_train=True, resume_from_checkpoint="True"))
+    assert resume(last, num_hidden_layers=3).config.num_hidden_layers == 1
+
+
+def test_a_converted_model_is_annealed_and_learns_from_its_original(tmp_path):
+    """The scale at a checkpoint is not that of the start: a resumed run goes on from it all the same."""
+    asked = ModelArguments(config_overrides=VIT, model_type="vit")
+    original = build_model(AutoModelForImageClassification, asked, default_type="acn_vit", from_data=DIGITS)
+    original.save_pretrained(tmp_path / "original")
+    asked = ModelArguments(str(tmp_path / "original"), model_type="acn_vit")
+    depth = DepthArguments(
+        residual_annealing=[1.0, 0.2],
+        residual_annealing_fraction=1.0,
+        residual_annealing_shape="cosine",
+        distill_from=str(tmp_path / "original"),
+        distill_depth_states=0.5,
+    )
+
+    def converted(checkpoint=None):
+        return build_model(
+            AutoModelForImageClassification, asked, default_type="acn_vit", from_data=DIGITS, checkpoint=checkpoint
+        )
+
+    whole = digits_trainer(tmp_path / "whole", converted())
+    run(whole, depth, metric="accuracy")
+    assert whole.model.config.residual_scale == pytest.approx(0.2)
+    checkpoint = str(tmp_path / "whole" / "checkpoint-4")
+    resumed = digits_trainer(tmp_path / "resumed", converted(checkpoint))
+    run(resumed, depth, metric="accuracy", checkpoint=checkpoint)
+    assert same_weights(weights(whole.model), weights(resumed.model))
+
+
+def test_a_teacher_must_say_its_class(tmp_path):
+    ViTConfig().save_pretrained(tmp_path / "nameless")
+    depth = DepthArguments(distill_from=str(tmp_path / "nameless"))
+    with pytest.raises(ValueError, match=r"a teacher must say the class that it was saved as; .*nameless says none"):
+        run(digits_trainer(tmp_path), depth, metric="accuracy")
+
+
+def test_depth_arguments_need_an_acn(tmp_path):
+    asked = ModelArguments(config_overrides=VIT, model_type="vit")
+    model = build_model(AutoModelForImageClassification, asked, default_type="acn_vit", from_data=DIGITS)
+    depth = DepthArguments(profile_every=2, shed_tolerance=0.1)
+    with pytest.raises(ValueError, match=r"--profile_every and --shed_tolerance need an ACN, .*; got a vit"):
+        run(digits_trainer(tmp_path, model), depth, metric="accuracy")
+
+
+@pytest.mark.parametrize("asked", [{"profile_every": 1}, {"shed_tolerance": 0.1, "shed_examples": 5, "shed_every": 1}])
+def test_depth_arguments_need_validation_data(tmp_path, asked):
+    trainer = digits_trainer(tmp_path, eval_strategy="no")
+    trainer.eval_dataset = None
+    with pytest.raises(ValueError, match="measure on the validation data; give --do_eval too"):
+        run(trainer, DepthArguments(**asked), metric="accuracy")
+
+
+def test_shedding_needs_to_know_when_to_measure(tmp_path):
+    trainer = digits_trainer(tmp_path, eval_strategy="no")
+    with pytest.raises(ValueError, match="needs measurements; give --shed_every, or --eval_strategy"):
+        run(trainer, DepthArguments(shed_tolerance=0.1), metric="accuracy")
+
+
+@pytest.mark.parametrize(
+    ("head", "labels", "fitting", "other"),
+    [
+        ("vit-ForImageClassification", 10, ("accuracy", "f1_macro", "loss"), ("mse", "f1", "recall")),
+        ("bert-ForSequenceClassification", 2, ("accuracy", "f1", "loss"), ("mse", "pearson")),
+        ("bert-ForSequenceClassification", 1, ("mse", "pearson", "loss"), ("accuracy", "f1")),
+        ("bert-ForMaskedLM", 2, ("loss", "perplexity", "accuracy"), ("mse", "f1")),
+        ("vit-ForMaskedImageModeling", 2, ("loss",), ("accuracy", "mse", "f1")),
+    ],
+)
+def test_a_metric_that_does_not_fit_is_refused_before_training(tmp_path, build, head, labels, fitting, other):
+    trainer = Trainer(build(by_name(head), num_labels=labels), arguments(tmp_path, eval_strategy="no", do_eval=False))
+    for name in fitting:
+        run(trainer, DepthArguments(depth_metric=name), metric="loss")
+    for name in other:
+        with pytest.raises(ValueError, match=rf"--depth_metric must be one of .* for this Acn.*; got {name}"):
+            run(trainer, DepthArguments(depth_metric=name), metric="loss")
+
+
+def test_a_metric_that_does_not_exist_is_refused_before_anything_is_read():
+    with pytest.raises(ValueError, match=r"metric must be one of .*; got 'acuracy'"):
+        DepthArguments(depth_metric="acuracy")
+
+
+def test_failures_of_input_become_one_line(capsys):
+    def fail():
+        raise DataError("the data\nare missing")
+
+    with pytest.raises(SystemExit) as left:
+        run_script(fail)
+    assert left.value.code == 1
+    assert capsys.readouterr().err == "error: the data are missing\n"

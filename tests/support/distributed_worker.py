@@ -1,0 +1,166 @@
+"""What two processes do in `test_distributed.py`; started once by torchrun, for all its tests.
+
+Each function below is one check. What it returns in process 0 is written to `<folder>/<name>.pt`.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from transformers import AutoModelForImageClassification, Trainer
+
+from acn_hf import DepthProfileCallback, IntermediateSupervisionCallback, measure_depth_profile
+from acn_hf.depth.metrics import ProfileError
+from tests.support.families import TRAINED
+from tests.support.training import CHECKPOINTING, build_model, doubled, train_one_step, trainer, weights
+from tests.training.test_shedding import Scripted, depths
+
+RUN = {"per_device_train_batch_size": 8, "max_steps": 4, "learning_rate": 1e-3, "max_grad_norm": 1.0}
+"""Two processes with batches of 8 do what one does with batches of 16."""
+
+
+def finished(run: Trainer) -> dict[str, Any]:
+    """Train, and return what the run ended with."""
+    run.train()
+    losses = [entry["loss"] for entry in run.state.log_history if "loss" in entry]
+    return {"weights": weights(run.model), "losses": losses}
+
+
+def plain(folder: Path) -> dict[str, Any]:
+    """The ordinary run; no parameter may be without a gradient, since nobody looks for such."""
+    return finished(trainer(folder, **RUN, ddp_find_unused_parameters=False))
+
+
+def supervised(folder: Path) -> dict[str, Any]:
+    run = trainer(folder, **RUN, ddp_find_unused_parameters=False)
+    IntermediateSupervisionCallback("linear", num_depths=2).attach(run)
+    return finished(run)
+
+
+def profiled(folder: Path) -> dict[str, Any]:
+    run = trainer(folder, **RUN)
+    callback = DepthProfileCallback(metric="loss").attach(run)
+    result = finished(run)
+    alone = measure_depth_profile(
+        run.model, run.eval_dataset, metric="loss", batch_size=run.args.per_device_eval_batch_size
+    )
+    return {**result, "together": callback.profile.to_dict(), "alone": alone.to_dict()}
+
+
+def failing(folder: Path) -> str:
+    """An error in one process is raised in both, and neither waits for ever."""
+    run = trainer(folder, **RUN)
+    rows = [{name: value.clone() for name, value in row.items()} for row in run.eval_dataset]
+    for row in rows[32:64]:  # the second batch, which is the share of process 1
+        row["pixel_values"].fill_(torch.nan)
+    DepthProfileCallback(rows_of(rows)).attach(run)
+    try:
+        run.train()
+    except ProfileError as error:
+        return str(error)
+    return "no error"
+
+
+def rows_of(rows: list[dict[str, torch.Tensor]]) -> torch.utils.data.Dataset:
+    class Rows(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(rows)
+
+        def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+            return rows[index]
+
+    return Rows()
+
+
+def shedding(folder: Path, **options: Any) -> dict[str, Any]:
+    run = trainer(folder, **RUN, eval_strategy="no", save_steps=1, **options)
+    Scripted(2, 2, 0, 0).attach(run)
+    result = {**finished(run), "depths": depths(run)}
+    others = [None, None]
+    dist.all_gather_object(others, result["weights"])
+    result["same"] = all(torch.equal(others[0][name], others[1][name]) for name in others[0])
+    return result
+
+
+def shedding_where_all_are_used(folder: Path) -> dict[str, Any]:
+    return shedding(folder, ddp_find_unused_parameters=False)
+
+
+def shedding_with_checkpointing(folder: Path) -> dict[str, Any]:
+    return shedding(folder, **CHECKPOINTING)
+
+
+def resumed_after_shedding(folder: Path) -> dict[str, Any]:
+    """Go on from step 3 of `shedding`, when a layer had left, with a model of all layers."""
+    run = trainer(folder, build_model(seed=5), **RUN, eval_strategy="no")
+    Scripted(2, 2, 0, 0).attach(run)
+    try:
+        run.train(resume_from_checkpoint=str(folder.parent / "shedding" / "checkpoint-3"))
+    except RuntimeError as error:
+        if "tagged with cpu:0" not in str(error):
+            raise
+        return {"unsupported": "this release of transformers cannot resume several processes on a CPU"}
+    return {"weights": weights(run.model), "depths": depths(run)}
+
+
+def accumulated(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """One step of 2 processes x 4 batches x 2 examples, for every head that has a loss."""
+    return {
+        head.name: train_one_step(head.build().double(), doubled(head.inputs(16, labels=True)), folder, 2, 4)
+        for head in TRAINED
+    }
+
+
+def sharded(folder: Path) -> dict[str, Any]:
+    """Shard a model over both processes as FSDP does, by the class names that the package gives."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    model, whole = build_model().train(), build_model().train()
+    names = set(model._no_split_modules)
+    units = [module for module in model.modules() if type(module).__name__ in names]
+    mesh = init_device_mesh("cpu", (2,))
+    for module in [*units, model]:
+        fully_shard(module, mesh=mesh)
+    run = trainer(folder)
+    rows = run.train_dataset[:16]
+    batch = {name: value[dist.get_rank() :: 2] for name, value in rows.items()}
+    model(**batch).loss.backward()
+    whole(**rows).loss.backward()
+    gradients = {name: parameter.grad.full_tensor() for name, parameter in model.named_parameters()}
+    try:
+        measure_depth_profile(model, run.eval_dataset)
+        refusal = ""
+    except TypeError as error:
+        refusal = str(error)
+    return {
+        "units": len(units),
+        "refusal": refusal,
+        "sharded": gradients,
+        "whole": {name: parameter.grad for name, parameter in whole.named_parameters()},
+    }
+
+
+CHECKS = [
+    plain, supervised, profiled, failing, shedding, shedding_where_all_are_used, shedding_with_checkpointing,
+    resumed_after_shedding, accumulated, sharded,
+]  # fmt: skip
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    warnings.simplefilter("ignore")  # those of torchrun and gloo are not ours
+    for check in CHECKS:
+        result = check(folder / check.__name__)
+        if int(torch.distributed.get_rank()) == 0:
+            torch.save(result, folder / f"{check.__name__}.pt")
+        dist.barrier()
+    AutoModelForImageClassification.from_pretrained(folder / "plain" / "checkpoint-4")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Compress is profile, choose, truncate: nothing else, and nothing is lost."""
+
+import json
+
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+from acn_hf import compress, depth_logits, measure_depth_profile
+from acn_hf.depth.metrics import ProfileError
+from tests.support.families import NUM_LAYERS, TRAINED, by_name, each_head
+
+CLASSIFIER = by_name("bert-ForSequenceClassification")
+
+
+@each_head(TRAINED)
+def test_the_short_model_is_the_long_one_at_the_chosen_depth(head, build):
+    model = build(head)
+    inputs = head.inputs(batch_size=4)
+    batch = head.inputs(batch_size=4, labels=True)
+    result = compress(model, [batch], metric="loss", tolerance=0.3)
+    with torch.no_grad():
+        short = depth_logits(result.model, **inputs)[-1]
+        assert torch.equal(short, depth_logits(model, **inputs)[result.depth])
+    assert result.model.config.num_hidden_layers == result.depth
+    assert model.config.num_hidden_layers == NUM_LAYERS
+    assert result.depth == result.profile.effective_depth(0.3)
+
+
+def test_costs_are_before_and_after(build):
+    model = build(CLASSIFIER)
+    result = compress(model, [CLASSIFIER.inputs(labels=True)], tolerance=1.0)
+    assert result.depth == 0
+    assert result.cost_before.num_parameters == model.num_parameters()
+    assert result.cost_after.num_parameters == result.model.num_parameters() < model.num_parameters()
+    assert result.cost_after.flops < result.cost_before.flops
+
+
+def test_options_reach_the_profile_and_the_choice(build):
+    model, batch = build(CLASSIFIER), CLASSIFIER.inputs(batch_size=8, labels=True)
+    result = compress(model, [batch], metric="loss", depths=[1, 3], tolerance=1e9)
+    assert (result.profile.metric, result.profile.depths, result.depth) == ("loss", (1, 3), 1)
+    relative = compress(model, [batch], metric="loss", tolerance=1e9, relative=True)
+    assert relative.depth == 0
+    with pytest.raises(ProfileError, match="confidence"):
+        compress(model, [batch], confidence=2.0)
+
+
+def test_a_result_reads_as_a_table_and_as_json(build):
+    result = compress(build(CLASSIFIER), [CLASSIFIER.inputs(labels=True)], tolerance=1.0)
+    text = str(result)
+    for word in ("depth", "parameters", "MB", "GFLOPs", "latency in ms", "accuracy", "before", "after"):
+        assert word in text
+    fields = json.loads(json.dumps(result.to_dict()))
+    assert fields["depth"] == 0
+    assert fields["profile"]["depths"] == list(range(NUM_LAYERS + 1))
+    assert fields["cost_after"]["num_parameters"] == result.model.num_parameters()
+
+
+@pytest.mark.parametrize("function", [compress, measure_depth_profile])
+def test_a_residual_network_is_refused(function):
+    config = BertConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=1, intermediate_size=16, vocab_size=9)
+    with pytest.raises(TypeError, match=r"only the models of acn_hf .*got BertForSequenceClassification"):
+        function(BertForSequenceClassification(config), [{"input_ids": torch.ones(1, 3, dtype=torch.long)}])
+
+
+def test_a_model_without_head_is_refused(build):
+    head = by_name("vit-Model")
+    with pytest.raises(TypeError, match="need a model with a head, and AcnViTModel has none"):
+        compress(build(head), [head.inputs()])

@@ -1,0 +1,153 @@
+"""The residual scale moves from step to step, is saved where it stands, and a resumed run goes on there."""
+
+import json
+import math
+
+import pytest
+import torch
+from transformers import AutoConfig, ViTForImageClassification
+
+from acn_hf import DistillationLoss, ResidualAnnealingCallback, from_residual
+from acn_hf.training.shedding import LayerSheddingCallback
+from tests.support.families import by_name
+from tests.support.training import NUM_LAYERS, build_model, same_weights, trainer, weights
+
+
+class Recorder(ResidualAnnealingCallback):
+    """Notes the scale that every step was trained with."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.seen = []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        super().on_step_end(args, state, control, **kwargs)
+        self.seen.append(kwargs["model"].config.residual_scale)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"fraction": 1.0}, [1.0, 0.8, 0.6, 0.4, 0.2, 0.0]),
+        ({"fraction": 0.5}, [1.0, 0.5, 0.0, 0.0, 0.0, 0.0]),
+        ({"fraction": 0.0}, [0.0] * 6),
+        ({"end": 0.25, "fraction": 0.5}, [1.0, 0.625, 0.25, 0.25, 0.25, 0.25]),
+        ({"start": 0.0, "end": 1.0, "fraction": 0.5}, [0.0, 0.5, 1.0, 1.0, 1.0, 1.0]),
+        ({"fraction": 1.0, "shape": "cosine"}, [(1 + math.cos(math.pi * share / 5)) / 2 for share in range(6)]),
+    ],
+)
+def test_every_step_has_its_scale(tmp_path, options, expected):
+    callback = Recorder(**options)
+    trainer(tmp_path, callbacks=[callback]).train()
+    assert callback.seen == pytest.approx(expected, abs=1e-12)
+
+
+def test_lists_have_a_scale_a_layer(tmp_path):
+    callback = Recorder(end=[1.0, 1.0, 0.0, 0.5], fraction=0.5)
+    trainer(tmp_path, callbacks=[callback]).train()
+    assert callback.seen == [[1.0] * 4, [1.0, 1.0, 0.5, 0.75], *[[1.0, 1.0, 0.0, 0.5]] * 4]
+
+
+def test_a_checkpoint_holds_the_scale_it_was_trained_with(tmp_path):
+    trainer(tmp_path, callbacks=[ResidualAnnealingCallback(fraction=1.0)]).train()
+    stored = [AutoConfig.from_pretrained(tmp_path / f"checkpoint-{step}").residual_scale for step in (2, 4, 6)]
+    assert stored == pytest.approx([0.8, 0.4, 0.0])
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_a_resumed_run_goes_on_at_the_right_scale(tmp_path, step):
+    whole = trainer(tmp_path / "whole", callbacks=[ResidualAnnealingCallback(fraction=1.0, shape="cosine")])
+    whole.train()
+    callback = Recorder(fraction=1.0, shape="cosine")
+    resumed = trainer(tmp_path / "resumed", callbacks=[callback])
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{step}"))
+    assert callback.seen == [callback.scale_at(number, 6, NUM_LAYERS) for number in range(step + 1, 7)]
+    assert same_weights(weights(resumed.model), weights(whole.model))
+    assert resumed.model.config.residual_scale == whole.model.config.residual_scale == 0.0
+
+
+def test_the_best_checkpoint_comes_back_with_its_scale(tmp_path):
+    options = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "greater_is_better": True}
+    run = trainer(tmp_path, callbacks=[ResidualAnnealingCallback(fraction=1.0)], **options)
+    run.train()
+    best = run.state.best_global_step
+    assert best < 6, "the first evaluation has the greatest loss"
+    stored = AutoConfig.from_pretrained(run.state.best_model_checkpoint).residual_scale
+    assert run.model.config.residual_scale == pytest.approx(stored)
+    assert run.evaluate()["eval_loss"] == pytest.approx(run.state.best_metric)
+
+
+def test_the_log_says_the_scale(tmp_path):
+    run = trainer(tmp_path, callbacks=[ResidualAnnealingCallback(end=[0.0, 0.0, 1.0, 1.0], fraction=1.0)])
+    run.train()
+    logged = [entry["residual_scale"] for entry in run.state.log_history if "loss" in entry]
+    assert logged == pytest.approx([1.0, 0.9, 0.8, 0.7, 0.6, 0.5])
+    assert "residual_scale" not in next(entry for entry in run.state.log_history if "eval_loss" in entry)
+    stored = json.loads((tmp_path / "checkpoint-6" / "trainer_state.json").read_text())["log_history"]
+    assert stored == [entry for entry in run.state.log_history if "train_loss" not in entry]
+
+
+def test_layers_may_leave_meanwhile(tmp_path):
+    shedding = LayerSheddingCallback(tolerance=1.0, patience=1, margin=1, start=0.0)
+    annealing = ResidualAnnealingCallback(end=[0.1, 0.2, 0.3, 0.4], fraction=1.0)
+    run = trainer(tmp_path, callbacks=[shedding, annealing])
+    run.train()
+    assert run.model.config.num_hidden_layers == 1
+    assert run.model.config.residual_scale == pytest.approx([0.1])
+
+
+def test_compiled_models_are_annealed_too(tmp_path):
+    torch.compiler.reset()
+    plain = trainer(tmp_path / "plain", callbacks=[ResidualAnnealingCallback(fraction=1.0)])
+    options = {"torch_compile": True, "torch_compile_backend": "aot_eager", "optim": "sgd"}
+    compiled = trainer(tmp_path / "compiled", callbacks=[ResidualAnnealingCallback(fraction=1.0)], **options)
+    plain = trainer(tmp_path / "plain", callbacks=[ResidualAnnealingCallback(fraction=1.0)], optim="sgd")
+    for run in (plain, compiled):
+        run.train()
+    for name, weight in weights(plain.model).items():
+        torch.testing.assert_close(weights(compiled.model)[name], weight, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_converted_model_ends_as_an_acn_that_can_be_loaded(tmp_path):
+    head = by_name("vit-ForImageClassification")
+    fields = {"image_size": 8, "patch_size": 4, "hidden_size": 16, "num_attention_heads": 2, "num_labels": 10}
+    config = head.upstream.config_class(**fields, num_hidden_layers=NUM_LAYERS, intermediate_size=32)
+    model = from_residual(ViTForImageClassification(config), residual_scale=1.0)
+    teacher = ViTForImageClassification(config)
+    before = weights(teacher)
+    callback = ResidualAnnealingCallback(distillation=DistillationLoss(teacher))
+    trainer(tmp_path, model, callbacks=[callback]).train()
+    assert same_weights(weights(teacher), before)
+    assert not model._forward_hooks
+    again = type(model).from_pretrained(tmp_path / "checkpoint-6")
+    assert again.config.residual_scale == 0.0
+    assert same_weights(weights(again), weights(model))
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"start": 1.5}, "start must lie in \\[0, 1\\]; got 1.5"),
+        ({"end": [0.0, -1.0]}, "end must lie in \\[0, 1\\]; got -1.0"),
+        ({"end": math.nan}, "end must lie in \\[0, 1\\]; got nan"),
+        ({"end": True}, "end must lie in \\[0, 1\\]; got True"),
+        ({"end": "0"}, "end must lie in \\[0, 1\\]; got '0'"),
+        ({"fraction": 1.2}, "fraction must lie in \\[0, 1\\]; got 1.2"),
+        ({"shape": "step"}, "shape must be one of linear, cosine; got 'step'"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(options, text):
+    with pytest.raises(ValueError, match=text):
+        ResidualAnnealingCallback(**options)
+
+
+def test_what_cannot_be_annealed_is_refused(tmp_path, build):
+    with pytest.raises(ValueError, match="end must hold one number for each of the 4 layers; got 2"):
+        trainer(tmp_path, callbacks=[ResidualAnnealingCallback(end=[0.0, 0.0])]).train()
+    learned = build_model(learn_residual_scale=True)
+    with pytest.raises(ValueError, match="learn_residual_scale must be False; got True"):
+        trainer(tmp_path, learned, callbacks=[ResidualAnnealingCallback()]).train()
+    residual = by_name("vit-ForImageClassification").build_upstream(build(by_name("vit-ForImageClassification")))
+    run = trainer(tmp_path, residual, callbacks=[ResidualAnnealingCallback()])
+    with pytest.raises(TypeError, match=r"only the models of acn_hf .* got ViTForImageClassification"):
+        run.train()
