@@ -14,7 +14,7 @@ from .analysis import (
     measure_gradient_flow,
 )
 from .analysis.scales import ResidualScales, residual_scales
-from .compression import CompressionResult, compress
+from .compress import CompressionResult, compress
 from .conversion.convert import ConversionError, from_residual
 from .depth.adapters import depth_logits, lora_config, truncate
 from .depth.cost import Cost, measure_cost

@@ -9,7 +9,7 @@ import typer
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
-from ..compression import CompressionResult, compress
+from ..compress import CompressionResult, compress
 from ..data.rows import is_regression
 from ..depth.depth_cost import measure_depth_cost
 from ..depth.profile import measure_depth_profile
