@@ -30,7 +30,7 @@ class Arguments:
     """What is rendered, and where to."""
 
     results_dir: str = field(
-        default=str(Path(__file__).parent / "results"), metadata={"help": "A folder for each experiment."}
+        default=str(Path(__file__).parent / "results"), metadata={"help": "Has a file for each experiment."}
     )
     page: str = field(default=str(ROOT / "docs" / "paper.md"), metadata={"help": "Has a place that is marked for it."})
     pictures: bool = field(default=True, metadata={"help": "Whether pictures are drawn too, into paper/ beside it."})
@@ -86,8 +86,8 @@ def main() -> None:
     try:
         text = page.read_text()
         for experiment in experiments():
-            store = Store(Path(arguments.results_dir) / experiment.name)
-            if store.folder.exists():
+            store = Store(arguments.results_dir, experiment.name)
+            if store.runs():
                 sections.append(render(experiment, store.results(), pictures, "paper"))
         if not sections:
             raise FileNotFoundError(f"there must be results in {arguments.results_dir}; there are none")

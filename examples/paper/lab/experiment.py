@@ -23,8 +23,7 @@ class Job:
     """One run of an experiment.
 
     Args:
-        settings (`dict`): Everything that decides it, `seed` too; the name of its file is made of the values that are
-            no lists.
+        settings (`dict`): Everything that decides it, `seed` too; its name is made of the values that are no lists.
         measure: Returns the values.
     """
 
@@ -33,7 +32,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The name of its file."""
+        """Its name among the results of the experiment."""
         named = {key: value for key, value in self.settings.items() if not isinstance(value, list)}
         return "-".join(f"seed{value}" if key == "seed" else str(value) for key, value in named.items())
 
@@ -43,7 +42,7 @@ class Experiment:
     """A claim of the paper, and how it is looked at here.
 
     Args:
-        name (`str`): Of its script and of the folder of its results.
+        name (`str`): Of its script and of the file of its results.
         jobs: Returns its runs in a laboratory.
         section: Returns the section of the page from all results.
         arguments (`type`, *optional*, defaults to `Arguments`): A subclass, for a script that takes more; what it

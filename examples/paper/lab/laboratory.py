@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from acn_hf import measure_depth_profile
 
 from .networks import ARCHITECTURES, MODELS, Network
-from .store import Store
+from .store import Result, Store, check_settings, lock, made_now
 from .tasks import Task, TaskSpec, load_task
 from .training import Recipe, train
 
@@ -43,7 +43,10 @@ class Arguments:
     )
     quick: bool = field(default=False, metadata={"help": "Small networks, few examples and one seed."})
     results_dir: str | None = field(
-        default=None, metadata={"help": "Where results are written. Defaults to runs/paper/results, or paper-quick."}
+        default=None,
+        metadata={
+            "help": "Where results go, a file for each experiment. Defaults to runs/paper/results, or paper-quick."
+        },
     )
     work_dir: str | None = field(
         default=None,
@@ -115,7 +118,7 @@ class Laboratory:
 
     def store(self, experiment: str) -> Store:
         """Return the results of an experiment."""
-        return Store(Path(self.arguments.results_dir) / experiment)
+        return Store(self.arguments.results_dir, experiment)
 
     def data_name(self, settings: dict[str, Any]) -> str:
         """Return what the data of a run are called, without where they lie."""
@@ -186,17 +189,21 @@ class Laboratory:
         settings["task"]["source"] = Path(task.source).name
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         name = f"{network.name}-seed{seed}-{key}"
-        store, weights = Store(Path(self.arguments.work_dir)), Path(self.arguments.work_dir) / f"{name}.safetensors"
+        weights = Path(self.arguments.work_dir) / f"{name}.safetensors"
+        record = weights.with_suffix(".json")
         data = load_task(task)
         model = network.build(data.fields, seed)
-        with store.lock(name):
-            result = store.find(name, settings)
+        with lock(self.arguments.work_dir, name):
+            result = Result.load(record) if record.exists() else None
+            if result is not None:
+                check_settings(result, settings, record)
             if result is None or not weights.exists():
                 start = time.perf_counter()
                 history = train(model, data, recipe, seed)
                 seconds = time.perf_counter() - start
                 save_file(_contiguous(model), weights)
-                result = store.save(name, settings, {"history": history, "seconds": seconds})
+                result = made_now(settings, {"history": history, "seconds": seconds})
+                result.save(record)
         self.trained_at.add(result.circumstances["commit"])
         try:
             model.load_state_dict(load_file(weights))

@@ -1,9 +1,11 @@
-"""Results: each a JSON file with the settings, the values and the circumstances, written once and found again.
+"""Results: each with its settings, values and circumstances, written once and found again; a file for each experiment.
 
-Two processes may work on one folder: each result is made by the process that holds its lock.
+Several processes may work on one folder: a result is made by the process that holds its lock, and goes into the file
+under the lock of the file.
 """
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from acn_hf.support import Record, circumstances
+from acn_hf.support import Record, circumstances, write_text
 
 ONE_TABLE = ("commit", "acn_hf", "torch", "transformers", "device", "trained_at")
 """The circumstances that all results of a table share, which is of one data set."""
@@ -46,14 +48,23 @@ class Result(Record):
 
 
 class Store:
-    """A folder of results.
+    """The results of an experiment: a file of JSON lines, one for each run, with its name, in the order of the names.
+
+    To save a run, the whole file is written beside its place and moved there. A process that is killed leaves the old
+    file or the new one, so a line that cannot be read is always damage, and is refused. Lines that are appended can be
+    torn by a kill, and whoever forgives a torn line forgives a damaged one. They would also stand in the order in which
+    runs happened to end, and two files could not be compared. The runs of an experiment are few and small.
+
+    A folder `EXPERIMENT` with one file for each run, as 0.1.0 wrote it, is read too. The next run that is
+    saved brings its runs into the file. Of a run that is in both, the one in the file counts.
 
     Args:
-        folder (`Path`): One file a run, `NAME.json`.
+        folder (`str` or `os.PathLike`): Where the results of all experiments lie.
+        experiment (`str`): The name of its file is `EXPERIMENT.jsonl`.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: str | os.PathLike, experiment: str):
+        self.path = Path(folder) / f"{experiment}.jsonl"
 
     def find(self, name: str, settings: dict[str, Any]) -> Result | None:
         """Return the result of this name, if there is one.
@@ -61,45 +72,100 @@ class Store:
         Raises:
             MixedResultsError: It was made with other settings.
         """
-        path = self.folder / f"{name}.json"
-        if not path.exists():
-            return None
-        result = Result.load(path)
-        for key, value in plain(settings).items():
-            if result.settings.get(key) != value:
-                raise MixedResultsError(
-                    f"{path} was made with {key}={result.settings.get(key)!r}; got {value!r}. "
-                    "Results of other settings need another --results_dir"
-                )
+        result = self.runs().get(name)
+        if result is not None:
+            check_settings(result, settings, f"{name} of {self.path}")
         return result
 
     def save(self, name: str, settings: dict[str, Any], values: dict[str, Any], **more: Any) -> Result:
         """Write a result with the circumstances of now, and return it."""
-        here = circumstances(Path(__file__).parent)
-        result = Result(plain(settings), plain(values), {**here, **more})
-        result.save(self.folder / f"{name}.json")
+        result = made_now(settings, values, **more)
+        with lock(self.path.parent, self.path.stem):  # nobody else may save between reading and writing
+            write_text(self.path, as_lines({**self.runs(), name: result}))
         return result
 
     def lock(self, name: str) -> FileLock:
         """Return the lock of a result that is being made."""
-        folder = self.folder / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{name}.lock")
+        return lock(self.path.parent, f"{self.path.stem}/{name}")
+
+    def runs(self) -> dict[str, Result]:
+        """Return all results by name, in the order of the names; an empty dictionary if there are none.
+
+        Raises:
+            ValueError: A line holds no result, or one whose name another line has.
+        """
+        found = {path.stem: Result.load(path) for path in self.path.with_suffix("").glob("*.json")}
+        if self.path.exists():
+            found |= _read(self.path)
+        return dict(sorted(found.items()))
 
     def results(self) -> list[Result]:
-        """Return all results of the folder.
+        """Return all results.
 
         Raises:
             FileNotFoundError: There is none.
             MixedResultsError: They were made at different commits, with other versions or sizes, or on other devices.
         """
-        paths = sorted(self.folder.glob("*.json"))
-        if not paths:
-            raise FileNotFoundError(f"there must be results in {self.folder}; there are none")
-        found = [Result.load(path) for path in paths]
+        found = list(self.runs().values())
+        if not found:
+            raise FileNotFoundError(f"there must be results in {self.path}; there are none")
         for data in sorted({str(result.settings.get("data")) for result in found}):
-            check_one_table([result for result in found if str(result.settings.get("data")) == data], self.folder)
+            check_one_table([result for result in found if str(result.settings.get("data")) == data], self.path)
         return found
+
+
+def as_lines(runs: dict[str, Result]) -> str:
+    """Return results by name as JSON lines."""
+    return "".join(json.dumps({"name": name, **result.to_dict()}) + "\n" for name, result in sorted(runs.items()))
+
+
+def _read(path: Path) -> dict[str, Result]:
+    found: dict[str, Result] = {}
+    for number, line in enumerate(path.read_bytes().removesuffix(b"\n").split(b"\n"), start=1):
+        try:
+            name, result = _read_line(line)
+            if name in found:
+                raise ValueError(f"an earlier line has the name {name}")
+        except ValueError as error:
+            raise ValueError(f"line {number} of {path} holds no Result: {error}") from None
+        found[name] = result
+    return found
+
+
+def _read_line(line: bytes) -> tuple[str, Result]:
+    try:
+        fields = json.loads(line.decode())
+    except json.JSONDecodeError as error:  # its text would name a line, always the first
+        raise ValueError(f"{error.msg}, column {error.colno}") from None
+    if not isinstance(fields, dict) or not isinstance(fields.get("name"), str):
+        raise ValueError("it must have a name")
+    return fields.pop("name"), Result.from_dict(fields)
+
+
+def lock(folder: str | os.PathLike, name: str) -> FileLock:
+    """Return the lock under which a process makes or writes something in a folder."""
+    path = Path(folder) / ".locks" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path)
+
+
+def made_now(settings: dict[str, Any], values: dict[str, Any], **more: Any) -> Result:
+    """Return a result with the circumstances of now, and more of them."""
+    return Result(plain(settings), plain(values), {**circumstances(Path(__file__).parent), **more})
+
+
+def check_settings(result: Result, settings: dict[str, Any], where: Any) -> None:
+    """Refuse a result that was made with other settings.
+
+    Raises:
+        MixedResultsError: A setting has another value there.
+    """
+    for key, value in plain(settings).items():
+        if result.settings.get(key) != value:
+            raise MixedResultsError(
+                f"{where} was made with {key}={result.settings.get(key)!r}; got {value!r}. "
+                "Results of other settings need another --results_dir"
+            )
 
 
 def check_one_table(results: Sequence[Result], where: Any) -> None:

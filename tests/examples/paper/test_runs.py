@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.paper_lab import counted, laboratory, load, result, small
+from tests.support.paper_lab import counted, laboratory, load, result, small, write_results
 
 __all__ = ["small"]
 lab, store, experiment = load("lab.laboratory"), load("lab.store"), load("lab.experiment")
@@ -71,10 +71,11 @@ def test_one_seed_decides_nothing(small):
 
 @pytest.mark.parametrize("name", ["settings", "values", "circumstances"])
 def test_results_are_dictionaries(tmp_path, name):
-    fields = {**result({"seed": 0}, {"x": 1}).to_dict(), name: [1]}
-    (tmp_path / "one.json").write_text(json.dumps(fields))
-    with pytest.raises(ValueError, match=rf"one.json holds no Result: {name} must be a dictionary; got \(1,\)"):
-        store.Store(tmp_path).results()
+    fields = {"name": "one", **result({"seed": 0}, {"x": 1}).to_dict(), name: [1]}
+    (tmp_path / "one.jsonl").write_text(json.dumps(fields))
+    text = rf"^line 1 of .*one.jsonl holds no Result: {name} must be a dictionary; got \(1,\)$"
+    with pytest.raises(ValueError, match=text):
+        store.Store(tmp_path, "one").results()
 
 
 def test_the_same_seed_trains_the_same_network(small, tmp_path):
@@ -91,7 +92,8 @@ def test_what_is_complete_is_not_run_again(small):
     results = experiment.run(two, small)
     assert (made, made_later) == ([0, 1], [2])
     assert [found.settings["seed"] for found in results] == [0, 1, 2]
-    stored = json.loads((small.store("counted").folder / "vit-acn-seed2.json").read_text())
+    *_, stored = map(json.loads, small.store("counted").path.read_text().splitlines())
+    assert stored["name"] == "vit-acn-seed2"
     assert {"commit", "acn_hf", "torch", "transformers", "device", "trained_at", "seconds"} <= set(
         stored["circumstances"]
     )
@@ -102,12 +104,12 @@ def test_a_run_that_another_process_has_begun_is_left_to_it(small):
     """The other process ends its run while this one makes the next."""
     one, made = counted(1)
     (job,) = one.jobs(small)
-    folder, settings = small.store("counted"), {**job.settings, **vars(small.size), "data": "digits"}
-    held = folder.lock(job.name)
+    counted_runs, settings = small.store("counted"), {**job.settings, **vars(small.size), "data": "digits"}
+    held = counted_runs.lock(job.name)
     held.acquire()
 
     def next_run():
-        folder.save(job.name, settings, {"accuracies": [0.0, 0.25]}, trained_at=[], seconds=1)
+        counted_runs.save(job.name, settings, {"accuracies": [0.0, 0.25]}, trained_at=[], seconds=1)
         held.release()
         return {"accuracies": [0.0, 0.75]}
 
@@ -126,30 +128,35 @@ def test_results_of_other_settings_are_refused(small):
 
 @pytest.mark.parametrize("key", store.ONE_TABLE)
 def test_results_that_do_not_belong_together_are_refused(tmp_path, key):
-    for seed, value in enumerate(("old", "new")):
-        made = result({"seed": seed}, {"x": 1}, **{key: [value] if key == "trained_at" else value})
-        made.save(tmp_path / f"{seed}.json")
+    made = [
+        result({"seed": seed}, {"x": 1}, **{key: [value] if key == "trained_at" else value})
+        for seed, value in enumerate(("old", "new"))
+    ]
+    write_results(tmp_path / "one.jsonl", *made)
     with pytest.raises(store.MixedResultsError, match=f"the results of one table must share their {key}; .*new.*old"):
-        store.Store(tmp_path).results()
+        store.Store(tmp_path, "one").results()
 
 
 def test_results_on_two_data_sets_are_two_tables(tmp_path):
-    for number, (data, commit) in enumerate([("texts", "old"), ("texts", "old"), ("images", "new")]):
-        result({"seed": number, "data": data}, {"x": 1}, commit=commit).save(tmp_path / f"{number}.json")
-    assert len(store.Store(tmp_path).results()) == 3
-    result({"seed": 3, "data": "images"}, {"x": 1}, commit="old").save(tmp_path / "3.json")
+    made = [
+        result({"seed": number, "data": data}, {"x": 1}, commit=commit)
+        for number, (data, commit) in enumerate([("texts", "old"), ("texts", "old"), ("images", "new")])
+    ]
+    write_results(tmp_path / "one.jsonl", *made)
+    assert len(store.Store(tmp_path, "one").results()) == 3
+    write_results(tmp_path / "one.jsonl", *made, result({"seed": 3, "data": "images"}, {"x": 1}, commit="old"))
     with pytest.raises(store.MixedResultsError, match=r'must share their commit; .* "new", "old"'):
-        store.Store(tmp_path).results()
+        store.Store(tmp_path, "one").results()
 
 
 @pytest.mark.parametrize("key", store.ONE_SIZE)
 def test_quick_and_full_results_are_two_tables(tmp_path, key):
-    for seed, value in enumerate((4, 12)):
-        result({"seed": seed, key: value}, {"x": 1}).save(tmp_path / f"{seed}.json")
+    made = [result({"seed": seed, key: value}, {"x": 1}) for seed, value in enumerate((4, 12))]
+    write_results(tmp_path / "one.jsonl", *made)
     with pytest.raises(store.MixedResultsError, match=f"the results of one table must share their {key}; .* 12, 4"):
-        store.Store(tmp_path).results()
+        store.Store(tmp_path, "one").results()
 
 
 def test_no_results_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there must be results in"):
-        store.Store(tmp_path).results()
+    with pytest.raises(FileNotFoundError, match=r"there must be results in .*one\.jsonl; there are none"):
+        store.Store(tmp_path, "one").results()
