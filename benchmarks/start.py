@@ -1,4 +1,6 @@
-"""What it costs to start: imports against those of transformers, and the answers of the command line, in fresh processes.
+"""What it costs to start: imports against those of transformers, and the answers of the command line.
+
+Each is a process of its own.
 
     python benchmarks/start.py
 
