@@ -11,7 +11,7 @@ from acn_hf import ConnectivityMatrix, connectivity_matrix, plot_connectivity, r
 from acn_hf.exits.exiting_connection import long_connection_path
 from acn_hf.modeling.connectivity import PreNormLongConnection
 from acn_hf.modeling.depth import encoder_layers, short_connections
-from tests.support.families import BASES, CONNECTIONS, NUM_LAYERS, SOME_CONNECTIONS, by_name, each_connection, each_head
+from tests.support.families import BASES, CONNECTIONS, NUM_LAYERS, SOME_CONNECTIONS, by_name, each_head
 from tests.support.line import build_line
 
 BERT, VIT = by_name("bert-ForSequenceClassification"), by_name("vit-Model")
@@ -53,8 +53,10 @@ def derivatives(value, numbers):
     return [0.0 if gradient is None else gradient.item() for gradient in gradients]
 
 
-@each_connection({**CONNECTIONS, "learned": SOME_CONNECTIONS["learned"]})
-@each_head(BASES)
+LEARNED = {("alpha_list", "auto", "learned"): SOME_CONNECTIONS["learned"]}
+
+
+@each_head(BASES, options=CONNECTIONS | LEARNED, strength=3)
 def test_the_derivatives_of_what_is_read(build, head, options):
     model = build(head, **options).double()
     matrix = connectivity_matrix(model)

@@ -26,11 +26,6 @@ BERT, VIT = by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClas
 LONG = 6
 
 
-def of_depths(held, wanted):
-    """Parametrise a test over the depth of the adapter and that of the model."""
-    return pytest.mark.parametrize(("held", "wanted"), [(held, wanted), (wanted, held)], ids=["longer", "shorter"])
-
-
 @pytest.fixture
 def adapter(build, tmp_path):
     """Return a function that writes an adapter of a depth, made by one cut, and returns its folder."""
@@ -43,22 +38,24 @@ def adapter(build, tmp_path):
     return write
 
 
-@pytest.fixture(params=["built", "cut"])
-def base(request, build):
-    """Return a function that gives a model of some depth: built so, or cut from a longer one."""
-
-    def make(head, depth):
-        if request.param == "built":
-            return build(head, num_hidden_layers=depth)
-        return truncate(build(head, num_hidden_layers=LONG + 1), depth)
-
-    return make
+def built(build, head, depth):
+    return build(head, num_hidden_layers=depth)
 
 
-@of_depths(LONG, NUM_LAYERS)
-@each_head(HEADED)
-def test_peft_does_not_load_an_adapter_of_another_depth(base, adapter, head, held, wanted):
-    model = base(head, wanted)
+def cut(build, head, depth):
+    return truncate(build(head, num_hidden_layers=LONG + 1), depth)
+
+
+each_refusal = each_head(
+    HEADED, depths={"longer": (LONG, NUM_LAYERS), "shorter": (NUM_LAYERS, LONG)}, base=[built, cut]
+)
+"""Parametrise a test over heads, the depths of the adapter and of the model, and how the model is made."""
+
+
+@each_refusal
+def test_peft_does_not_load_an_adapter_of_another_depth(base, build, adapter, head, depths):
+    held, wanted = depths
+    model = base(build, head, wanted)
     before = output(model, head)
     text = f"^the weights are those of {held} layers and this model has {wanted}; build the model at their depth"
     with pytest.raises(DepthError, match=text):
@@ -70,10 +67,10 @@ def test_peft_does_not_load_an_adapter_of_another_depth(base, adapter, head, hel
     assert torch.equal(output(clean, head), before)
 
 
-@of_depths(LONG, NUM_LAYERS)
-@each_head(HEADED)
-def test_load_adapter_refuses_another_depth_and_leaves_the_model_as_it_was(base, adapter, head, held, wanted):
-    model = base(head, wanted).train()
+@each_refusal
+def test_load_adapter_refuses_another_depth_and_leaves_the_model_as_it_was(base, build, adapter, head, depths):
+    held, wanted = depths
+    model = base(build, head, wanted).train()
     before = snapshot(model)
     text = f"^the adapter is one for {held} layers and this model has {wanted}; load it into a model of its own depth"
     with pytest.raises(DepthError, match=text):
@@ -84,10 +81,10 @@ def test_load_adapter_refuses_another_depth_and_leaves_the_model_as_it_was(base,
     assert not is_as_it_was(model, before)
 
 
-@of_depths(LONG, NUM_LAYERS)
-@each_head(HEADED)
-def test_auto_classes_refuse_another_depth(base, build, adapter, head, held, wanted, tmp_path):
-    base(head, wanted).save_pretrained(tmp_path / "base")
+@each_refusal
+def test_auto_classes_refuse_another_depth(base, build, adapter, head, depths, tmp_path):
+    held, wanted = depths
+    base(build, head, wanted).save_pretrained(tmp_path / "base")
     folder = adapter(head, held)
     path = folder / "adapter_config.json"
     path.write_text(
@@ -99,7 +96,7 @@ def test_auto_classes_refuse_another_depth(base, build, adapter, head, held, wan
 
 
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")  # peft says it of any second
-@of_depths(LONG, NUM_LAYERS)
+@pytest.mark.parametrize(("held", "wanted"), [(LONG, NUM_LAYERS), (NUM_LAYERS, LONG)], ids=["longer", "shorter"])
 def test_a_second_adapter_of_another_depth_is_refused(adapter, build, held, wanted):
     by_peft, by_transformers = (adapt(build(BERT, num_hidden_layers=wanted)) for adapt in (with_peft, with_adapter))
     expected = output(by_peft, BERT)
@@ -148,9 +145,7 @@ ADD = {
 }
 
 
-@pytest.mark.parametrize("add", ADD.values(), ids=ADD)
-@pytest.mark.parametrize("indices", [[0, 3], [1, 7], [-1, 0]], ids=str)
-@pytest.mark.parametrize("head", [BERT, VIT], ids=["bert", "vit"])
+@each_head([BERT, VIT], indices=[[0, 3], [1, 7], [-1, 0]], add=ADD)
 def test_layers_to_transform_must_exist(build, head, add, indices):
     model = build(head)
     before = snapshot(model)

@@ -20,7 +20,7 @@ from tests.support.exits import (
     padded,
     with_two_tokens,
 )
-from tests.support.families import NUM_LAYERS, by_name, each_connection, each_head
+from tests.support.families import NUM_LAYERS, by_name, each_head
 
 __all__ = ["any_peft"]
 
@@ -48,9 +48,7 @@ def check_against_cut_models(model, inputs, output, plan=PLAN, **tolerances):
     torch.testing.assert_close(output.logits, expected, **{"rtol": 1e-5, "atol": 1e-5} | tolerances)
 
 
-@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
-@each_connection(CONNECTIONS)
-@each_head(CLASSIFIERS)
+@each_head(CLASSIFIERS, options=CONNECTIONS, implementation=["sdpa", "eager"])
 def test_logits_are_those_of_the_model_cut_at_the_exit_depth(build, head, options, implementation):
     model, inputs = build(head, **options), padded(head.inputs(len(PLAN)))
     model.set_attn_implementation(implementation)

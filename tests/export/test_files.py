@@ -14,7 +14,7 @@ import acn_hf
 from acn_hf.export.files import ExportReport
 from tests.support.adapted import any_peft, each_way, quiet
 from tests.support.exporting import TEXT, difference, differences, run_onnx, run_program, session, sized_inputs
-from tests.support.families import NUM_LAYERS, by_name, each_connection, each_head
+from tests.support.families import NUM_LAYERS, by_name, each_head
 
 __all__ = ["any_peft"]
 TOLERANCE = 1e-4
@@ -86,8 +86,7 @@ def test_onnx_of_other_connections(head, name, build, tmp_path):
 
 
 @pytest.mark.slow
-@each_head(TWO_HEADS)
-@each_connection(DEEP)
+@each_head(TWO_HEADS, options=DEEP)
 def test_programs_of_other_connections(options, head, build, tmp_path):
     checked_program(build(head, **options), tmp_path, head)
 
@@ -109,8 +108,7 @@ def test_programs_of_a_depth_are_the_truncated_model(depth, head, build, tmp_pat
 
 
 @pytest.mark.slow
-@each_head()
-@each_connection(DEEP | {"acn": {}})
+@each_head(options=DEEP | {"acn": {}})
 @each_depth
 def test_onnx_of_every_head_connection_and_depth(depth, options, head, build, tmp_path):
     model = build(head, **options)
@@ -119,8 +117,7 @@ def test_onnx_of_every_head_connection_and_depth(depth, options, head, build, tm
 
 
 @pytest.mark.slow
-@each_head()
-@each_connection(DEEP | {"acn": {}})
+@each_head(options=DEEP | {"acn": {}})
 @each_depth
 def test_programs_of_every_head_connection_and_depth(depth, options, head, build, tmp_path):
     model = build(head, **options)

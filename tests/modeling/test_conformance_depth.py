@@ -18,7 +18,6 @@ from tests.support.families import (
     NUM_LAYERS,
     SOME_CONNECTIONS,
     by_name,
-    each_connection,
     each_head,
 )
 
@@ -38,8 +37,7 @@ def logits_of(output):
     return output[next(name for name in ("logits", "prediction_logits", "reconstruction") if name in output)]
 
 
-@each_connection(CONNECTIONS)
-@each_head(HEADED)
+@each_head(HEADED, options=CONNECTIONS)
 @torch.no_grad()
 def test_depth_logits_are_those_of_the_truncated_models(build, head, options):
     model, inputs = build(head, **options), head.inputs()
@@ -49,22 +47,19 @@ def test_depth_logits_are_those_of_the_truncated_models(build, head, options):
         assert torch.equal(logits[depth], logits_of(truncate(model, depth)(**inputs)))
 
 
-@each_connection(SOME_CONNECTIONS)
-@each_head()
+@each_head(options=SOME_CONNECTIONS, depth=DEPTHS)
 @torch.no_grad()
-def test_every_way_to_cut_gives_the_same_outputs(build, head, options, tmp_path):
+def test_every_way_to_cut_gives_the_same_outputs(build, head, options, depth, tmp_path):
     model, inputs = build(head, **options), head.inputs(labels=True)
     auto = getattr(transformers, head.auto)
     model.save_pretrained(tmp_path / "long")
-    for depth in DEPTHS:
-        expected = truncate(model, depth)(**inputs)
-        model.save_pretrained(tmp_path / f"depth{depth}", depth=depth)
-        assert same_outputs(expected, auto.from_pretrained(tmp_path / f"depth{depth}")(**inputs))
-        assert same_outputs(expected, auto.from_pretrained(tmp_path / "long", num_hidden_layers=depth)(**inputs))
+    model.save_pretrained(tmp_path / "short", depth=depth)
+    expected = truncate(model, depth)(**inputs)
+    assert same_outputs(expected, auto.from_pretrained(tmp_path / "short")(**inputs))
+    assert same_outputs(expected, auto.from_pretrained(tmp_path / "long", num_hidden_layers=depth)(**inputs))
 
 
-@each_connection(CONNECTIONS)
-@each_head(BASES)
+@each_head(BASES, options=CONNECTIONS, strength=3)
 @torch.no_grad()
 def test_hidden_state_k_is_what_the_truncated_model_ends_with(build, head, options):
     model, inputs = build(head, **options), head.inputs()
@@ -76,8 +71,7 @@ def test_hidden_state_k_is_what_the_truncated_model_ends_with(build, head, optio
         assert torch.equal(states[depth], short.hidden_states[-1])
 
 
-@each_connection(CONNECTIONS)
-@each_head(BASES)
+@each_head(BASES, options=CONNECTIONS, strength=3)
 @torch.no_grad()
 def test_layer_outputs_are_what_the_layers_return(build, head, options):
     model = build(head, **options)

@@ -9,10 +9,10 @@ model run the same operations (alpha 0, and sums at alpha 1), float32 must agree
 import pytest
 import torch
 
-from tests.support.families import BASES, CONNECTIONS, HEADED, SOME_CONNECTIONS, each_connection, each_head
+from tests.support.families import BASES, CONNECTIONS, HEADED, SOME_CONNECTIONS, each_head
 
 SAME_OPERATIONS = {name: options for name, options in CONNECTIONS.items() if options["residual_scale"] == 0.0} | {
-    "alpha_1-sum": CONNECTIONS["alpha_1-sum"]
+    name: CONNECTIONS[name] for name in [("alpha_1", "sum", "strict")]
 }
 NOT_LEARNED = {name: options for name, options in SOME_CONNECTIONS.items() if name != "learned"}
 
@@ -32,8 +32,7 @@ def eager(model):
     return model
 
 
-@each_connection(CONNECTIONS)
-@each_head(BASES)
+@each_head(BASES, options=CONNECTIONS, strength=3)
 @torch.no_grad()
 def test_depth_states(build, head, options):
     model, inputs = eager(build(head, **options).double()), doubled(head.inputs())
@@ -43,8 +42,7 @@ def test_depth_states(build, head, options):
     assert all(close(*states) for states in zip(ours, expected, strict=True))
 
 
-@each_connection(SAME_OPERATIONS)
-@each_head(BASES)
+@each_head(BASES, options=SAME_OPERATIONS)
 @torch.no_grad()
 def test_depth_states_to_the_bit_where_the_operations_are_the_same(build, head, options):
     model, inputs = eager(build(head, **options)), head.inputs()
@@ -53,8 +51,7 @@ def test_depth_states_to_the_bit_where_the_operations_are_the_same(build, head, 
     assert all(torch.equal(*states) for states in zip(ours, expected, strict=True))
 
 
-@each_connection(CONNECTIONS)
-@each_head(BASES)
+@each_head(BASES, options=CONNECTIONS, strength=3)
 def test_gradients_of_all_depth_states(build, head, options):
     check_gradients_of_depth_states(head, build(head, **options))
 
@@ -69,8 +66,7 @@ def check_gradients_of_depth_states(head, model):
     check_same_gradients(model, naive)
 
 
-@each_connection(NOT_LEARNED)
-@each_head(HEADED)
+@each_head(HEADED, options=NOT_LEARNED)
 def test_loss_and_gradients_of_every_head(build, head, options):
     check_loss_and_gradients(head, build(head, **options))
 
@@ -92,8 +88,7 @@ def check_same_gradients(model, naive):
         assert close(parameter.grad, expected[name]), name
 
 
-@each_connection(CONNECTIONS)
-@each_head(BASES)
+@each_head(BASES, options=CONNECTIONS, strength=3)
 @torch.no_grad()
 def test_learned_scales_compute_what_fixed_ones_do(build, head, options):
     inputs, states = doubled(head.inputs()), []

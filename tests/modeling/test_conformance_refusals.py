@@ -105,9 +105,7 @@ def ask_for_five_layers(folder, way):
     return {}
 
 
-@pytest.mark.parametrize("max_shard_size", ["1GB", "4KB"])
-@pytest.mark.parametrize("way", ["override", "edited config"])
-@each_head()
+@each_head(way=["override", "edited config"], max_shard_size=["1GB", "4KB"])
 def test_more_layers_than_the_checkpoint_holds_are_not_loaded(build, head, way, max_shard_size, tmp_path):
     build(head).save_pretrained(tmp_path, max_shard_size=max_shard_size)
     options = ask_for_five_layers(tmp_path, way)

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from transformers import modeling_utils
 
 from acn_hf import truncate
-from tests.support.families import NUM_LAYERS, SOME_CONNECTIONS, by_name, each_connection, each_head
+from tests.support.families import NUM_LAYERS, SOME_CONNECTIONS, by_name, each_head
 
 MLM_HEADS = [by_name("bert-ForMaskedLM"), by_name("bert-ForPreTraining")]
 
@@ -31,8 +31,7 @@ def stored_names(folder) -> list[str]:
     return names
 
 
-@each_connection(SOME_CONNECTIONS)
-@each_head()
+@each_head(options=SOME_CONNECTIONS)
 def test_save_and_load(build, head, options, tmp_path):
     model = build(head, **options)
     model.save_pretrained(tmp_path)
@@ -176,10 +175,12 @@ def test_learned_scales_of_a_checkpoint_without_any_start_at_the_configured_ones
     assert info["missing_keys"] == set(added)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), PermissionError("no")])
-@pytest.mark.parametrize("max_shard_size", ["1GB", "4KB"])
-@pytest.mark.parametrize("earlier", ["nothing", "a checkpoint"])
-@each_head([by_name("bert-ForMaskedLM"), by_name("vit-ForImageClassification")])
+@each_head(
+    [by_name("bert-ForMaskedLM"), by_name("vit-ForImageClassification")],
+    earlier=["nothing", "a checkpoint"],
+    max_shard_size=["1GB", "4KB"],
+    error=[OSError(errno.ENOSPC, "No space left on device"), PermissionError("no")],
+)
 def test_a_failed_save_leaves_the_folder_as_it_was(
     build, head, tmp_path, files, monkeypatch, earlier, max_shard_size, error
 ):

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from tests.support.families import BASES, HEADED, SOME_CONNECTIONS, TRAINED, by_name, each_connection, each_head
+from tests.support.families import BASES, HEADED, SOME_CONNECTIONS, TRAINED, by_name, each_head
 from tests.support.training import doubled, train_one_step
 
 
@@ -21,9 +21,7 @@ old_name = pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is
 
 
 @old_name
-@pytest.mark.parametrize("use_reentrant", [True, False])
-@each_connection(SOME_CONNECTIONS)
-@each_head()
+@each_head(options=SOME_CONNECTIONS, use_reentrant=[True, False])
 def test_gradient_checkpointing(build, head, options, use_reentrant):
     """The reentrant way adds up the gradients that meet in a layer's input in another order; float64 bounds that."""
     model, inputs = build(head, **options).double().train(), doubled(head.inputs(labels=True))
@@ -52,8 +50,7 @@ def test_gradient_checkpointing_runs_every_layer_twice(build, head):
     assert len(runs) == 3 * once
 
 
-@each_connection(SOME_CONNECTIONS)
-@each_head()
+@each_head(options=SOME_CONNECTIONS)
 @torch.no_grad()
 def test_attention_implementations(build, head, options):
     """In float64 the two differ by rounding: 1e-16 in BERT, 1e-7 in ViT, whose eager softmax is in float32."""
@@ -65,8 +62,7 @@ def test_attention_implementations(build, head, options):
     torch.testing.assert_close(*outputs, rtol=tolerance, atol=tolerance)
 
 
-@each_connection(SOME_CONNECTIONS)
-@each_head(BASES)
+@each_head(BASES, options=SOME_CONNECTIONS)
 @torch.no_grad()
 def test_compiling_in_one_graph(build, head, options):
     model, inputs = build(head, **options), head.inputs()
@@ -103,8 +99,7 @@ def test_gradient_accumulation_is_the_gradient_of_the_whole_batch(build, head, t
             torch.testing.assert_close(moved[name], value, rtol=1e-6, atol=1e-10, msg=f"{name}, {batch_size}")
 
 
-@each_connection(SOME_CONNECTIONS)
-@each_head([head for head in HEADED if head.name.startswith("bert")])
+@each_head([head for head in HEADED if head.name.startswith("bert")], options=SOME_CONNECTIONS)
 @torch.no_grad()
 def test_padding(build, head, options):
     model, inputs = build(head, **options).double(), head.inputs()
@@ -116,8 +111,7 @@ def test_padding(build, head, options):
         torch.testing.assert_close(kept, part, rtol=1e-10, atol=1e-12)
 
 
-@each_connection(SOME_CONNECTIONS)
-@each_head()
+@each_head(options=SOME_CONNECTIONS)
 def test_every_parameter_gets_a_gradient(build, head, options):
     model = build(head, **options)
     for name, value in gradients(head, model, head.inputs(labels=True)).items():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from tests.support.families import HEADS, each_connection, each_head
+from tests.support.families import HEADS, each_head
 
 RESIDUAL = {
     "number": {"residual_scale": 1.0},
@@ -23,8 +23,7 @@ def tensors(output):
     return named
 
 
-@each_connection(RESIDUAL)
-@each_head()
+@each_head(options=RESIDUAL)
 @torch.no_grad()
 def test_outputs(build, head, options):
     model, inputs = build(head, **options), head.inputs(labels=True)
@@ -34,8 +33,7 @@ def test_outputs(build, head, options):
         assert torch.equal(ours[name], expected), name
 
 
-@each_connection(RESIDUAL)
-@each_head()
+@each_head(options=RESIDUAL)
 def test_gradients(build, head, options):
     model, inputs = build(head, **options), head.inputs(labels=True)
     upstream = head.build_upstream(model)
@@ -46,8 +44,7 @@ def test_gradients(build, head, options):
         assert torch.equal(parameter.grad, expected[name]), name
 
 
-@each_connection(RESIDUAL)
-@each_head()
+@each_head(options=RESIDUAL)
 @torch.no_grad()
 def test_hidden_states_are_the_outputs_of_upstreams_layers(build, head, options):
     model, inputs = build(head, **options), head.inputs()

@@ -23,7 +23,7 @@ from tests.modeling.test_conformance_reference import (
 )
 from tests.modeling.test_conformance_training import check_gradients_of_the_compiled_model, gradients, old_name
 from tests.support import reference
-from tests.support.families import BASES, CONNECTIONS, HEADED, NUM_LAYERS, by_name, each_connection, each_head
+from tests.support.families import BASES, CONNECTIONS, HEADED, NUM_LAYERS, by_name, each_head
 from tests.support.training import trainer, weights
 
 BERT, VIT = by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClassification")
@@ -35,8 +35,7 @@ def has_norms_after(model) -> bool:
     return isinstance(model.get_submodule(long_connection_path(model)), PostNormLongConnection)
 
 
-@each_connection(CONNECTIONS)
-@each_head(BASES)
+@each_head(BASES, options=CONNECTIONS, strength=3)
 @torch.no_grad()
 def test_the_depth_states_are_those_of_the_ordinary_pass(build, head, options):
     """At scale 1 the ordinary pass takes the stream itself for the sum, whose equal the other pass adds up."""
@@ -49,8 +48,7 @@ def test_the_depth_states_are_those_of_the_ordinary_pass(build, head, options):
         assert torch.equal(ours, theirs) if to_the_bit else torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-@each_connection(CONNECTIONS)
-@each_head(BASES)
+@each_head(BASES, options=CONNECTIONS, strength=3)
 def test_gradients_of_the_loop_with_detached_inputs(build, head, options):
     check_gradients_of_depth_states(head, build(head, **options, **DIRECT))
 
@@ -97,9 +95,11 @@ def test_a_layer_does_not_learn_from_those_above(build, head):
 
 
 @old_name
-@pytest.mark.parametrize("use_reentrant", [True, False])
-@each_connection({"acn": {}, "residual": {"residual_scale": 1.0}, "sum": {"residual_scale": 1.0, "readout": "sum"}})
-@each_head([BERT, VIT])
+@each_head(
+    [BERT, VIT],
+    options={"acn": {}, "residual": {"residual_scale": 1.0}, "sum": {"residual_scale": 1.0, "readout": "sum"}},
+    use_reentrant=[True, False],
+)
 def test_gradient_checkpointing(build, head, options, use_reentrant):
     model, inputs = build(head, **options, **DIRECT).double().train(), doubled(head.inputs(labels=True))
     head.loss(model(**inputs)).backward()

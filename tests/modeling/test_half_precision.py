@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.support.families import BASES, NUM_LAYERS, SOME_CONNECTIONS, TRAINED, each_connection, each_head
+from tests.support.families import BASES, NUM_LAYERS, SOME_CONNECTIONS, TRAINED, each_head
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 HALF = [torch.float16, torch.bfloat16]
@@ -72,9 +72,7 @@ def test_a_sum_that_left_the_range_of_float16_comes_back(build, head, device):
 
 
 @on_each_device
-@in_each_half
-@each_connection(SOME_CONNECTIONS)
-@each_head(TRAINED)
+@each_head(TRAINED, options=SOME_CONNECTIONS, dtype=HALF)
 def test_outputs_and_gradients_are_finite_and_keep_the_dtype(build, head, options, dtype, device):
     model = build(head, **options).to(device, dtype)
     output = model(**on(device, dtype, head.inputs(labels=True)), output_hidden_states=True)
@@ -85,8 +83,7 @@ def test_outputs_and_gradients_are_finite_and_keep_the_dtype(build, head, option
 
 
 @on_each_device
-@each_connection(SOME_CONNECTIONS)
-@each_head(TRAINED)
+@each_head(TRAINED, options=SOME_CONNECTIONS)
 def test_autocast(build, head, options, device):
     model, inputs = build(head, **options).to(device), on(device, torch.float32, head.inputs(labels=True))
     whole = model(**inputs).loss
@@ -99,8 +96,7 @@ def test_autocast(build, head, options, device):
 
 
 @on_each_device
-@each_connection(SOME_CONNECTIONS)
-@each_head(BASES)
+@each_head(BASES, options=SOME_CONNECTIONS)
 @torch.no_grad()
 def test_autocast_hands_out_the_dtypes_of_upstream(build, head, options, device):
     model, inputs = build(head, **options).to(device), on(device, torch.float32, head.inputs())

@@ -10,7 +10,7 @@ from torch import nn
 from acn_hf import depth_logits, measure_cost, prune_width, truncate
 from acn_hf.modeling.depth import encoder_layers
 from tests.support.adapted import any_peft, each_way, quiet  # noqa: F401 (a fixture)
-from tests.support.families import BASES, HEADED, NUM_LAYERS, SOME_CONNECTIONS, by_name, each_connection, each_head
+from tests.support.families import BASES, HEADED, NUM_LAYERS, SOME_CONNECTIONS, by_name, each_head
 from tests.support.training import same_weights, weights
 
 IMAGES = by_name("vit-ForImageClassification")
@@ -58,8 +58,7 @@ def test_the_most_important_neurons_stay(build, head):
 
 
 @needs_torch_pruning
-@each_connection(SOME_CONNECTIONS)
-@each_head(HEADED)
+@each_head(HEADED, options=SOME_CONNECTIONS)
 def test_as_if_the_other_neurons_were_silent(build, head, options):
     model = build(head, **options)
     narrow = prune_width(model, KEPT)

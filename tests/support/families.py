@@ -17,6 +17,7 @@ from transformers.utils import ModelOutput
 
 import acn_hf
 from tests.support import reference, residual_mixer
+from tests.support.covering import covering
 
 NUM_LAYERS = 3
 
@@ -285,17 +286,17 @@ def by_name(name: str) -> Head:
     return next(head for head in HEADS if head.name == name)
 
 
-_SCALES = {"0": 0.0, "half": 0.5, "1": 1.0, "list": [1.0, 0.25, 0.0]}
+_SCALES = {"alpha_0": 0.0, "alpha_half": 0.5, "alpha_1": 1.0, "alpha_list": [1.0, 0.25, 0.0]}
 
 CONNECTIONS = {
-    f"alpha_{scale}-{readout}{'-attention' if attention else ''}": {
+    (scale, readout, attention): {
         "residual_scale": _SCALES[scale],
         "readout": readout,
-        "attention_residual": attention,
+        "attention_residual": attention == "attention",
     }
     for scale in _SCALES
     for readout in ("auto", "sum")
-    for attention in (False, True)
+    for attention in ("strict", "attention")
 }
 """All of residual scale x readout x attention residual."""
 
@@ -307,27 +308,22 @@ SOME_CONNECTIONS = {
 """A few that together use every field, for checks that cost more."""
 
 
-SLOW = {
+REPEATED = {
     "deit-Model",
     "deit-ForImageClassification",
     "deit-ForMaskedImageModeling",
     "mixer-Model",
     "mixer-Model-paper",
 }
-"""Heads whose every line other heads run too: AC-DeiT is AC-ViT on other embeddings. `make test-slow` has them."""
+"""Heads whose every line other heads run too: AC-DeiT is AC-ViT on other embeddings. `make test-all` has them."""
 
 
-def each_head(heads: list[Head] | None = None):
-    """Parametrise a test over `head`."""
-    return pytest.mark.parametrize(
-        "head",
-        [
-            pytest.param(head, id=head.name, marks=[pytest.mark.slow] if head.name in SLOW else [])
-            for head in (HEADS if heads is None else heads)
-        ],
-    )
+def as_values(heads: list[Head]) -> list[Any]:
+    """Return heads as values of a test's parameter: those that repeat others are `full`."""
+    marks = {True: [pytest.mark.full], False: []}
+    return [pytest.param(head, id=head.name, marks=marks[head.name in REPEATED]) for head in heads]
 
 
-def each_connection(connections: dict[str, dict[str, Any]]):
-    """Parametrise a test over `options`, fields of a config."""
-    return pytest.mark.parametrize("options", connections.values(), ids=connections.keys())
+def each_head(heads: list[Head] | None = None, **others: Any):
+    """Parametrise a test over `head`, and over others, of which each value meets each head."""
+    return covering(head=as_values(HEADS if heads is None else heads), **others)

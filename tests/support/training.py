@@ -23,10 +23,10 @@ ACCUMULATION, BFLOAT16 = {"gradient_accumulation_steps": 2}, {"bf16": True}
 
 
 def some_of(fast: Sequence[tuple], *axes: Sequence) -> list:
-    """Return the product of some axes as parameters of a test; all but the fast ones are for `make test-slow`."""
+    """Return the product of some axes as parameters of a test; all but the fast ones are for `make test-all`."""
     every = list(product(*axes))
     assert all(values in every for values in fast)
-    return [pytest.param(*values, marks=() if values in fast else pytest.mark.slow) for values in every]
+    return [pytest.param(*values, marks=() if values in fast else pytest.mark.full) for values in every]
 
 
 @cache

@@ -8,7 +8,7 @@ import torch
 from acn_hf import intermediate_supervision, truncate
 from acn_hf.modeling.depth import depth_outputs, shed_layers
 from acn_hf.training.supervision import IntermediateSupervision, depth_weights
-from tests.support.families import BASES, NUM_LAYERS, SOME_CONNECTIONS, TRAINED, by_name, each_connection, each_head
+from tests.support.families import BASES, NUM_LAYERS, SOME_CONNECTIONS, TRAINED, by_name, each_head
 
 CLASSIFIER = by_name("bert-ForSequenceClassification")
 IMAGES = by_name("vit-ForImageClassification")
@@ -25,9 +25,11 @@ def gradients(model, loss):
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
-@each_head(TRAINED)
-@each_connection({**SOME_CONNECTIONS, "residual": RESIDUAL})
-@pytest.mark.parametrize("weights", ["linear", "uniform", [0.5, 0.0, 2.0, 1.0]])
+@each_head(
+    TRAINED,
+    options={**SOME_CONNECTIONS, "residual": RESIDUAL},
+    weights=["linear", "uniform", [0.5, 0.0, 2.0, 1.0]],
+)
 def test_loss_and_gradients_are_those_of_the_weighted_sum(build, head, options, weights):
     model, inputs = build(head, **options).train(), head.inputs(labels=True)
     shares = depth_weights(weights, NUM_LAYERS)
