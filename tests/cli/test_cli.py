@@ -19,6 +19,7 @@ from tests.support.command_line import (
     checkpoint,
     one_line,
     pictures,
+    quiet_command,
     residual,
     reviews,
     run,
@@ -232,10 +233,18 @@ def test_debug_shows_the_traceback(run, pictures, tmp_path):
 # --- the demo, small
 
 
-def test_demo_is_the_main_job(run, tmp_path):
-    result = run("demo", "--out", tmp_path / "demo", "--epochs", 1)
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The folder of a demo that trains for a few steps."""
+    out = tmp_path_factory.mktemp("small") / "demo"
+    with quiet_command() as run:
+        result = run("demo", "--out", out, "--epochs", 0.1)
     assert result.exit_code == 0, result.output
-    out = tmp_path / "demo"
+    return out
+
+
+def test_demo_is_the_main_job(demo):
+    out = demo
     assert {"compressed", "depth_profile.json", "depth_profile.png", "result.json"} <= {p.name for p in out.iterdir()}
     summary = json.loads((out / "result.json").read_text())
     short = AutoModelForImageClassification.from_pretrained(out / "compressed")
@@ -245,16 +254,15 @@ def test_demo_is_the_main_job(run, tmp_path):
     assert tested["reloaded"] == tested["compressed"]
     facts = CardFacts.load(out / "compressed" / "model_card.json")
     assert facts.results == {"accuracy": tested["compressed"]}
-    assert facts.training["num_train_epochs"] == 1
+    assert facts.training["num_train_epochs"] == 0.1
     test = digits()["test"]
     with torch.no_grad():
         right = short(pixel_values=test["pixel_values"][:]).logits.argmax(-1) == test["labels"][:]
     assert right.float().mean().item() == pytest.approx(tested["reloaded"])
 
 
-def test_the_compressed_demo_serves_a_pipeline(run, tmp_path):
-    run("demo", "--out", tmp_path / "demo", "--epochs", 0.1)
-    classify = pipeline("image-classification", str(tmp_path / "demo" / "compressed"))
+def test_the_compressed_demo_serves_a_pipeline(demo):
+    classify = pipeline("image-classification", str(demo / "compressed"))
     assert len(classify(Image.new("L", (8, 8), 100), top_k=3)) == 3
 
 

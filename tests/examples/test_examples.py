@@ -2,21 +2,19 @@
 
 import gzip
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from transformers import AutoModelForImageClassification, AutoModelForMaskedLM
 
 from acn_hf import DepthProfile
+from tests.support.programs import run_program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def run(script, *arguments):
-    command = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return run_program(EXAMPLES / script, *arguments)
 
 
 def test_compare_connections_trains_profiles_and_prints_a_table(tmp_path):

@@ -29,6 +29,7 @@ from acn_hf.conversion.loader import load_model
 from acn_hf.data.rows import Columns, DataError, load_data, load_processor, prepare
 from tests.data.test_idx import write_split
 from tests.support.hub_server import OWNER_TOKEN
+from tests.support.programs import run_program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("run_*.py"))
@@ -296,8 +297,7 @@ def test_help_reads_well(script, name, capsys):
 
 def test_what_is_wrong_is_said_in_one_line(tmp_path):
     options = ("--do_train", "--output_dir", tmp_path, "--train_file", "no.csv")
-    command = [sys.executable, EXAMPLES / "run_mlm.py", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_program(EXAMPLES / "run_mlm.py", *options)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: there must be a file no.csv; there is none"
     assert "Traceback" not in done.stderr

@@ -1,5 +1,7 @@
 """The page on export runs, and what it exports is served where neither torch nor acn_hf can be imported."""
 
+import contextlib
+import io
 import re
 import subprocess
 import sys
@@ -49,11 +51,15 @@ def page(tmp_path_factory):
     numbers = np.random.default_rng(0)
     for name in PICTURES:
         Image.fromarray(numbers.integers(0, 256, (13, 11, 3), dtype=np.uint8)).save(folder / name)
-    # With larger random weights than usual, so that the labels of different examples differ.
-    assert BLOCKS[0].count("hidden_size=48") == 2
-    varied = BLOCKS[0].replace("hidden_size=48", "hidden_size=48, initializer_range=0.3")
-    printed = run("import torch\ntorch.manual_seed(0)\n" + varied + SAVE_MODELS, folder)
-    assert printed.splitlines()[-1].startswith("images/model.onnx 2 ")
+    # With larger random weights than usual, so that the labels of different examples differ; and fewer layers.
+    sizes = "hidden_size=48, num_hidden_layers="
+    assert BLOCKS[0].count(f"{sizes}4") == 2
+    varied = BLOCKS[0].replace(f"{sizes}4", f"initializer_range=0.3, {sizes}2")
+    printed = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(printed), torch.random.fork_rng():
+        torch.manual_seed(0)
+        exec(compile(varied + SAVE_MODELS, str(PAGE), "exec"), {"__name__": "__main__"})
+    assert printed.getvalue().splitlines()[-1].startswith("images/model.onnx 2 ")
     return folder
 
 

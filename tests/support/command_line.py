@@ -1,5 +1,6 @@
 """Running the command `acn-hf`, and small checkpoints and data for it."""
 
+import contextlib
 import json
 
 import datasets
@@ -27,15 +28,21 @@ DAMAGES = {
 """Ways to make a checkpoint incomplete, and what is said of it."""
 
 
-@pytest.fixture
-def run():
-    """Return a function that runs the command, which is the only one to be quiet: what it silences is put back."""
+@contextlib.contextmanager
+def quiet_command():
+    """Give a function that runs the command, which is the only one to be quiet: what it silences is put back."""
     loggers = (transformers.utils.logging, datasets.utils.logging)
     levels = [logger.get_verbosity() for logger in loggers]
     wide = {"COLUMNS": "500"}  # a long path that is broken in two is none
     yield lambda *arguments: CliRunner(env=wide).invoke(cli.app, [str(argument) for argument in arguments])
     for logger, level in zip(loggers, levels, strict=True):
         logger.set_verbosity(level)
+
+
+@pytest.fixture
+def run():
+    with quiet_command() as command:
+        yield command
 
 
 @pytest.fixture
