@@ -16,12 +16,20 @@ import transformers
 from safetensors.torch import load_file
 
 import acn_hf
+from acn_hf.smaller.pruning import prunable_weights
 from tests.support.families import HEADS, by_name, each_head
 
 WRITTEN_BEFORE = Path(__file__).parents[1] / "fixtures" / "checkpoint-0.1.0"
 """A folder that acn_hf 0.1.0 wrote when all its modules lay side by side: weights, code, card, and what it answered."""
 READER = Path(__file__).parents[1] / "support" / "remote_code_reader.py"
 OPTIONS = {"residual_scale": [1.0, 0.25, 0.0], "readout": "sum", "learn_residual_scale": True}
+
+
+PRUNED = {"pruned-vit": by_name("vit-ForImageClassification"), "pruned-bert": by_name("bert-ForTokenClassification")}
+
+
+def pruned(head):
+    return acn_hf.prune_model(head.build(), 0.7)
 
 
 def place(folder: Path, name: str) -> Path:
@@ -61,6 +69,8 @@ def save_everything(folder: Path):
     add("cut", vit, vit.build(**OPTIONS), depth=1)
     add("prefix", bert, bert.build(**OPTIONS), options={"num_hidden_layers": 2})
     add("shards", vit, vit.build(**OPTIONS), max_shard_size="4KB")
+    for name, head in PRUNED.items():
+        add(name, head, pruned(head), depth=2)
     inputs, expected["before"] = answered_before()
     path, auto = str(WRITTEN_BEFORE), bert.auto
     jobs.append({"name": "before", "folder": path, "auto": auto, "inputs": inputs, "options": {}})
@@ -96,7 +106,7 @@ def test_every_auto_class(answers, head):
     assert torch.equal(answers["outputs"][head.name]["output"], answers["expected"][head.name])
 
 
-@pytest.mark.parametrize("name", ["cut", "prefix", "shards"])
+@pytest.mark.parametrize("name", ["cut", "prefix", "shards", *PRUNED])
 def test_other_ways_to_save_and_load(answers, name):
     assert torch.equal(answers["outputs"][name]["output"], answers["expected"][name])
 
@@ -123,6 +133,14 @@ def test_records_of_an_earlier_layout_are_read(tmp_path):
     folder = shutil.copytree(WRITTEN_BEFORE, tmp_path / "copy")
     facts = acn_hf.write_model_card(folder, description="Read again.")
     assert (facts.dataset, facts.license, facts.profile) == ("four sentences", "apache-2.0", profile)
+
+
+@pytest.mark.parametrize("name", PRUNED)
+def test_zeros_stay_where_remote_code_loads_and_saves(answers, name):
+    short = acn_hf.truncate(pruned(PRUNED[name]), 2)
+    saved = load_file(answers["folder"] / "answers" / f"{name}-again" / "model.safetensors")
+    zeros = sum(int((saved[weight] == 0).sum()) for weight in prunable_weights(short))
+    assert zeros == sum(acn_hf.measure_sparsity(short).zeros) > 0
 
 
 @each_head()

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import BertTokenizerFast, Trainer, TrainingArguments
 
-from acn_hf import compress, truncate
+from acn_hf import compress, truncate, write_model_card
+from tests.publishing.test_model_card import snippet
 from tests.support.families import by_name
 from tests.support.hub_server import OWNER_TOKEN, playing_hub
 
@@ -57,7 +58,17 @@ def publish(folder):
     add("private with wrong token", VIT, "someone/private", None, token="hf_wrong")
     add("private", VIT, "someone/private", truncate(VIT.build(), 1), token=OWNER_TOKEN)
     add("missing", VIT, "someone/missing", None)
+    jobs["card"] = with_a_card(folder / "card")
     return jobs, models
+
+
+def with_a_card(folder):
+    """Save a model with its tokenizer and its card; return the job to do what the card says."""
+    BERT.build().save_pretrained(folder)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    BertTokenizerFast(vocab={word: index for index, word in enumerate(words)}).save_pretrained(folder)
+    write_model_card(folder)
+    return {"source": str(folder), "snippet": snippet(folder)}
 
 
 def checkpoint(folder, head, model):
@@ -113,6 +124,14 @@ def test_it_comes_back_as_it_was(published, name, acn_hf_is):
     assert answer["module"].startswith(where)
     with torch.no_grad():
         assert torch.equal(answer["output"], model(**published["jobs"][name]["inputs"])[0])
+
+
+@pytest.mark.parametrize("acn_hf_is", ["with", "without"])
+def test_what_a_card_says_loads_the_model_and_the_tokenizer(published, acn_hf_is):
+    answer = published["answers"][acn_hf_is]["card"]
+    assert answer["module"].startswith("acn_hf." if acn_hf_is == "with" else "transformers_modules.")
+    assert answer["class"] == BERT.acn.__name__
+    assert "BertTokenizer" in answer["processor"]
 
 
 def test_one_process_had_acn_hf_and_one_had_not(published):

@@ -1,22 +1,16 @@
 """Zeros in ordinary weights: the right ones, in every family and head, at every depth, and in what is saved."""
 
 import copy
-import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import prune
 
 from acn_hf import Sparsity, depth_logits, measure_sparsity, prune_model, truncate
 from acn_hf.modeling.depth import encoder_layers
-from acn_hf.smaller.pruning import prunable_weights, zero_lowest
-from tests.modeling.test_remote_code import READER
+from acn_hf.smaller.pruning import zero_lowest
 from tests.support.adapted import any_peft, each_way, quiet  # noqa: F401 (a fixture)
 from tests.support.families import HEADED, NUM_LAYERS, by_name, each_head
 from tests.support.training import same_weights, weights
@@ -92,32 +86,6 @@ def test_every_depth_of_a_pruned_model_saved_and_loaded(build, head, tmp_path):
         assert measure_sparsity(loaded).zeros == measure_sparsity(pruned).zeros[:depth]
         with torch.no_grad():
             assert torch.equal(depth_logits(loaded, **inputs), logits[: depth + 1])
-
-
-def test_a_pruned_model_where_acn_hf_cannot_be_imported(build, tmp_path):
-    jobs, models = [], {}
-    for head in (IMAGES, TOKENS):
-        models[head.name] = prune_model(build(head), 0.7)
-        models[head.name].save_pretrained(tmp_path / head.name, depth=2)
-        folder = str(tmp_path / head.name)
-        jobs.append({"name": head.name, "folder": folder, "auto": head.auto, "inputs": head.inputs(), "options": {}})
-    torch.save(jobs, tmp_path / "jobs.pt")
-    (tmp_path / "answers").mkdir()
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    environment.pop("HF_MODULES_CACHE", None)
-    command = [sys.executable, str(READER), str(tmp_path / "jobs.pt"), str(tmp_path / "answers")]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads((tmp_path / "answers" / "facts.json").read_text())["acn_hf imported"] is False
-    for job in jobs:
-        short = truncate(models[job["name"]], 2)
-        answer = load_file(tmp_path / "answers" / f"{job['name']}.safetensors")["output"]
-        with torch.no_grad():
-            assert torch.equal(answer, short(**job["inputs"])[0])
-        again = load_file(tmp_path / "answers" / f"{job['name']}-again" / "model.safetensors")
-        assert sum(int((again[name] == 0).sum()) for name in prunable_weights(short)) == sum(
-            measure_sparsity(short).zeros
-        )
 
 
 @pytest.mark.parametrize("options", [{"residual_scale": 1.0}, {"residual_scale": 0.5, "learn_residual_scale": True}])

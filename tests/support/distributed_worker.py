@@ -1,4 +1,4 @@
-"""What two processes do in `test_distributed.py`; started once by torchrun, for all its tests.
+"""What two processes do for the tests of training; started once by torchrun, for all of them.
 
 Each function below is one check. What it returns in process 0 is written to `<folder>/<name>.pt`.
 """
@@ -15,6 +15,7 @@ from transformers import AutoModelForImageClassification, Trainer
 from acn_hf import DepthProfileCallback, IntermediateSupervisionCallback, measure_depth_profile
 from acn_hf.depth.metrics import ProfileError
 from tests.support.families import TRAINED
+from tests.support.pruned_in_two import pruned_runs
 from tests.support.training import CHECKPOINTING, build_model, doubled, train_one_step, trainer, weights
 from tests.training.test_shedding import Scripted, depths
 
@@ -144,9 +145,13 @@ def sharded(folder: Path) -> dict[str, Any]:
     }
 
 
+def pruned(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    return pruned_runs(folder, RUN)
+
+
 CHECKS = [
     plain, supervised, profiled, failing, shedding, shedding_where_all_are_used, shedding_with_checkpointing,
-    resumed_after_shedding, accumulated, sharded,
+    resumed_after_shedding, accumulated, sharded, pruned,
 ]  # fmt: skip
 
 

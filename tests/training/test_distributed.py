@@ -15,21 +15,8 @@ from acn_hf.modeling.depth import encoder_layers
 from tests.modeling.test_conformance_training import gradients
 from tests.support import distributed_worker
 from tests.support.families import BASES, TRAINED, each_head
-from tests.support.processes import ROOT, run_in_two
+from tests.support.processes import ROOT
 from tests.support.training import doubled, same_weights, trainer, weights
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    """Run all checks in two processes, once, and return a function from the name of a check to its result."""
-    folder = tmp_path_factory.mktemp("two")
-    run_in_two("tests.support.distributed_worker", folder)
-
-    def result(name):
-        return torch.load(folder / f"{name}.pt", weights_only=False)
-
-    result.folder = folder
-    return result
 
 
 def alone(folder, callback=None):

@@ -6,23 +6,15 @@ import torch
 from acn_hf import PruningCallback
 from acn_hf.training.gradual_pruning import METHODS
 from tests.support.distributed_worker import RUN
-from tests.support.processes import run_in_two
+from tests.support.pruned_in_two import name_of
 from tests.support.training import same_weights, trainer, weights
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Run all in two processes, once, and return where their results lie."""
-    folder = tmp_path_factory.mktemp("two")
-    run_in_two("tests.support.pruning_worker", folder)
-    return folder
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 @pytest.mark.parametrize("sheds", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-def test_both_processes_hold_the_same(folder, method, sheds, accumulation):
-    one, other = (torch.load(folder / f"{method}-{sheds}-{accumulation}-{rank}.pt") for rank in (0, 1))
+def test_both_processes_hold_the_same(two, method, sheds, accumulation):
+    one, other = two("pruned")[name_of(method, sheds, accumulation)]
     assert same_weights(one["weights"], other["weights"])
     assert same_weights(one["scores"], other["scores"])
     assert one["sparsities"] == other["sparsities"]
@@ -30,8 +22,8 @@ def test_both_processes_hold_the_same(folder, method, sheds, accumulation):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_zeros_of_one_process_with_the_doubled_batch(folder, method, tmp_path):
-    together = torch.load(folder / f"{method}-False-1-0.pt")
+def test_the_zeros_of_one_process_with_the_doubled_batch(two, method, tmp_path):
+    together, _ = two("pruned")[name_of(method, sheds=False, accumulation=1)]
     alone = trainer(tmp_path, **{**RUN, "per_device_train_batch_size": 16, "eval_strategy": "no"})
     PruningCallback(0.75, method=method, start=0.0, end=0.8).attach(alone)
     alone.train()
