@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet
 CONSTRAINTS := constraints.txt
 PYTEST := OMP_NUM_THREADS=1 ACN_HF_REQUIRE_UPSTREAM=1 $(BIN)/python -m pytest
 
-.PHONY: install demo test test-slow test-oldest test-timm check format bench clean
+.PHONY: install demo test test-all test-oldest test-timm check format bench clean
 
 install: $(VENV)/.installed
 
@@ -33,12 +33,17 @@ $(VENV)/timm: pyproject.toml $(CONSTRAINTS)
 	rm -rf $@
 	$(PIP) --no-deps --target $@ 'timm==1.0.31' 'torchvision==0.28.0'
 
+# worksteal lets the tests of a file run in one process, so that what they share is made once.
+PARALLEL := -n 2 --dist worksteal
+REST := -m "(full or slow) and not gpu"
+
 test: install $(VENV)/torchao
-	$(PYTEST) -n 2
+	$(PYTEST) $(PARALLEL)
 	PYTHONPATH=$(VENV)/torchao $(PYTEST) tests/smaller/test_quantization.py
 
-test-slow: install
-	$(PYTEST) -n 2 -m "slow and not gpu"
+test-all: install $(VENV)/torchao
+	$(PYTEST) $(PARALLEL) $(REST)
+	PYTHONPATH=$(VENV)/torchao $(PYTEST) $(REST) tests/smaller/test_quantization.py
 
 test-timm: install $(VENV)/timm
 	PYTHONPATH=$(VENV)/timm $(PYTEST) tests/timm

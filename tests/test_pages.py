@@ -40,7 +40,9 @@ def test_compress(tmp_path):
 
 
 def test_conversion(tmp_path):
-    printed = run_training_page("docs/conversion.md", tmp_path)
+    few = {"train(original, 100)": "train(original, 8)", "train(model, 60,": "train(model, 6,"}
+    few |= {"max_steps=60": "max_steps=6", "max_steps=40": "max_steps=4"}
+    printed = run_training_page("docs/conversion.md", tmp_path, **few)
     assert "Compressed to 2 of 6 layers" in printed
     assert "Residual scales (learned)" in printed
     assert (tmp_path / "residual_scales.png").exists()
@@ -59,7 +61,7 @@ def test_pruning(tmp_path):
 
 
 def test_early_exit(tmp_path):
-    assert "mean depth" in run_page("docs/early_exit.md", tmp_path)
+    assert "mean depth" in run_page("docs/early_exit.md", tmp_path, **{"range(250)": "range(25)"})
 
 
 def test_analysis(tmp_path):

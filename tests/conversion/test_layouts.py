@@ -49,9 +49,9 @@ def reads_a_pooler_that_is_not_there(name):
 NAMES = [name for name in sorted(mapped_classes()) if not reads_a_pooler_that_is_not_there(name)]
 SOURCES = pytest.mark.parametrize("source", ["model", "checkpoint"])
 SLOW = ("XLMRoberta", "Camembert")
-"""Families that have the layout of RoBERTa; `make test-slow` has them."""
+"""Families that have the layout of RoBERTa; `make test-all` has them."""
 each_class = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name.startswith(SLOW) else []) for name in NAMES]
+    "name", [pytest.param(name, marks=[pytest.mark.full] if name.startswith(SLOW) else []) for name in NAMES]
 )
 
 

@@ -23,7 +23,7 @@ from tests.support.families import HEADED, NUM_LAYERS, by_name, each_head
 __all__ = ["any_peft"]
 pytestmark = [quiet, pytest.mark.usefixtures("any_peft")]
 BERT, VIT = by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClassification")
-LONG = 6
+LONG = 4
 
 
 @pytest.fixture

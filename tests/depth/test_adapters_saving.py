@@ -67,19 +67,16 @@ def test_save_with_depth_writes_the_adapter_of_the_layers_that_stay(build, head,
     assert torch.equal(depth_logits(model, **head.inputs()), expected)
 
 
-@each_way
-@each_head(HEADED)
-def test_merged_checkpoints_are_ordinary_ones(build, head, adapt, tmp_path):
+@each_head(HEADED, adapt=WAYS, depth=[None, *DEPTHS])
+def test_merged_checkpoints_are_ordinary_ones(build, head, adapt, depth, tmp_path):
     model = adapt(build(head))
     inner = unwrap(model)
-    for depth in (None, *DEPTHS):
-        folder = tmp_path / str(depth)
-        inner.save_pretrained(folder, depth=depth, merge_adapter=True)
-        assert not any("adapter" in name for name in names(folder))
-        again, info = getattr(transformers, head.auto).from_pretrained(folder, output_loading_info=True)
-        assert not any(info.values()), info
-        merged = truncate(model, NUM_LAYERS if depth is None else depth, merge_adapter=True)
-        assert torch.equal(output(again, head), output(merged, head))
+    inner.save_pretrained(tmp_path, depth=depth, merge_adapter=True)
+    assert not any("adapter" in name for name in names(tmp_path))
+    again, info = getattr(transformers, head.auto).from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values()), info
+    merged = truncate(model, NUM_LAYERS if depth is None else depth, merge_adapter=True)
+    assert torch.equal(output(again, head), output(merged, head))
     assert hasattr(inner, "peft_config")
 
 

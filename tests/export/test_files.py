@@ -13,8 +13,9 @@ from torch.export.passes import move_to_device_pass
 import acn_hf
 from acn_hf.export.files import ExportReport
 from tests.support.adapted import any_peft, each_way, quiet
+from tests.support.covering import covering
 from tests.support.exporting import TEXT, difference, differences, run_onnx, run_program, session, sized_inputs
-from tests.support.families import NUM_LAYERS, by_name, each_head
+from tests.support.families import HEADS, NUM_LAYERS, by_name, each_head
 
 __all__ = ["any_peft"]
 TOLERANCE = 1e-4
@@ -38,7 +39,6 @@ DEEP = {
     "learned": {"residual_scale": [1.0, 0.25, 0.0], "learn_residual_scale": True},
     "sum": {"residual_scale": [1.0, 0.25, 0.0], "readout": "sum", "attention_residual": True},
 }
-each_depth = pytest.mark.parametrize("depth", [None, 1, 0])
 
 
 def checked_onnx(model, folder, head, *, short=None, **options):
@@ -96,17 +96,15 @@ def test_programs_of_a_depth_are_the_truncated_model(head, depth, build, tmp_pat
 
 
 @pytest.mark.slow
-@each_head(options=DEEP | {"acn": {}})
-@each_depth
-def test_onnx_of_every_head_connection_and_depth(depth, options, head, build, tmp_path):
+@covering(head=HEADS, options=DEEP | {"acn": {}}, depth=[None, 1, 0], whole=False)
+def test_onnx_of_heads_connections_and_depths(depth, options, head, build, tmp_path):
     model = build(head, **options)
     short = acn_hf.truncate(model, NUM_LAYERS if depth is None else depth)
     checked_onnx(model, tmp_path, head, short=short, depth=depth)
 
 
 @pytest.mark.slow
-@each_head(options=DEEP | {"acn": {}})
-@each_depth
+@covering(head=HEADS, options=DEEP | {"acn": {}}, depth=[None, 1, 0])
 def test_programs_of_every_head_connection_and_depth(depth, options, head, build, tmp_path):
     model = build(head, **options)
     short = acn_hf.truncate(model, NUM_LAYERS if depth is None else depth)

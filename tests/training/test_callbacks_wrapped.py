@@ -79,7 +79,7 @@ def test_supervision_of_an_adapted_model(tmp_path):
 
 def test_compiled_training_sheds_and_measures(tmp_path):
     torch.compiler.reset()
-    run = trainer(tmp_path, **COMPILED)
+    run = trainer(tmp_path, **COMPILED, eval_steps=6, save_steps=6)
     callback = DepthProfileCallback().attach(run)
     Scripted(4, 2, 2, 2, 2, 2).attach(run)
     run.train()

@@ -20,7 +20,7 @@ class DeiTTester(ViTTester):
     seq_length = ViTTester.mask_length + 2
 
 
-@pytest.mark.slow  # the layers are those of AC-ViT
+@pytest.mark.full  # the layers are those of AC-ViT
 class AcnDeiTTest(AcnModelTests, unittest.TestCase):
     all_model_classes = model_classes(AcnDeiTConfig)
     model_tester = DeiTTester()

@@ -59,7 +59,7 @@ class AcnMixerTest(AcnModelTests, unittest.TestCase):
         )
 
 
-@pytest.mark.slow  # the network around the block is the same
+@pytest.mark.full  # the network around the block is the same
 class AcnMixerPaperTest(AcnMixerTest):
     """The authors' block, and the residual scale as a parameter, which is initialised and trained like any other."""
 
