@@ -61,7 +61,7 @@ def test_the_schedule(options, steps, expected):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_log_follows_the_schedule(tmp_path, method):
-    run = run_pruning(tmp_path, options={"method": method})
+    run = run_pruning(tmp_path, options={"method": method}, save_strategy="no")
     callback = PruningCallback(0.75, start=0.0, end=0.8)
     number = sum(measure_sparsity(run.model).weights)
     assert logged(run) == [round(callback.sparsity_at(step, 6) * number) / number for step in range(1, 7)]
@@ -70,7 +70,7 @@ def test_the_log_follows_the_schedule(tmp_path, method):
 
 @pytest.mark.parametrize(("every", "changes"), [(2, {1, 3, 5, 6}), (3, {1, 4, 6}), (100, {1, 6})])
 def test_weights_go_every_so_many_steps_and_at_the_end(tmp_path, every, changes):
-    found = [0.0, *logged(run_pruning(tmp_path, options={"every": every, "end": 1.0}))]
+    found = [0.0, *logged(run_pruning(tmp_path, options={"every": every, "end": 1.0}, save_strategy="no"))]
     assert {step for step in range(1, 7) if found[step] > found[step - 1]} == changes
     assert found[-1] == 0.75
 
@@ -85,7 +85,7 @@ def test_weights_go_every_so_many_steps_and_at_the_end(tmp_path, every, changes)
     ),
 )
 def test_zeros_stay_in_every_checkpoint(tmp_path, optim, method, options):
-    run = run_pruning(tmp_path, options={"method": method}, optim=optim, weight_decay=0.1, **options)
+    run = run_pruning(tmp_path, options={"method": method}, optim=optim, weight_decay=0.1, save_only_model=True, **options)
     gone = {name: torch.zeros_like(zeros) for name, zeros in zeros_of(run.model).items()}
     for step in range(1, 7):
         loaded = AutoModelForImageClassification.from_pretrained(tmp_path / f"checkpoint-{step}")
@@ -107,7 +107,7 @@ def test_momentum_and_decay_would_have_moved_them(tmp_path):
 def test_the_zeros_of_a_pruned_model_are_kept(tmp_path):
     model = prune_model(build_model(), 0.5)
     zeros = zeros_of(model)
-    run = run_pruning(tmp_path, 0.2, model=model)
+    run = run_pruning(tmp_path, 0.2, model=model, save_strategy="no")
     assert logged(run) == [0.5] * 6
     assert all(torch.equal(zeros[name], now) for name, now in zeros_of(run.model).items())
     assert not same_weights(weights(run.model), weights(prune_model(build_model(), 0.5)))
@@ -120,7 +120,7 @@ def test_movement_scores_are_the_sum_of_minus_weight_times_gradient(tmp_path, cl
     settings = {"max_steps": 3, "optim": "sgd", "learning_rate": 0.1, "lr_scheduler_type": "constant"}
     settings |= {"per_device_train_batch_size": 16 // accumulation, "gradient_accumulation_steps": accumulation}
     options = {"method": "movement", "start": 1.0, "end": 1.0}
-    run = run_pruning(tmp_path, options=options, max_grad_norm=clip, **settings)
+    run = run_pruning(tmp_path, options=options, max_grad_norm=clip, save_strategy="no", **settings)
 
     model = build_model().train()
     pruned = prunable_weights(model)
@@ -149,7 +149,7 @@ def test_movement_scores_are_the_sum_of_minus_weight_times_gradient(tmp_path, cl
 
 
 def test_the_methods_choose_different_weights(tmp_path):
-    runs = [run_pruning(tmp_path / method, options={"method": method}) for method in METHODS]
+    runs = [run_pruning(tmp_path / method, options={"method": method}, save_strategy="no") for method in METHODS]
     one, other = (torch.cat([zeros.flatten() for zeros in zeros_of(run.model).values()]) for run in runs)
     assert one.sum() == other.sum()
     assert (one != other).float().mean() > 0.1
@@ -192,19 +192,20 @@ def test_a_run_resumed_where_layers_leave(tmp_path, method):
 
 def test_chosen_modules_may_leave(tmp_path):
     options = {"modules": ["layers.1.mlp.fc1", "layers.3.mlp.fc1"], "method": "movement"}
-    run = run_pruning(tmp_path, options=options, others=[Scripted(2, 2, 2, 2, 2, 2, margin=0)])
+    run = run_pruning(tmp_path, options=options, others=[Scripted(2, 2, 2, 2, 2, 2, margin=0)], save_strategy="no")
     assert len(encoder_layers(run.model)) == 2
     zeros = {name: int(found.sum()) for name, found in zeros_of(run.model).items() if found.any()}
     assert zeros == {"vit.layers.1.mlp.fc1.weight": round(0.75 * 16 * 32)}
 
 
 def test_residual_networks(tmp_path):
-    run = run_pruning(tmp_path, model=build_model(residual_scale=1.0), options={"method": "movement"})
+    options = {"method": "movement"}
+    run = run_pruning(tmp_path, model=build_model(residual_scale=1.0), options=options, save_strategy="no")
     assert measure_sparsity(run.model).sparsity == 0.75
 
 
 def test_every_depth_of_the_result(tmp_path):
-    run = run_pruning(tmp_path)
+    run = run_pruning(tmp_path, save_strategy="no")
     model, pixels = run.model.eval(), data()["validation"]["pixel_values"][:4]
     with torch.no_grad():
         logits = depth_logits(model, pixel_values=pixels)
@@ -250,7 +251,7 @@ def test_a_layer_that_loses_all_its_weights_is_named_once(tmp_path, caplog):
     model = build_model()
     with torch.no_grad():
         model.vit.layers[1].mlp.fc1.weight.mul_(1e-6)
-    run_pruning(tmp_path, 0.5, model=model, learning_rate=1e-8)
+    run_pruning(tmp_path, 0.5, model=model, learning_rate=1e-8, save_strategy="no")
     assert [message.split(":")[0] for message in caplog.messages] == ["vit.layers.1.mlp.fc1.weight (1 in all)"]
 
 
@@ -295,7 +296,7 @@ def test_movement_needs_gradients(tmp_path):
     model.vit.layers[0].requires_grad_(False)
     with pytest.raises(ValueError, match=r"ranks weights that are trained; got vit\.layers\.0\..*, which is frozen"):
         run_pruning(tmp_path, model=model, options={"method": "movement"})
-    run = run_pruning(tmp_path, model=model)
+    run = run_pruning(tmp_path, model=model, save_strategy="no")
     assert measure_sparsity(run.model).sparsity == 0.75
     run = trainer(tmp_path)
     callback = PruningCallback(0.5, method="movement")

@@ -74,7 +74,7 @@ def _has_depth(entry):
     ],
 )
 def test_layers_leave_when_the_last_measurements_agree(tmp_path, effective, options, expected):
-    run = run_scripted(tmp_path, *effective, options=options)
+    run = run_scripted(tmp_path, *effective, options=options, save_strategy="no")
     assert depths(run) == {0: DEPTH, **dict(enumerate(expected, start=1))}
     assert run.model.config.num_hidden_layers == len(encoder_layers(run.model)) == expected[-1]
 
@@ -90,7 +90,7 @@ def test_the_shorter_network_trains_as_if_it_had_always_been_short(tmp_path):
 
 
 def test_the_optimiser_forgets_what_left(tmp_path):
-    run = run_scripted(tmp_path, 1, options={"patience": 1}, max_steps=3)
+    run = run_scripted(tmp_path, 1, options={"patience": 1}, max_steps=3, save_strategy="no")
     optimizer = run.optimizer
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     assert held == {id(parameter) for parameter in run.model.parameters()}
@@ -100,7 +100,7 @@ def test_the_optimiser_forgets_what_left(tmp_path):
 def test_the_schedule_does_not_notice(tmp_path):
     rates = []
     for name, effective in (("kept", DEPTH), ("shed", 1)):
-        run = run_scripted(tmp_path / name, effective)
+        run = run_scripted(tmp_path / name, effective, save_strategy="no")
         rates.append([entry["learning_rate"] for entry in run.state.log_history if "learning_rate" in entry])
     assert rates[0] == rates[1]
     assert len(set(rates[0])) == 6
