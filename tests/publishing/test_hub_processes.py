@@ -135,7 +135,7 @@ def test_what_a_card_says_loads_the_model_and_the_tokenizer(published, acn_hf_is
 
 
 def test_one_process_had_acn_hf_and_one_had_not(published):
-    assert "acn_hf.compress" in published["modules"]["with"]
+    assert "acn_hf.modeling.modeling_acn_bert" in published["modules"]["with"]
     assert published["modules"]["without"] == []
 
 

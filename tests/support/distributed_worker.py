@@ -14,13 +14,18 @@ from transformers import AutoModelForImageClassification, Trainer
 
 from acn_hf import DepthProfileCallback, IntermediateSupervisionCallback, measure_depth_profile
 from acn_hf.depth.metrics import ProfileError
-from tests.support.families import TRAINED
+from tests.support.families import REPEATED, TRAINED
 from tests.support.pruned_in_two import pruned_runs
 from tests.support.training import CHECKPOINTING, build_model, doubled, train_one_step, trainer, weights
 from tests.training.test_shedding import Scripted, depths
 
 RUN = {"per_device_train_batch_size": 8, "max_steps": 4, "learning_rate": 1e-3, "max_grad_norm": 1.0}
 """Two processes with batches of 8 do what one does with batches of 16."""
+
+
+def whole() -> bool:
+    """Return whether the combinations outside of the covering arrays are wanted too."""
+    return sys.argv[2] == "whole"
 
 
 def finished(run: Trainer) -> dict[str, Any]:
@@ -112,6 +117,7 @@ def accumulated(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     return {
         head.name: train_one_step(head.build().double(), doubled(head.inputs(16, labels=True)), folder, 2, 4)
         for head in TRAINED
+        if whole() or head.name not in REPEATED
     }
 
 
@@ -146,7 +152,7 @@ def sharded(folder: Path) -> dict[str, Any]:
 
 
 def pruned(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    return pruned_runs(folder, RUN)
+    return pruned_runs(folder, RUN, whole())
 
 
 CHECKS = [

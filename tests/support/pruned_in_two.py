@@ -1,6 +1,5 @@
 """Pruning in each of two processes: one of the checks of `distributed_worker.py`."""
 
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,12 @@ import torch.distributed as dist
 
 from acn_hf import PruningCallback
 from acn_hf.training.gradual_pruning import METHODS, SCORES
+from tests.support.covering import covering
 from tests.support.training import trainer, weights
 from tests.training.test_shedding import Scripted
+
+each_pruning = covering(method=METHODS, sheds=[False, True], accumulation=[1, 2])
+"""Parametrise a test over what is pruned in two processes."""
 
 
 def name_of(method: str, sheds: bool, accumulation: int) -> str:
@@ -17,10 +20,13 @@ def name_of(method: str, sheds: bool, accumulation: int) -> str:
     return f"{method}-{sheds}-{accumulation}"
 
 
-def pruned_runs(folder: Path, options: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Train with pruning in every way, and return what each process ended with."""
+def pruned_runs(folder: Path, options: dict[str, Any], whole: bool) -> dict[str, list[dict[str, Any]]]:
+    """Train with pruning, in every way or in those of the array and the plain ones; return what each process has."""
     results = {}
-    for method, sheds, accumulation in product(METHODS, (False, True), (1, 2)):
+    for param in each_pruning.args[1]:
+        method, sheds, accumulation = param.values
+        if param.marks and (sheds or accumulation > 1) and not whole:
+            continue
         result = run(folder, options, method, sheds=sheds, accumulation=accumulation)
         both = [None, None]
         dist.all_gather_object(both, result)

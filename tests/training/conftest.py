@@ -7,10 +7,12 @@ from tests.support.processes import run_in_two
 
 
 @pytest.fixture(scope="session")
-def two(tmp_path_factory):
+def two(request, tmp_path_factory):
     """Run all checks in two processes, once, and return a function from the name of a check to its result."""
     folder = tmp_path_factory.mktemp("two")
-    run_in_two("tests.support.distributed_worker", folder)
+    wanted = [item for item in request.session.items if "two" in item.fixturenames]
+    whole = any(item.get_closest_marker("full") for item in wanted)
+    run_in_two("tests.support.distributed_worker", folder, "whole" if whole else "arrays")
 
     def result(name):
         return torch.load(folder / f"{name}.pt", weights_only=False)

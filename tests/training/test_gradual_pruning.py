@@ -85,7 +85,9 @@ def test_weights_go_every_so_many_steps_and_at_the_end(tmp_path, every, changes)
     ),
 )
 def test_zeros_stay_in_every_checkpoint(tmp_path, optim, method, options):
-    run = run_pruning(tmp_path, options={"method": method}, optim=optim, weight_decay=0.1, save_only_model=True, **options)
+    run = run_pruning(
+        tmp_path, options={"method": method}, optim=optim, weight_decay=0.1, save_only_model=True, **options
+    )
     gone = {name: torch.zeros_like(zeros) for name, zeros in zeros_of(run.model).items()}
     for step in range(1, 7):
         loaded = AutoModelForImageClassification.from_pretrained(tmp_path / f"checkpoint-{step}")

@@ -6,13 +6,11 @@ import torch
 from acn_hf import PruningCallback
 from acn_hf.training.gradual_pruning import METHODS
 from tests.support.distributed_worker import RUN
-from tests.support.pruned_in_two import name_of
+from tests.support.pruned_in_two import each_pruning, name_of
 from tests.support.training import same_weights, trainer, weights
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize("sheds", [False, True])
-@pytest.mark.parametrize("method", METHODS)
+@each_pruning
 def test_both_processes_hold_the_same(two, method, sheds, accumulation):
     one, other = two("pruned")[name_of(method, sheds, accumulation)]
     assert same_weights(one["weights"], other["weights"])
