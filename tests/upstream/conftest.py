@@ -28,6 +28,9 @@ EAGER_AND_SDPA = re.compile(
 )
 """The tests of a product of four lists, which upstream runs whole."""
 
+SLOW = {"test_bc_torch_dtype": ("AcnViTTest", "AcnMixerTest")}
+"""Tests that take longest, and the classes in which `make test` runs them: what they check is the same code in all."""
+
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what carries a marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,6 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if here in item.path.parents:
             # A foreign suite: its warnings are upstream's to mend, and differ from release to release.
             item.add_marker(pytest.mark.filterwarnings("ignore"))
+            if item.name in SLOW and item.parent.name not in SLOW[item.name]:
+                item.add_marker(pytest.mark.full)
     products = {item: found.groups() for item in items if (found := EAGER_AND_SDPA.fullmatch(item.name))}
     array = covering_array(sorted(set(products.values())))
     for item, combination in products.items():
