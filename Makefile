@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet
 CONSTRAINTS := constraints.txt
 PYTEST := OMP_NUM_THREADS=1 ACN_HF_REQUIRE_UPSTREAM=1 $(BIN)/python -m pytest
 
-.PHONY: install demo test test-all test-oldest test-timm check format bench clean
+.PHONY: install demo test test-all test-oldest test-timm mutants check format bench clean
 
 install: $(VENV)/.installed
 
@@ -51,6 +51,15 @@ test-timm: install $(VENV)/timm
 test-oldest:
 	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
 
+$(VENV)/.mutmut: $(VENV)/.installed
+	$(PIP) --constraint $(CONSTRAINTS) 'mutmut==3.8.1'
+	touch $@
+
+# Resumes where it was stopped. mutmut remembers the results, so that only what changed runs again.
+mutants: $(VENV)/.mutmut
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -66,4 +75,4 @@ bench: install
 	$(BIN)/python benchmarks/start.py
 
 clean:
-	rm -rf .venv .venv-oldest .cache .mypy_cache .pytest_cache .ruff_cache build dist demo-output
+	rm -rf .venv .venv-oldest .cache .mypy_cache .pytest_cache .ruff_cache build dist demo-output mutants

@@ -1,5 +1,7 @@
 """A profile says of every depth what measuring the truncated model alone would say, from one pass."""
 
+import re
+
 import datasets
 import evaluate
 import numpy as np
@@ -7,9 +9,11 @@ import pytest
 import torch
 from sklearn import metrics as sk
 from torch.utils.data import DataLoader
+from transformers import BatchEncoding
 
 from acn_hf import DepthProfile, depth_logits, measure_depth_profile, truncate
 from acn_hf.depth.metrics import ProfileError
+from acn_hf.depth.profile import batches
 from tests.support.families import HEADED, NUM_LAYERS, TRAINED, by_name, each_head
 
 CLASSIFIER = by_name("bert-ForSequenceClassification")
@@ -106,9 +110,13 @@ def collate(batch):
         lambda data: DataLoader(data, batch_size=4, collate_fn=collate),
         lambda data: [collate([data[i] for i in range(5)]), collate([data[i] for i in range(5, 10)])],
         lambda data: (collate([row]) for row in data),
+        lambda data: [BatchEncoding(collate([data[i] for i in range(10)]))],
         lambda data: data.to_iterable_dataset(),
     ],
-    ids=["Dataset", "label column", "torch Dataset", "DataLoader", "list", "generator", "IterableDataset"],
+    ids=[
+        *("Dataset", "label column", "torch Dataset", "DataLoader", "list", "generator", "of a tokenizer"),
+        "IterableDataset",
+    ],
 )
 def test_every_kind_of_data_gives_the_same_profile(build, wrap):
     model, data = build(CLASSIFIER), rows(CLASSIFIER)
@@ -116,6 +124,40 @@ def test_every_kind_of_data_gives_the_same_profile(build, wrap):
     measured = measure_depth_profile(model, wrap(data), batch_size=3)
     assert measured == expected
     assert measured.num_examples == 10
+
+
+def test_labels_of_tokens_may_be_called_label_ids(build):
+    """As the collator of transformers names them, which makes labels of them."""
+    head = by_name("bert-ForTokenClassification")
+    model, data = build(head), rows(head)
+    expected = measure_depth_profile(model, data)
+    assert measure_depth_profile(model, data.rename_column("labels", "label_ids")) == expected
+
+
+@pytest.mark.parametrize(("options", "sizes"), [({}, [32, 8]), ({"batch_size": 16}, [16, 16, 8])], ids=str)
+def test_batches_of_rows_are_as_large_as_asked_for_and_collated_as_asked_for(build, options, sizes):
+    model, data, seen = build(CLASSIFIER), rows(CLASSIFIER, 40), []
+
+    def padded(batch):
+        seen.append(len(batch))
+        return collate(batch)
+
+    measured = measure_depth_profile(model, data, collate_fn=padded, **options)
+    assert seen == sizes
+    assert measured.num_examples == 40
+    assert [len(batch["labels"]) for batch in batches(model, data, **options)] == sizes
+
+
+def test_batches_are_on_the_device_of_the_model(build):
+    (batch,) = batches(build(CLASSIFIER).to("meta"), [CLASSIFIER.inputs(labels=True)])
+    assert {value.device.type for value in batch.values()} == {"meta"}
+
+
+def test_the_model_visits_the_device_that_is_asked_for(build, monkeypatch):
+    model, visited = build(CLASSIFIER), []
+    monkeypatch.setattr(model, "to", visited.append)
+    measure_depth_profile(model, [CLASSIFIER.inputs(labels=True)], device="elsewhere")
+    assert visited == ["elsewhere", torch.device("cpu")]
 
 
 @pytest.mark.parametrize(
@@ -250,9 +292,24 @@ def test_a_profile_saves_and_loads(tmp_path):
 
 
 def test_a_profile_prints_as_a_table():
-    lines = str(profile([0.1, 0.5, 0.9])).splitlines()
-    assert "100 examples" in lines[0]
-    assert sum("0.9000" in line for line in lines) == 1
+    title, *lines = str(
+        DepthProfile((0, 2, 3), (0.1, 0.51236, 0.9), "f1", True, 100, (5, 1_000, 2_500_000))
+    ).splitlines()
+    assert title.strip() == "Depth profile over 100 examples"
+    cells = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in lines]
+    assert [row for row in cells if row] == [
+        ["depth", "f1", "parameters"],
+        ["0", "0.1000", "5"],
+        ["2", "0.5124", "1,000"],
+        ["3", "0.9000", "2,500,000"],
+    ]
+
+
+def test_a_value_is_that_of_its_depth():
+    some = DepthProfile((0, 2), (0.1, 0.9), "accuracy", True, 100, (5, 6))
+    assert (some.value_at(0), some.value_at(2)) == (0.1, 0.9)
+    with pytest.raises(ProfileError, match=r"^depth must be one of those measured, \(0, 2\); got 1$"):
+        some.value_at(1)
 
 
 def test_a_transform_sees_the_columns_that_the_model_does_not_take(build):
