@@ -1,5 +1,7 @@
 """What no profile can be made of is refused by name, rule and value."""
 
+import re
+
 import datasets
 import pytest
 import torch
@@ -66,11 +68,21 @@ def test_a_metric_that_does_not_exist_is_refused(build, metric):
         measure_depth_profile(build(CLASSIFIER), [CLASSIFIER.inputs(labels=True)], metric=metric)
 
 
-def test_a_profile_of_different_lengths_is_refused():
-    with pytest.raises(ProfileError, match="one value and one number of parameters for each"):
-        DepthProfile((0, 1), (0.5,), "accuracy", True, 10, (1, 2))
-    with pytest.raises(ProfileError, match="must ascend"):
-        DepthProfile((1, 0), (0.5, 0.6), "accuracy", True, 10, (1, 2))
+@pytest.mark.parametrize("counts", [(2, 1, 2), (2, 2, 1), (1, 2, 2), (0, 0, 0)], ids=str)
+def test_a_profile_of_different_lengths_is_refused(counts):
+    depths, values, parameters = (tuple(range(count)) for count in counts)
+    text = (
+        "a profile must hold one value and one number of parameters for each of its depths; got "
+        "{} depths, {} values, {} numbers"
+    )
+    with pytest.raises(ProfileError, match=f"^{text.format(*counts)}$"):
+        DepthProfile(depths, values, "accuracy", True, 10, parameters)
+
+
+@pytest.mark.parametrize("depths", [(1, 0), (1, 1)], ids=str)
+def test_depths_that_do_not_ascend_are_refused(depths):
+    with pytest.raises(ProfileError, match=f"^the depths of a profile must ascend; got {re.escape(str(depths))}$"):
+        DepthProfile(depths, (0.5, 0.6), "accuracy", True, 10, (1, 2))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"depths": [0]}', "3"])
