@@ -319,5 +319,5 @@ def test_weights_that_are_no_numbers_are_refused(original, converted, head, valu
     model = original(head)
     name, weight = list(model.named_parameters())[-1]
     weight.data[0] = value
-    with pytest.raises(ConversionError, match=f"weights must be finite numbers; {name} holds nan or infinity"):
+    with pytest.raises(ConversionError, match=f"^weights must be finite numbers; {name} holds nan or infinity$"):
         converted(model, "checkpoint")
