@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 from acn_hf import AcnBertConfig
-from acn_hf.modeling.connectivity import LongConnection, PostNormLongConnection, ShortConnection, add_scaled
+from acn_hf.modeling.connectivity import (
+    LongConnection,
+    PostNormLongConnection,
+    PreNormLongConnection,
+    ShortConnection,
+    add_scaled,
+)
 
 
 @pytest.mark.parametrize("kind", [float, lambda scale: torch.tensor([scale])], ids=["number", "learned"])
@@ -23,27 +29,59 @@ def test_at_scale_0_the_skip_is_not_read():
 
 
 class Layer(nn.Module):
-    """Returns what it reads, plus one, and remembers what else it was given."""
+    """Returns what it reads, plus one, and remembers that and what else it was given."""
 
-    def __init__(self, config):
+    def __init__(self, config, index=0):
         super().__init__()
-        self.short_connection = ShortConnection(config, 0)
+        self.short_connection = ShortConnection(config, index)
 
     def forward(self, hidden_states, *args, **kwargs):
         self.given = args, kwargs
-        return hidden_states + 1
+        self.returned = hidden_states + 1
+        return self.returned
+
+
+def pass_through(kind, **options):
+    """Return the layers of a pass in half precision, and where it stood at every depth from 0 on."""
+    config = AcnBertConfig(num_hidden_layers=3, **options)
+    long, layers = kind(config), [Layer(config, index) for index in range(3)]
+    streams = [long.start(torch.ones(2).half())]
+    for layer in layers:
+        streams.append(long.step(streams[-1], layer))
+    return layers, streams
 
 
 def test_layers_get_all_arguments_of_the_pass():
     config = AcnBertConfig(num_hidden_layers=1)
     layer = Layer(config)
-    assert torch.equal(
-        PostNormLongConnection(config).run([layer], torch.ones(2), "mask", use_cache=False), 3 * torch.ones(2)
-    )
+    last = PostNormLongConnection(config).run([layer], torch.ones(2), "mask", use_cache=False)
+    assert torch.equal(last, torch.full((2,), 3.0))
     assert layer.given == (("mask",), {"use_cache": False})
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "same"),
+    [
+        (PreNormLongConnection, {"residual_scale": 1.0}, [0, 1, 2]),
+        (PreNormLongConnection, {"residual_scale": [1.0, 1.0, 0.0]}, [0, 1]),
+        (PreNormLongConnection, {"residual_scale": [0.0, 1.0, 1.0]}, []),
+        (PreNormLongConnection, {"residual_scale": 1.0, "readout": "sum"}, []),
+        (PreNormLongConnection, {"residual_scale": 1.0, "direct_gradient_only": True}, []),
+        (PostNormLongConnection, {"residual_scale": 1.0}, [0, 1, 2]),
+        (PostNormLongConnection, {"residual_scale": [0.0, 1.0, 0.5]}, [1]),
+        (PostNormLongConnection, {"residual_scale": 1.0, "readout": "sum"}, []),
+    ],
+    ids=str,
+)
+def test_where_nothing_is_added_the_depth_state_is_the_very_output_of_the_layer(kind, options, same):
+    """No sum is computed where the residual stream holds it already, so it costs nothing and is exact to the bit."""
+    layers, (first, *streams) = pass_through(kind, **options)
+    assert first.depth_state is first.layer_output
+    assert torch.equal(first.depth_state, torch.ones(2).half())
+    is_output = [stream.depth_state is layer.returned for stream, layer in zip(streams, layers, strict=True)]
+    assert [index for index, is_it in enumerate(is_output) if is_it] == same
+
+
 def test_a_long_connection_for_no_kind_of_block_says_so():
-    config = AcnBertConfig(num_hidden_layers=1)
     with pytest.raises(TypeError, match=r"^LongConnection must say what readout='auto' is$"):
-        LongConnection(config).run([Layer(config)], torch.ones(2))
+        pass_through(LongConnection)
