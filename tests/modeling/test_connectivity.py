@@ -82,6 +82,32 @@ def test_where_nothing_is_added_the_depth_state_is_the_very_output_of_the_layer(
     assert [index for index, is_it in enumerate(is_output) if is_it] == same
 
 
+@pytest.mark.parametrize("kind", [PreNormLongConnection, PostNormLongConnection])
+def test_the_sum_follows_the_layers_to_their_device(kind):
+    """As layers stand on several where a model is too large for one."""
+    config = AcnBertConfig(num_hidden_layers=2, residual_scale=0.5)
+    layers = [Layer(config, index) for index in range(2)]
+    layers[0].register_forward_hook(lambda module, args, output: output.to("meta"))
+    assert kind(config).run(layers, torch.ones(2)).device.type == "meta"
+
+
+def test_what_overflows_in_one_layer_leaves_the_largest_number_in_the_sum():
+    config = AcnBertConfig(num_hidden_layers=2, residual_scale=0.0)
+    layers = [Layer(config, index) for index in range(2)]
+    layers[0].register_forward_hook(lambda module, args, output: torch.full_like(output, torch.inf))
+    last = PreNormLongConnection(config).run(layers, torch.ones(2).half())
+    assert torch.equal(last, torch.full((2,), torch.finfo(torch.float16).max).half())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_what_is_carried_is_subtracted_in_float32(dtype):
+    config = AcnBertConfig(num_hidden_layers=1, residual_scale=0.3)
+    embeddings, layer = torch.randn(1000).to(dtype), Layer(config)
+    state = PreNormLongConnection(config).run([layer], embeddings)
+    expected = embeddings.float() + layer.returned.float() - 0.3 * embeddings.float()
+    assert torch.equal(state, expected.to(dtype))
+
+
 def test_a_long_connection_for_no_kind_of_block_says_so():
     with pytest.raises(TypeError, match=r"^LongConnection must say what readout='auto' is$"):
         pass_through(LongConnection)
