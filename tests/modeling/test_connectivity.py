@@ -91,12 +91,22 @@ def test_the_sum_follows_the_layers_to_their_device(kind):
     assert kind(config).run(layers, torch.ones(2)).device.type == "meta"
 
 
-def test_what_overflows_in_one_layer_leaves_the_largest_number_in_the_sum():
+@pytest.mark.parametrize(
+    ("dtype", "returned", "expected"),
+    [
+        (torch.float16, torch.inf, torch.finfo(torch.float16).max),
+        (torch.float16, -torch.inf, torch.finfo(torch.float16).min),
+        (torch.bfloat16, 2.0**100, 2.0**101),
+        (torch.float32, -(2.0**100), -(2.0**101)),
+    ],
+    ids=str,
+)
+def test_only_in_float16_a_sum_ends_at_the_largest_number(dtype, returned, expected):
     config = AcnBertConfig(num_hidden_layers=2, residual_scale=0.0)
     layers = [Layer(config, index) for index in range(2)]
-    layers[0].register_forward_hook(lambda module, args, output: torch.full_like(output, torch.inf))
-    last = PreNormLongConnection(config).run(layers, torch.ones(2).half())
-    assert torch.equal(last, torch.full((2,), torch.finfo(torch.float16).max).half())
+    layers[0].register_forward_hook(lambda module, args, output: torch.full_like(output, returned))
+    last = PreNormLongConnection(config).run(layers, torch.ones(2, dtype=dtype))
+    assert torch.equal(last, torch.full((2,), expected, dtype=dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
