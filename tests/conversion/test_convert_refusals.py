@@ -218,6 +218,16 @@ def test_a_checkpoint_without_some_of_its_layers(checkpoint):
     assert from_residual(folder, num_hidden_layers=2).config.num_hidden_layers == 2
 
 
+@pytest.mark.parametrize(("count", "listed"), [(1, "{}"), (3, "{}, {}, {}"), (4, "{}, {}, {}, ...")])
+def test_three_of_the_weights_that_a_checkpoint_lacks_are_listed(checkpoint, count, listed):
+    model = residual(CLASSIFIER)
+    lacking = sorted(model.state_dict())[:count]
+    folder = checkpoint(model, None, lambda w: {k: v for k, v in w.items() if k not in lacking})
+    with pytest.raises(ConversionError) as error:
+        from_residual(folder)
+    assert str(error.value) == LACKING.format(folder, "BertForSequenceClassification", count) + listed.format(*lacking)
+
+
 def test_a_checkpoint_whose_config_asks_for_more_layers(checkpoint):
     folder = checkpoint(residual(by_name("vit-Model")), lambda config: config.update(num_hidden_layers=5))
     refused(ConversionError, LACKING.format(folder, "ViTModel", 32) + "layers.3....", folder)

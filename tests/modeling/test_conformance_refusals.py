@@ -68,14 +68,17 @@ def test_only_acns_have_depths(build, head, call):
 
 @pytest.mark.parametrize("thing", [None, torch.nn.Linear(1, 1), "a name"], ids=["None", "Linear", "str"])
 def test_only_models_have_depths(thing):
-    with pytest.raises(TypeError, match=f"only the models of acn_hf .* got {type(thing).__name__}"):
+    with pytest.raises(TypeError, match=f"^only the models of acn_hf work at every depth; got {type(thing).__name__}$"):
         truncate(thing, 1)
 
 
 @each_head([by_name("bert-Model"), by_name("vit-Model")])
 def test_depth_logits_need_a_head(build, head):
-    text = f"logits at a depth need a model with a head, and {head.acn.__name__} has none"
-    with pytest.raises(TypeError, match=text):
+    text = (
+        f"logits at a depth need a model with a head, and {head.acn.__name__} has none; its depth states are in "
+        "output_hidden_states=True"
+    )
+    with pytest.raises(TypeError, match=f"^{text}$"):
         depth_logits(build(head), **head.inputs())
 
 
