@@ -292,6 +292,12 @@ def test_a_new_head_on_a_checkpoint(original, tmp_path):
     assert all(torch.equal(acn.bert.state_dict()[name], kept[name]) for name in kept)
 
 
+def test_a_checkpoint_in_a_subfolder(original, tmp_path):
+    model = original(CLASSIFIER)
+    model.save_pretrained(tmp_path / "best")
+    assert same_weights(from_residual(tmp_path, subfolder="best"), from_residual(model))
+
+
 def test_the_same_head_for_other_classes(original, tmp_path):
     original(CLASSIFIER).save_pretrained(tmp_path)
     acn = from_residual(tmp_path, num_labels=2, ignore_mismatched_sizes=True)

@@ -218,14 +218,15 @@ def test_a_checkpoint_without_some_of_its_layers(checkpoint):
     assert from_residual(folder, num_hidden_layers=2).config.num_hidden_layers == 2
 
 
+@pytest.mark.parametrize("head", [CLASSIFIER, BASE], ids=["head", "base model"])
 @pytest.mark.parametrize(("count", "listed"), [(1, "{}"), (3, "{}, {}, {}"), (4, "{}, {}, {}, ...")])
-def test_three_of_the_weights_that_a_checkpoint_lacks_are_listed(checkpoint, count, listed):
-    model = residual(CLASSIFIER)
+def test_three_of_the_weights_that_a_checkpoint_lacks_are_listed(checkpoint, head, count, listed):
+    model = residual(head)
     lacking = sorted(model.state_dict())[:count]
     folder = checkpoint(model, None, lambda w: {k: v for k, v in w.items() if k not in lacking})
     with pytest.raises(ConversionError) as error:
         from_residual(folder)
-    assert str(error.value) == LACKING.format(folder, "BertForSequenceClassification", count) + listed.format(*lacking)
+    assert str(error.value) == LACKING.format(folder, type(model).__name__, count) + listed.format(*lacking)
 
 
 def test_a_checkpoint_whose_config_asks_for_more_layers(checkpoint):

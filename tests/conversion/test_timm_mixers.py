@@ -16,6 +16,7 @@ from acn_hf import AcnMixerForImageClassification, AcnMixerModel, ConversionErro
 from acn_hf.conversion.loader import NotAnAcnError, load_model
 from acn_hf.conversion.timm_mixers import read_timm_model
 from acn_hf.data.rows import load_image_processor
+from tests.modeling.test_conformance_saving import same_weights
 from tests.support.timm_stand_in import MlpMixer, write_checkpoint
 
 
@@ -80,6 +81,12 @@ def test_dtype_mode_frozen_weights_and_fields_come_along():
     config = acn.config
     assert (config.hidden_dropout_prob, config.layer_norm_eps, config.attention_residual) == (0.25, 1e-5, True)
     assert [layer.short_connection.residual_scale.item() for layer in acn.mixer.layers] == [1.0, 0.5, 0.0]
+
+
+def test_a_folder_in_a_folder(tmp_path):
+    original = MlpMixer()
+    write_checkpoint(original, tmp_path / "best")
+    assert same_weights(from_residual(tmp_path, subfolder="best"), from_residual(original))
 
 
 def test_names_of_classes_come_along(tmp_path):
