@@ -160,6 +160,11 @@ def test_it_keeps_the_attention(original, head):
     assert same_outputs(acn(**inputs, output_attentions=True), model(**inputs, output_attentions=True))
 
 
+def test_it_keeps_the_device(original):
+    acn = from_residual(original(CLASSIFIER).to("meta"), learn_residual_scale=True)
+    assert {value.device.type for value in (*acn.parameters(), *acn.buffers())} == {"meta"}
+
+
 @pytest.mark.parametrize("training", [False, True])
 @each_head(CONVERTED)
 def test_it_keeps_the_mode_and_what_is_frozen(original, head, training):

@@ -117,7 +117,9 @@ def test_an_acn_is_one_already(build, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "thing", [nn.Linear(1, 1), None, 3, transformers.BertConfig(), transformers.BertModel], ids=str
+    "thing",
+    [nn.Linear(1, 1), None, 3, transformers.BertConfig(), transformers.BertModel],
+    ids=["module", "nothing", "number", "config", "class"],
 )
 def test_no_model_at_all(thing):
     refused(TypeError, f"a model of transformers or a path must be given; got {type(thing).__name__}", thing)
@@ -148,10 +150,10 @@ def test_quantised_weights():
 
 def test_parameters_that_someone_added():
     model = residual(CLASSIFIER)
-    model.own = nn.Linear(1, 1)
+    model.one, model.other = nn.Linear(1, 1), nn.Linear(1, 1)
     text = (
         "the weights of BertForSequenceClassification do not map to AcnBertForSequenceClassification: "
-        "['own.weight', 'own.bias']"
+        "['one.weight', 'one.bias', 'other.weight']"
     )
     refused(ConversionError, text, model)
 
