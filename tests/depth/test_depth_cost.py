@@ -76,7 +76,7 @@ def test_adapters_count(build):
         ({"sequence_length": 17}, ValueError, r"sequence_length must lie in \[1, 16\] for this model; got 17"),
         ({"sequence_length": 0}, ValueError, "got 0"),
     ],
-    ids=str,
+    ids=["depth", "batch", "repeats", "warmup", "longer than positions", "no tokens"],
 )
 def test_what_cannot_be_measured_is_refused(build, options, error, text):
     with pytest.raises(error, match=text):
