@@ -1,5 +1,6 @@
 """What a model is refused for that has no depths, and the parts of a view of its first layers."""
 
+import copy
 import re
 
 import pytest
@@ -7,9 +8,18 @@ import torch
 from torch import nn
 from transformers.utils import ModelOutput
 
-from acn_hf import DepthError
-from acn_hf.modeling.depth import depth_outputs, output_logits, replace_submodule, truncate
-from tests.support.families import NUM_LAYERS, by_name
+from acn_hf import DepthError, truncate
+from acn_hf.modeling.depth import (
+    depth_outputs,
+    encoder_layers,
+    head_output,
+    output_logits,
+    own_configs,
+    replace_submodule,
+    shed_layers,
+)
+from tests.support.adapted import any_peft, quiet, with_adapter  # noqa: F401 (a fixture)
+from tests.support.families import HEADS, NUM_LAYERS, by_name, each_head
 
 CLASSIFIER = by_name("bert-ForSequenceClassification")
 
@@ -32,3 +42,61 @@ def test_outputs_without_logits_are_refused():
     text = "the output of a model with a head must hold logits; got last_hidden_state, pooler_output"
     with pytest.raises(TypeError, match=f"^{text}$"):
         output_logits(output)
+
+
+@each_head(HEADS)
+@pytest.mark.parametrize("depth", range(NUM_LAYERS + 1))
+def test_what_is_left_is_the_truncated_model(build, head, depth):
+    options = {"residual_scale": [1.0, 0.25, 0.0]}
+    model, inputs = build(head, **options), head.inputs(labels=True)
+    with torch.no_grad():
+        model(**inputs, output_hidden_states=True)  # whatever is cached of the long model may not stay
+    short = truncate(model, depth)
+    removed = shed_layers(model, depth)
+    assert len(removed) == NUM_LAYERS - depth
+    assert model.config.to_dict() == short.config.to_dict()
+    with torch.no_grad():
+        one, other = model(**inputs, output_hidden_states=True), short(**inputs, output_hidden_states=True)
+    for name, value in other.items():
+        for mine, its in zip(_tensors(one[name]), _tensors(value), strict=True):
+            assert torch.equal(mine, its), name
+
+
+def _tensors(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+def test_a_depth_that_does_not_exist_removes_nothing(build):
+    model = build(HEADS[0])
+    with pytest.raises(DepthError, match=r"depth must lie in \[0, 3\] for this model; got 4"):
+        shed_layers(model, 4)
+    assert len(encoder_layers(model)) == model.config.num_hidden_layers == NUM_LAYERS
+
+
+@quiet
+@pytest.mark.usefixtures("any_peft")
+@pytest.mark.parametrize("depth", [0, 1])
+def test_adapters_of_layers_that_leave_leave_the_config_of_the_adapter(build, depth):
+    model = with_adapter(build(CLASSIFIER), layers_to_transform=[0, 2])
+    expected = truncate(model, depth).peft_config
+    shed_layers(model, depth)
+    assert model.peft_config == expected
+    assert expected["default"].layers_to_transform == ([0] if depth else None)
+
+
+def test_a_head_and_its_base_model_may_have_a_config_each(build):
+    model = build(CLASSIFIER)
+    assert own_configs(model) == [model.config]
+    model.bert.config = copy.deepcopy(model.config)
+    first, second = own_configs(model)
+    assert (first is model.config, second is model.bert.config) == (True, True)
+    shed_layers(model, 1)
+    assert (first.num_hidden_layers, second.num_hidden_layers) == (1, 1)
+
+
+@torch.no_grad()
+def test_a_head_reads_a_depth_state_where_its_config_asks_for_tuples(build):
+    inputs = CLASSIFIER.inputs()
+    model = build(CLASSIFIER, return_dict=False)
+    expected = build(CLASSIFIER)(**inputs, output_hidden_states=True)
+    assert torch.equal(head_output(model, expected.hidden_states[-1], inputs).logits, expected.logits)

@@ -4,13 +4,11 @@ import math
 from types import SimpleNamespace
 
 import pytest
-import torch
 from transformers import TrainerState
 
-from acn_hf import AcnViTForImageClassification, DepthError, DepthProfile, LayerSheddingCallback, truncate
-from acn_hf.modeling.depth import encoder_layers, shed_layers
+from acn_hf import AcnViTForImageClassification, DepthError, DepthProfile, LayerSheddingCallback
+from acn_hf.modeling.depth import encoder_layers
 from acn_hf.training.shedding import saved_layer_steps
-from tests.support.families import HEADS, NUM_LAYERS, each_head
 from tests.support.training import (
     ACCUMULATION,
     BFLOAT16,
@@ -187,35 +185,6 @@ def test_saved_layer_steps_by_hand():
     # 200 steps of 12, 100 of 6 and 100 of 3 layers are 3,300 of 4,800.
     assert saved_layer_steps(state) == pytest.approx(1 - 3300 / 4800)
     assert saved_layer_steps(TrainerState(global_step=5)) == 0.0
-
-
-@each_head(HEADS)
-@pytest.mark.parametrize("depth", range(NUM_LAYERS + 1))
-def test_what_is_left_is_the_truncated_model(build, head, depth):
-    options = {"residual_scale": [1.0, 0.25, 0.0]}
-    model, inputs = build(head, **options), head.inputs(labels=True)
-    with torch.no_grad():
-        model(**inputs, output_hidden_states=True)  # whatever is cached of the long model may not stay
-    short = truncate(model, depth)
-    removed = shed_layers(model, depth)
-    assert len(removed) == NUM_LAYERS - depth
-    assert model.config.to_dict() == short.config.to_dict()
-    with torch.no_grad():
-        one, other = model(**inputs, output_hidden_states=True), short(**inputs, output_hidden_states=True)
-    for name, value in other.items():
-        for mine, its in zip(_tensors(one[name]), _tensors(value), strict=True):
-            assert torch.equal(mine, its), name
-
-
-def _tensors(value):
-    return value if isinstance(value, tuple) else (value,)
-
-
-def test_a_depth_that_does_not_exist_removes_nothing(build):
-    model = build(HEADS[0])
-    with pytest.raises(DepthError, match=r"depth must lie in \[0, 3\] for this model; got 4"):
-        shed_layers(model, 4)
-    assert len(encoder_layers(model)) == model.config.num_hidden_layers == NUM_LAYERS
 
 
 @pytest.mark.parametrize(
