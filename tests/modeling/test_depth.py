@@ -15,6 +15,7 @@ from acn_hf.modeling.depth import (
     head_output,
     output_logits,
     own_configs,
+    prefix_view,
     replace_submodule,
     shed_layers,
 )
@@ -92,6 +93,53 @@ def test_a_head_and_its_base_model_may_have_a_config_each(build):
     assert (first is model.config, second is model.bert.config) == (True, True)
     shed_layers(model, 1)
     assert (first.num_hidden_layers, second.num_hidden_layers) == (1, 1)
+
+
+def test_a_prefix_of_a_model_without_adapters_has_no_configs_of_adapters(build):
+    assert "peft_config" not in vars(truncate(build(CLASSIFIER), 1))
+
+
+@pytest.mark.usefixtures("any_peft")
+def test_at_full_depth_the_config_of_an_adapter_is_kept(build):
+    model = with_adapter(build(CLASSIFIER), layers_to_transform=2)
+    assert truncate(model, NUM_LAYERS).peft_config == model.peft_config
+
+
+@torch.no_grad()
+def test_the_depths_that_are_asked_for_come_in_ascending_order(build):
+    model, inputs = build(CLASSIFIER), CLASSIFIER.inputs()
+    every = dict(depth_outputs(model, inputs))
+    some = list(depth_outputs(model, inputs, [2, 0, 2]))
+    assert [depth for depth, _ in some] == [0, 2]
+    assert all(torch.equal(output.logits, every[depth].logits) for depth, output in some)
+
+
+@torch.no_grad()
+def test_a_model_that_was_compiled_in_place_is_cut(build):
+    model, inputs = build(CLASSIFIER), CLASSIFIER.inputs()
+    expected = truncate(model, 1)(**inputs).logits
+    model.compile(backend="eager")
+    assert torch.equal(truncate(model, 1)(**inputs).logits, expected)
+
+
+@torch.no_grad()
+def test_hooks_belong_to_the_passes_of_the_model_that_they_were_put_on(build):
+    model, inputs, seen = build(CLASSIFIER), CLASSIFIER.inputs(), []
+
+    def watch(watched):
+        for module in (watched, watched.bert, watched.bert.encoder):
+            module.register_forward_pre_hook(lambda module, args: seen.append("before"))
+            module.register_forward_hook(lambda module, args, output: seen.append("after"))
+
+    watch(model)
+    view = prefix_view(model, 1)
+    view(**inputs)
+    assert seen == []
+    watch(view)
+    view(**inputs)
+    assert seen == ["before"] * 3 + ["after"] * 3
+    assert {id(each.config) for each in (view, view.bert, view.bert.encoder)} == {id(view.config)}
+    assert view.config.num_hidden_layers == 1
 
 
 @torch.no_grad()
