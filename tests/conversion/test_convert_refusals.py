@@ -133,11 +133,13 @@ def test_a_peft_model():
 
 
 @quiet
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config`")
 @pytest.mark.usefixtures("any_peft")
 def test_adapters_inside():
     model = residual(CLASSIFIER)
-    model.add_adapter(peft.LoraConfig(target_modules=["query"]), adapter_name="mine")
-    text = "adapters must be merged before a conversion; BertForSequenceClassification holds mine"
+    for name in ("mine", "yours"):
+        model.add_adapter(peft.LoraConfig(target_modules=["query"]), adapter_name=name)
+    text = "adapters must be merged before a conversion; BertForSequenceClassification holds mine, yours"
     refused(ConversionError, text, model)
 
 
