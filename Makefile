@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet
 CONSTRAINTS := constraints.txt
 PYTEST := OMP_NUM_THREADS=1 ACN_HF_REQUIRE_UPSTREAM=1 $(BIN)/python -m pytest
 
-.PHONY: install demo test test-slow test-oldest test-timm check format bench clean
+.PHONY: install demo test test-slow test-oldest test-timm check format bench dist clean
 
 install: $(VENV)/.installed
 
@@ -37,7 +37,7 @@ test: install $(VENV)/torchao
 	$(PYTEST) -n 2
 	PYTHONPATH=$(VENV)/torchao $(PYTEST) tests/smaller/test_quantization.py
 
-test-slow: install
+test-slow: install $(VENV)/.release
 	$(PYTEST) -n 2 -m "slow and not gpu"
 
 test-timm: install $(VENV)/timm
@@ -59,6 +59,14 @@ bench: install
 	$(BIN)/python benchmarks/architecture.py
 	$(BIN)/python benchmarks/depth_profile.py
 	$(BIN)/python benchmarks/start.py
+
+# What builds and checks a release.
+$(VENV)/.release: $(VENV)/.%: $(VENV)/.installed
+	$(PIP) --constraint $(CONSTRAINTS) --editable '.[$*]'
+	touch $@
+
+dist: $(VENV)/.release
+	$(BIN)/python -m tests.support.distribution dist
 
 clean:
 	rm -rf .venv .venv-oldest .cache .mypy_cache .pytest_cache .ruff_cache build dist demo-output
