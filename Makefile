@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet
 CONSTRAINTS := constraints.txt
 PYTEST := OMP_NUM_THREADS=1 ACN_HF_REQUIRE_UPSTREAM=1 $(BIN)/python -m pytest
 
-.PHONY: install demo test test-slow test-oldest test-timm check format bench dist clean
+.PHONY: install demo test test-slow test-oldest test-timm check format bench docs dist clean
 
 install: $(VENV)/.installed
 
@@ -37,7 +37,7 @@ test: install $(VENV)/torchao
 	$(PYTEST) -n 2
 	PYTHONPATH=$(VENV)/torchao $(PYTEST) tests/smaller/test_quantization.py
 
-test-slow: install $(VENV)/.release
+test-slow: install $(VENV)/.docs $(VENV)/.release
 	$(PYTEST) -n 2 -m "slow and not gpu"
 
 test-timm: install $(VENV)/timm
@@ -60,13 +60,16 @@ bench: install
 	$(BIN)/python benchmarks/depth_profile.py
 	$(BIN)/python benchmarks/start.py
 
-# What builds and checks a release.
-$(VENV)/.release: $(VENV)/.%: $(VENV)/.installed
+# What builds the site, and what builds and checks a release.
+$(VENV)/.docs $(VENV)/.release: $(VENV)/.%: $(VENV)/.installed
 	$(PIP) --constraint $(CONSTRAINTS) --editable '.[$*]'
 	touch $@
 
+docs: $(VENV)/.docs
+	$(BIN)/python docs/site/build.py
+
 dist: $(VENV)/.release
-	$(BIN)/python -m tests.support.distribution dist
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.support.distribution dist
 
 clean:
 	rm -rf .venv .venv-oldest .cache .mypy_cache .pytest_cache .ruff_cache build dist demo-output
