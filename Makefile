@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet
 CONSTRAINTS := constraints.txt
 PYTEST := OMP_NUM_THREADS=1 ACN_HF_REQUIRE_UPSTREAM=1 $(BIN)/python -m pytest
 
-.PHONY: install demo test test-all test-oldest test-timm mutants check format bench clean
+.PHONY: install demo test test-all test-oldest test-timm mutants check format bench docs dist clean
 
 install: $(VENV)/.installed
 
@@ -41,7 +41,7 @@ test: install $(VENV)/torchao
 	$(PYTEST) $(PARALLEL)
 	PYTHONPATH=$(VENV)/torchao $(PYTEST) tests/smaller/test_quantization.py
 
-test-all: install $(VENV)/torchao
+test-all: install $(VENV)/torchao $(VENV)/.docs $(VENV)/.release
 	$(PYTEST) $(PARALLEL) $(REST)
 	PYTHONPATH=$(VENV)/torchao $(PYTEST) $(REST) tests/smaller/test_quantization.py
 
@@ -73,6 +73,17 @@ bench: install
 	$(BIN)/python benchmarks/architecture.py
 	$(BIN)/python benchmarks/depth_profile.py
 	$(BIN)/python benchmarks/start.py
+
+# What builds the site, and what builds and checks a release.
+$(VENV)/.docs $(VENV)/.release: $(VENV)/.%: $(VENV)/.installed
+	$(PIP) --constraint $(CONSTRAINTS) --editable '.[$*]'
+	touch $@
+
+docs: $(VENV)/.docs
+	$(BIN)/python docs/site/build.py
+
+dist: $(VENV)/.release
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.support.distribution dist
 
 clean:
 	rm -rf .venv .venv-oldest .cache .mypy_cache .pytest_cache .ruff_cache build dist demo-output mutants

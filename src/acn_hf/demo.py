@@ -104,6 +104,8 @@ def run_demo(
 ) -> dict[str, Any]:
     """Run the demo and write `compressed/`, `depth_profile.json`, `depth_profile.png` and `result.json` to `out`.
 
+    Without matplotlib the picture is left out, and `progress` is told so.
+
     Args:
         out (`str` or `Path`): The folder to write to.
         num_epochs (`float`, *optional*, defaults to 40): Training epochs.
@@ -114,7 +116,6 @@ def run_demo(
         `dict`: What `result.json` holds.
 
     Raises:
-        ImportError: matplotlib is missing.
         OSError: `out` cannot be written.
     """
     start = time.perf_counter()
@@ -129,6 +130,7 @@ def run_demo(
     progress(str(result.profile))
     compressed = accuracy(result.model, data["test"])
     save_demo(result, folder, training=arguments, results={"accuracy": compressed})
+    progress(save_picture(result, folder))
     progress("Reloading the compressed model in a new process and testing it")
     reloaded = _in_new_process(folder / "compressed")
     summary = {
@@ -151,7 +153,7 @@ def run_demo(
 
 
 def save_demo(result: CompressionResult, folder: Path, **facts: Any) -> None:
-    """Write the short model with all that belongs to it, and beside it the profile and the picture."""
+    """Write the short model with all that belongs to it, and beside it the profile."""
     result.save_pretrained(
         folder / "compressed",
         processor=processor(),
@@ -166,7 +168,16 @@ def save_demo(result: CompressionResult, folder: Path, **facts: Any) -> None:
         **facts,
     )
     result.profile.save(folder / "depth_profile.json")
-    plot_depth_profile(result.profile, depth=result.depth).figure.savefig(folder / "depth_profile.png")
+
+
+def save_picture(result: CompressionResult, folder: Path) -> str:
+    """Write the picture of the profile if matplotlib is installed, and return a line about it."""
+    try:
+        figure = plot_depth_profile(result.profile, depth=result.depth).figure
+    except ImportError as missing:
+        return f"No picture: {missing}"
+    figure.savefig(folder / "depth_profile.png")
+    return f"Picture: {folder / 'depth_profile.png'}"
 
 
 def _in_new_process(folder: Path) -> float:
