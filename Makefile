@@ -58,6 +58,7 @@ format: install
 bench: install
 	$(BIN)/python benchmarks/architecture.py
 	$(BIN)/python benchmarks/depth_profile.py
+	$(BIN)/python benchmarks/start.py
 
 clean:
 	rm -rf .venv .venv-oldest .cache .mypy_cache .pytest_cache .ruff_cache build dist demo-output

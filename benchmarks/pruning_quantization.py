@@ -23,7 +23,7 @@ from timing import store
 from transformers import Trainer, TrainingArguments, set_seed
 
 import acn_hf
-from acn_hf.data.idx import read_idx_folder
+from acn_hf.data import read_idx_folder
 from acn_hf.demo import accuracy, digits
 
 REMAINING = (0.5, 0.25, 0.1, 0.05)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from acn_hf.support.circumstances import circumstances
+from acn_hf.support import circumstances
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -46,8 +46,7 @@ from acn_hf import (
     DepthProfile,
     measure_depth_profile,
 )
-from acn_hf.data.idx import read_idx
-from acn_hf.data.word_pieces import train_tokenizer
+from acn_hf.data import read_idx, train_tokenizer
 
 CONNECTIONS = {
     "strict": {"residual_scale": 0.0, "attention_residual": False},

@@ -47,8 +47,8 @@ from acn_hf import (
     measure_depth_profile,
     truncate,
 )
-from acn_hf.data.rows import Columns, load_data, prepare
-from acn_hf.support.circumstances import circumstances
+from acn_hf.data import Columns, load_data, prepare
+from acn_hf.support import circumstances
 
 TEACHER = "residual+none+none"
 HEAD = {"architecture": "BertForSequenceClassification", "num_labels": 2}

@@ -12,7 +12,7 @@ it knows nothing of the task. Runs of one network are folders NAME-seed0, NAME-s
 import argparse
 from pathlib import Path
 
-from acn_hf.scripts.run_tables import depth_table, find_networks
+from acn_hf.scripts import depth_table, find_networks
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Subset
 from transformers import HfArgumentParser
 
 from acn_hf import ConfidenceExit, EntropyExit, PatienceExit, calibrate_exit, measure_early_exit
-from acn_hf.conversion.loader import load_model
-from acn_hf.data.rows import Columns, load_data, load_processor, prepare
+from acn_hf.conversion import load_model
+from acn_hf.data import Columns, load_data, load_processor, prepare
 
 POLICIES = (ConfidenceExit(0.9), EntropyExit(0.1), PatienceExit(1))
 

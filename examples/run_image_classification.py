@@ -21,17 +21,21 @@ Cost: the first command takes 3 minutes on one CPU core.
 import datasets
 from transformers import AutoModelForImageClassification, TrainingArguments
 
-from acn_hf.data.pixels import image_fields
-from acn_hf.data.rows import Columns, find_classes, image_processor, prepare
-from acn_hf.scripts.arguments import (
+from acn_hf.data import Columns, find_classes, image_fields, image_processor, prepare
+from acn_hf.scripts import (
     DepthArguments,
     ImageDataArguments,
     ModelArguments,
     RecipeArguments,
+    build_model,
+    label_fields,
+    load_labelled,
+    needed,
     parse_arguments,
+    run_labelled,
+    run_script,
+    start,
 )
-from acn_hf.scripts.models import build_model, label_fields
-from acn_hf.scripts.training_run import load_labelled, needed, run_labelled, run_script, start
 
 METRIC = "accuracy"
 

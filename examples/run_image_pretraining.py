@@ -18,19 +18,30 @@ from dataclasses import dataclass, field
 import datasets
 from transformers import AutoModelForMaskedImageModeling, TrainingArguments
 
-from acn_hf.data.masking import EpochOfMasks, PatchMaskingCollator, mask_images_once
-from acn_hf.data.pixels import image_fields, num_patches, pixels
-from acn_hf.data.rows import image_processor, require
-from acn_hf.publishing.model_card import CardTrainer
-from acn_hf.scripts.arguments import (
+from acn_hf.data import (
+    EpochOfMasks,
+    PatchMaskingCollator,
+    image_fields,
+    image_processor,
+    mask_images_once,
+    num_patches,
+    require,
+)
+from acn_hf.data.pixels import pixels
+from acn_hf.publishing import CardTrainer
+from acn_hf.scripts import (
     DepthArguments,
     ImageDataArguments,
     ModelArguments,
     RecipeArguments,
+    build_model,
+    load_labelled,
+    needed,
     parse_arguments,
+    run,
+    run_script,
+    start,
 )
-from acn_hf.scripts.models import build_model
-from acn_hf.scripts.training_run import load_labelled, needed, run, run_script, start
 
 
 @dataclass

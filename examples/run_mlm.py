@@ -24,22 +24,33 @@ import datasets
 import numpy as np
 from transformers import AutoModelForMaskedLM, BertTokenizerFast, TrainingArguments
 
-from acn_hf.data.masking import EpochOfMasks, MaskingCollator, mask_once, pack
-from acn_hf.data.rows import (
+from acn_hf.data import (
     DataError,
+    EpochOfMasks,
+    MaskingCollator,
     check_vocabulary,
     file_format,
     load_data,
     load_tokenizer,
     longest_text,
+    mask_once,
     not_empty,
+    pack,
     require_text,
+    train_tokenizer as train_word_pieces,
 )
-from acn_hf.data.word_pieces import train_tokenizer as train_word_pieces
-from acn_hf.publishing.model_card import CardTrainer
-from acn_hf.scripts.arguments import DepthArguments, ModelArguments, RecipeArguments, parse_arguments
-from acn_hf.scripts.models import build_model, vocabulary_fields
-from acn_hf.scripts.training_run import run, run_script, start
+from acn_hf.publishing import CardTrainer
+from acn_hf.scripts import (
+    DepthArguments,
+    ModelArguments,
+    RecipeArguments,
+    build_model,
+    parse_arguments,
+    run,
+    run_script,
+    start,
+    vocabulary_fields,
+)
 
 
 @dataclass

@@ -20,10 +20,22 @@ from dataclasses import dataclass, field
 
 from transformers import AutoModelForSequenceClassification, TrainingArguments
 
-from acn_hf.data.rows import Columns, check_vocabulary, find_classes, load_tokenizer, longest_text, prepare
-from acn_hf.scripts.arguments import DepthArguments, ModelArguments, TextDataArguments, parse_arguments
-from acn_hf.scripts.models import build_model, label_fields, tokenizer_source, vocabulary_fields
-from acn_hf.scripts.training_run import load_labelled, needed, run_labelled, run_script, start
+from acn_hf.data import Columns, check_vocabulary, find_classes, load_tokenizer, longest_text, prepare
+from acn_hf.scripts import (
+    DepthArguments,
+    ModelArguments,
+    TextDataArguments,
+    build_model,
+    label_fields,
+    load_labelled,
+    needed,
+    parse_arguments,
+    run_labelled,
+    run_script,
+    start,
+    tokenizer_source,
+    vocabulary_fields,
+)
 
 
 @dataclass

@@ -7,7 +7,7 @@ A record is the `model_card.json` that lies beside a checkpoint with a card. A p
 from pathlib import Path
 
 from acn_hf import CardFacts
-from acn_hf.publishing.render import render_model_card
+from acn_hf.publishing import render_model_card
 
 FOLDER = Path(__file__).parent
 

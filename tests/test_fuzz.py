@@ -6,8 +6,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from transformers import Trainer, TrainingArguments
 
 from acn_hf import depth_logits, export_onnx, export_program, from_residual, measure_depth_profile, truncate

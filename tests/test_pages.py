@@ -31,7 +31,7 @@ def test_training(tmp_path):
     assert (tmp_path / "trained" / "checkpoint-40" / "depth_profile.json").exists()
 
 
-def test_compression(tmp_path):
+def test_compress(tmp_path):
     printed = run_training_page("docs/compression.md", tmp_path)
     assert "Compressed to 2 of 6 layers" in printed
     cut, finetuned = map(float, printed.split()[-2:])

@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import graphlib
 import importlib
 import inspect
 import pkgutil
@@ -20,7 +21,7 @@ LAYERS = re.findall(
     r"\w+",
     """
     modeling support auto depth conversion data export smaller exits training analysis plots publishing scripts
-    compression demo cli __main__
+    compress demo cli __main__
     """,
 )
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(PACKAGE)], "acn_hf.") if name != "acn_hf.__main__")
@@ -29,9 +30,41 @@ FUNCTIONS = [item for item in PUBLIC if inspect.isfunction(item)]
 
 
 def test_all_names_what_is_public():
-    defined = {name for name, item in vars(acn_hf).items() if not name.startswith("_") and not inspect.ismodule(item)}
-    assert set(acn_hf.__all__) - {"__version__"} == defined
-    assert acn_hf.__all__ == sorted(acn_hf.__all__)
+    assert acn_hf.__all__ == sorted(set(acn_hf.__all__))
+    assert dir(acn_hf) == acn_hf.__all__
+    assert not [name for name in acn_hf.__all__ if inspect.ismodule(getattr(acn_hf, name))]
+
+
+@pytest.mark.parametrize("stub", sorted(PACKAGE.glob("*/__init__.pyi")), ids=lambda path: path.parent.name)
+def test_every_room_hands_out_what_its_stub_names(stub):
+    room = importlib.import_module(f"acn_hf.{stub.parent.name}")
+    assert room.__doc__.count("\n") == 0, "a room says in one sentence what it is for"
+    assert room.__all__
+    for name in room.__all__:
+        item = getattr(room, name)
+        assert getattr(item, "__module__", room.__name__).startswith(room.__name__)
+
+
+def test_every_room_has_a_stub():
+    assert {path.parent for path in PACKAGE.glob("*/__init__.py")} - {PACKAGE / "cli"} == {
+        path.parent for path in PACKAGE.glob("*/__init__.pyi")
+    }
+
+
+@pytest.mark.parametrize("stub", sorted(PACKAGE.glob("*/__init__.pyi")), ids=lambda path: path.parent.name)
+def test_no_name_of_a_room_is_that_of_a_file(stub):
+    room = importlib.import_module(f"acn_hf.{stub.parent.name}")
+    assert not {path.stem for path in stub.parent.glob("*.py")} & set(room.__all__)
+
+
+def test_a_function_is_not_hidden_by_the_module_of_its_name():
+    importlib.import_module("acn_hf.compress")
+    assert inspect.isfunction(acn_hf.compress)
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(AttributeError, match=r"acn_hf.*no_such_name"):
+        acn_hf.no_such_name  # noqa: B018
 
 
 def test_versions_agree():
@@ -63,12 +96,26 @@ def test_imports_point_one_way(layer):
             assert LAYERS.index(imported) < LAYERS.index(layer), f"{layer} imports {imported}"
 
 
+def test_no_file_imports_itself_through_others():
+    files = {tuple(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+    graph = {}
+    for name, path in files.items():
+        graph[name] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                target = (*name[: len(name) - node.level], *(node.module or "").split("."))
+                graph[name] |= {part for part in files if part == target}
+                graph[name] |= {(*filter(None, target), alias.name) for alias in node.names} & files.keys()
+    assert sum(map(len, graph.values())) > 100
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
 def test_every_module_has_its_layer():
     modules = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/*.py")}
     assert modules - {"__init__", "_version"} == set(LAYERS)
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "modeling").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((PACKAGE / "modeling").glob("[!_]*.py")), ids=lambda path: path.stem)
 def test_what_travels_with_a_checkpoint_imports_nothing_else(path):
     standard = {*sys.stdlib_module_names, "torch", "transformers", "huggingface_hub"}
     for node in ast.walk(ast.parse(path.read_text())):

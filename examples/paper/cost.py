@@ -22,7 +22,7 @@ from lab.timing import median_times
 from lab.training_memory import peak_training_bytes, training_step
 
 from acn_hf import measure_cost, truncate
-from acn_hf.depth.cost import example_inputs
+from acn_hf.depth import example_inputs
 
 NAMES = {
     "acn": "ACN",

@@ -18,8 +18,8 @@ from lab.store import Result, Store
 from run_all import experiments
 from transformers import HfArgumentParser
 
-from acn_hf.scripts.arguments import Help
-from acn_hf.support.records import write_text
+from acn_hf.scripts import Help
+from acn_hf.support import write_text
 
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- rendered by examples/paper/render_paper.py -->", "<!-- end of what is rendered -->"

@@ -18,7 +18,7 @@ from lab.experiment import Experiment, be_quiet, run, said
 from lab.laboratory import Arguments, Laboratory
 from transformers import HfArgumentParser
 
-from acn_hf.scripts.arguments import Help
+from acn_hf.scripts import Help
 
 NAMES = (
     "auto_compression",

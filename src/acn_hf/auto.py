@@ -1,10 +1,13 @@
-"""Registers every family with the Auto classes of transformers, from the tables in the families' configs."""
+"""Registers every family with the Auto classes of transformers, from the tables in the families' configs.
+
+Importing this module does it, which `import acn_hf` does as soon as transformers is imported too. What peft has to
+know is told when peft is imported.
+"""
 
 from contextlib import suppress
 from types import ModuleType
 
 import transformers
-from peft.utils import constants as peft_defaults
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PreTrainedModel
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
 from transformers.utils import is_torchvision_available
@@ -42,7 +45,6 @@ def register() -> None:
     _register_image_processors(AcnViTConfig, "ViT")
     _register_image_processors(AcnDeiTConfig, "DeiT")
     _register_image_processors(AcnMixerConfig, "ViT")
-    _register_adapters()
 
 
 def model_classes() -> dict[str, type[PreTrainedModel]]:
@@ -64,9 +66,11 @@ def _register_image_processors(config_class: type[AcnConfig], upstream: str) -> 
         AutoImageProcessor.register(config_class, image_processor_classes=processors, exist_ok=True)
 
 
-def _register_adapters() -> None:
+def register_adapters() -> None:
     """Tell every tuner of peft what it adapts if no `target_modules` are given: what it adapts in BERT."""
-    for name, modules_of in vars(peft_defaults).items():
+    from peft.utils import constants
+
+    for name, modules_of in vars(constants).items():
         if name.startswith("TRANSFORMERS_MODELS_TO_") and "bert" in modules_of:
             modules_of[AcnBertConfig.model_type] = list(modules_of["bert"])
             for config_class, names in (
@@ -91,3 +95,6 @@ def _register_family(config_class: type[AcnConfig], module: ModuleType) -> None:
         for model_class in served:
             if not model_class.is_remote_code():  # a class without head serves several, saved under the first
                 model_class.register_for_auto_class(auto_name)
+
+
+register()

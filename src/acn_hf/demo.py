@@ -22,7 +22,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import train_test_split
 from transformers import AutoModelForImageClassification, Trainer, TrainingArguments, ViTImageProcessorPil, set_seed
 
-from .compression import CompressionResult, compress
+from .compress import CompressionResult, compress
 from .modeling.configuration_acn_vit import AcnViTConfig
 from .modeling.modeling_acn_vit import AcnViTForImageClassification
 from .plots import plot_depth_profile

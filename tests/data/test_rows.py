@@ -364,7 +364,7 @@ def test_idx_folders_are_measured(build, tmp_path):
 def test_many_images_are_decoded_when_they_are_asked_for(build, folder, monkeypatch):
     model = build(IMAGES, id2label={0: "a", 1: "b", 2: "c"}, label2id={"a": 0, "b": 1, "c": 2})
     at_once, collate = prepare(model, GREY, load_data(str(folder)), Columns())
-    monkeypatch.setattr("acn_hf.data.rows.pixels.LARGEST_IN_MEMORY", 100)
+    monkeypatch.setattr("acn_hf.data.pixels.LARGEST_IN_MEMORY", 100)
     later, _ = prepare(model, GREY, load_data(str(folder)), Columns())
     assert torch.equal(later[:]["pixel_values"], at_once["pixel_values"][:])
     profiles = [measure_depth_profile(model, rows, collate_fn=collate) for rows in (at_once, later)]

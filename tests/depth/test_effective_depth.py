@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from acn_hf import DepthProfile
-from acn_hf.depth.metrics import METRICS, Evidence, ProfileError
+from acn_hf.depth.evidence import Evidence
+from acn_hf.depth.metrics import METRICS, ProfileError
 
 
 def profile(values, metric="accuracy", greater_is_better=True):

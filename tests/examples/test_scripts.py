@@ -273,7 +273,7 @@ def test_what_was_trained_is_pushed_with_its_card(script, idx_folder, tmp_path, 
 
 @pytest.mark.parametrize("limit", [2**31, 1], ids=["decoded_once", "decoded_when_asked_for"])
 def test_folders_of_images_are_classified(script, image_folder, tmp_path, monkeypatch, limit):
-    monkeypatch.setattr("acn_hf.data.rows.pixels.LARGEST_IN_MEMORY", limit)
+    monkeypatch.setattr("acn_hf.data.pixels.LARGEST_IN_MEMORY", limit)
     overrides = f"image_size=8,patch_size=4,num_channels=1,{TINY}"
     options = ("--dataset_name", image_folder, "--config_overrides", overrides, "--output_dir", tmp_path)
     script("run_image_classification", *QUICK, *options, "--eval_strategy", "steps", "--eval_steps", 1)

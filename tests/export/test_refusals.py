@@ -8,8 +8,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 import acn_hf
-from acn_hf.export import files as export
-from acn_hf.export import program as tracing
+from acn_hf.export import files as export, program as tracing
 from tests.support.families import by_name
 
 HEAD = by_name("bert-ForSequenceClassification")

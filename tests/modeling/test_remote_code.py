@@ -5,6 +5,7 @@ One process reads all of them, one after the other, so that none may disturb the
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from safetensors.torch import load_file
 import acn_hf
 from tests.support.families import HEADS, by_name, each_head
 
+WRITTEN_BEFORE = Path(__file__).parents[1] / "fixtures" / "checkpoint-0.1.0"
+"""A folder that acn_hf 0.1.0 wrote when all its modules lay side by side: weights, code, card, and what it answered."""
 READER = Path(__file__).parents[1] / "support" / "remote_code_reader.py"
 OPTIONS = {"residual_scale": [1.0, 0.25, 0.0], "readout": "sum", "learn_residual_scale": True}
 
@@ -32,6 +35,12 @@ def place(folder: Path, name: str) -> Path:
 def first_output(model, inputs):
     with torch.no_grad():
         return model(**inputs)[0]
+
+
+def answered_before():
+    """Return the inputs and the logits at full depth that lie beside the old checkpoint."""
+    told = json.loads((WRITTEN_BEFORE / "expected.json").read_text())
+    return {"input_ids": torch.tensor(told["input_ids"])}, torch.tensor(told["depth_logits"])[-1]
 
 
 def save_everything(folder: Path):
@@ -52,6 +61,9 @@ def save_everything(folder: Path):
     add("cut", vit, vit.build(**OPTIONS), depth=1)
     add("prefix", bert, bert.build(**OPTIONS), options={"num_hidden_layers": 2})
     add("shards", vit, vit.build(**OPTIONS), max_shard_size="4KB")
+    inputs, expected["before"] = answered_before()
+    path, auto = str(WRITTEN_BEFORE), bert.auto
+    jobs.append({"name": "before", "folder": path, "auto": auto, "inputs": inputs, "options": {}})
     return jobs, expected
 
 
@@ -87,6 +99,30 @@ def test_every_auto_class(answers, head):
 @pytest.mark.parametrize("name", ["cut", "prefix", "shards"])
 def test_other_ways_to_save_and_load(answers, name):
     assert torch.equal(answers["outputs"][name]["output"], answers["expected"][name])
+
+
+def test_a_checkpoint_of_an_earlier_layout_works_by_its_own_code(answers):
+    facts = answers["facts"]["before"]
+    assert facts["class"] == "AcnBertForSequenceClassification"
+    assert facts["module"].startswith("transformers_modules.")
+    # Not to the bit: the folder was written on another processor.
+    torch.testing.assert_close(answers["outputs"]["before"]["output"], answers["expected"]["before"])
+
+
+def test_a_checkpoint_of_an_earlier_layout_works_by_the_installed_code():
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(WRITTEN_BEFORE)
+    assert type(model) is acn_hf.AcnBertForSequenceClassification
+    inputs, logits = answered_before()
+    torch.testing.assert_close(first_output(model.eval(), inputs), logits)
+    assert acn_hf.truncate(model, 1).config.original_num_hidden_layers == 4
+
+
+def test_records_of_an_earlier_layout_are_read(tmp_path):
+    profile = acn_hf.DepthProfile.load(WRITTEN_BEFORE / "depth_profile.json")
+    assert profile.depths == (0, 1, 2, 3, 4)
+    folder = shutil.copytree(WRITTEN_BEFORE, tmp_path / "copy")
+    facts = acn_hf.write_model_card(folder, description="Read again.")
+    assert (facts.dataset, facts.license, facts.profile) == ("four sentences", "apache-2.0", profile)
 
 
 @each_head()

@@ -116,7 +116,7 @@ def test_it_comes_back_as_it_was(published, name, acn_hf_is):
 
 
 def test_one_process_had_acn_hf_and_one_had_not(published):
-    assert "acn_hf.compression" in published["modules"]["with"]
+    assert "acn_hf.compress" in published["modules"]["with"]
     assert published["modules"]["without"] == []
 
 

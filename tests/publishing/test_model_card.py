@@ -14,6 +14,7 @@ from transformers import BertTokenizerFast, Trainer, TrainingArguments, ViTImage
 
 import acn_hf
 from acn_hf import CardFacts, CardTrainer, Cost, DepthProfile, compress, truncate, write_model_card
+from acn_hf.publishing.facts import config_fields
 from acn_hf.publishing.metadata import PIPELINE_TAGS
 from acn_hf.publishing.render import render_model_card
 from tests.support.families import HEADS, by_name, each_head
@@ -34,7 +35,7 @@ def short(build):
 def facts(short):
     return CardFacts(
         name="digits-vit",
-        config=acn_hf.publishing.facts.config_fields(short),
+        config=config_fields(short),
         repo_id="someone/digits-vit",
         processor="AutoImageProcessor",
         profile=PROFILE,
@@ -65,7 +66,7 @@ def test_the_whole_card(facts):
 
 
 def test_the_card_of_a_model_of_which_nothing_is_known(build):
-    facts = CardFacts(name="fresh", config=acn_hf.publishing.facts.config_fields(build(by_name("bert-ForPreTraining"))))
+    facts = CardFacts(name="fresh", config=config_fields(build(by_name("bert-ForPreTraining"))))
     assert render_model_card(facts) == (GOLDEN / "card_bare.md").read_text()
 
 

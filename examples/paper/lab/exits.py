@@ -19,10 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from acn_hf import EntropyExit
-from acn_hf.exits.early_exit import run_early_exit
-from acn_hf.exits.exiting_connection import ExitingConnection, long_connection_path
-from acn_hf.exits.policies import ExitPolicy
-from acn_hf.exits.report import run_full_depth
+from acn_hf.exits import ExitingConnection, ExitPolicy, long_connection_path, run_early_exit, run_full_depth
 from acn_hf.modeling.depth import encoder_layers, head_output, replace_submodule
 
 MIN_DEPTH = 1

@@ -11,7 +11,7 @@ from filelock import Timeout
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
-from acn_hf.scripts.arguments import Help
+from acn_hf.scripts import Help
 
 from .laboratory import Arguments, Laboratory
 from .rendering import Section, caution

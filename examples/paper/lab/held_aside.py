@@ -2,7 +2,7 @@
 
 import datasets
 
-from acn_hf.data.rows import DataError
+from acn_hf.data import DataError
 
 from .laboratory import Laboratory
 from .tasks import load_task

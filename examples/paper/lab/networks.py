@@ -14,7 +14,7 @@ from acn_hf import (
     AcnViTConfig,
     AcnViTForImageClassification,
 )
-from acn_hf.exits.exiting_connection import long_connection_path
+from acn_hf.exits import long_connection_path
 from acn_hf.modeling.connectivity import LongConnection
 
 from .relatives import DenseFormerConnection, DenseNetConnection, FeedForwardConnection, LayerSkipConnection

@@ -11,8 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from acn_hf.support.circumstances import circumstances
-from acn_hf.support.records import Record
+from acn_hf.support import Record, circumstances
 
 ONE_TABLE = ("commit", "acn_hf", "torch", "transformers", "device", "trained_at")
 """The circumstances that all results of a table share, which is of one data set."""

@@ -15,8 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from transformers import DataCollatorWithPadding, default_data_collator
 
-from acn_hf.data.rows import DataError, find_classes, load_splits
-from acn_hf.data.word_pieces import train_tokenizer
+from acn_hf.data import DataError, find_classes, load_splits, train_tokenizer
 
 from .subsets import examples_per_class, split_classes
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from acn_hf.depth.cost import example_inputs
+from acn_hf.depth import example_inputs
 
 from .networks import Network
 

@@ -1,14 +1,5 @@
 """What the connections of a model are, and what its layers learn through them."""
 
-from .connections import ConnectivityMatrix, connectivity_matrix
-from .gradient_flow import GradientFlow, GradientFlowHistory, measure_gradient_flow
-from .gradient_flow_callback import GradientFlowCallback
+import lazy_loader
 
-__all__ = [
-    "ConnectivityMatrix",
-    "GradientFlow",
-    "GradientFlowCallback",
-    "GradientFlowHistory",
-    "connectivity_matrix",
-    "measure_gradient_flow",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

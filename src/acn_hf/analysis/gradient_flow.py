@@ -13,7 +13,8 @@ from rich.table import Table
 from torch import nn
 from transformers import PreTrainedModel
 
-from ..depth.metrics import IGNORED_LABEL, ProfileError, loss_weight, num_rows
+from ..depth.evidence import loss_weight, num_rows
+from ..depth.metrics import IGNORED_LABEL, ProfileError
 from ..depth.profile import batches
 from ..exits.exiting_connection import long_connection_path
 from ..modeling.depth import check_layers_match_config, encoder_layers, replace_submodule

@@ -5,12 +5,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
-from rich.table import Table
 
 from .._version import __version__
-from ..demo import run_demo
 from .base import command, console
 from .options import check_folder
 
@@ -25,6 +22,8 @@ def demo_command(
 ) -> None:
     """Train an AC-ViT on scikit-learn's digits, measure every depth, cut, save, reload and check (a minute)."""
     check_folder(out, overwrite=(out / "result.json").is_file())  # an earlier demo may be replaced
+    from ..demo import run_demo
+
     summary = run_demo(out, num_epochs=epochs, seed=seed, progress=console.print)
     tested = summary["test_accuracy"]
     console.print(
@@ -37,6 +36,9 @@ def demo_command(
 @command("env")
 def env_command() -> None:
     """Print what a problem report needs to say."""
+    import torch
+    from rich.table import Table
+
     table = Table("", "version")
     table.add_row("acn-hf", __version__)
     table.add_row("python", f"{platform.python_version()} ({platform.platform()})")

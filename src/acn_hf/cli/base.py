@@ -1,4 +1,8 @@
-"""What every command shares: its errors are one line, and its groups of options are written once."""
+"""What every command shares: its errors are one line, and its groups of options are written once.
+
+No file of this folder imports torch or transformers before a command has something to do for them: help and wrong usage
+answer at once.
+"""
 
 import dataclasses
 import functools
@@ -6,11 +10,9 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any, get_type_hints
 
-import datasets
-import transformers
 import typer
 from rich.console import Console
-from rich.progress import track
+from wrapt import register_post_import_hook
 
 from .._version import __version__
 
@@ -40,8 +42,18 @@ def _global_options(
     ] = False,
 ) -> None:
     _settings["debug"] = debug
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    register_post_import_hook(_silence_transformers, "transformers")
+    register_post_import_hook(_silence_datasets, "datasets")
+
+
+def _silence_transformers(_transformers: Any) -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _silence_datasets(datasets: Any) -> None:
     datasets.utils.logging.set_verbosity_error()
     datasets.disable_progress_bars()
 
@@ -110,4 +122,6 @@ class Shown:
 
 def shown(items: Any, description: str) -> Iterable[Any]:
     """Return the items, while a progress bar shows how many of them were taken."""
+    from rich.progress import track
+
     return track(items, description=description, console=console, transient=True)

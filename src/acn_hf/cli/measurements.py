@@ -2,19 +2,15 @@
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 import typer
-from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
 
-from ..compression import CompressionResult, compress
-from ..data.rows import is_regression
-from ..depth.depth_cost import measure_depth_cost
-from ..depth.profile import measure_depth_profile
-from ..plots import plot_depth_profile
-from ..training.finetuning import finetuning_arguments, quiet_trainer
+if TYPE_CHECKING:
+    from transformers import Trainer, TrainingArguments
+
+    from ..compress import CompressionResult
+
 from .base import Shown, command, console, errors, shown
 from .options import (
     ChoiceOptions,
@@ -45,6 +41,9 @@ def profile_command(
     """Measure a metric at every depth with one pass over the data."""
     if out is not None:
         check_files(overwrite, out, out.with_suffix(".png"))
+    from ..depth.profile import measure_depth_profile
+    from ..plots import plot_depth_profile
+
     network = conversion.load(model, device)
     rows, collate = data_options.measured(network, conversion.load_processor(network, model), data)
     batches = _batches(rows, collate, data_options)
@@ -79,6 +78,9 @@ def compress_command(
         choice.check_unused(depth)
     finetuning.check_apart(data, data_options.split)
     check_folder(out, overwrite, source=model)
+    from ..compress import compress
+    from ..training.finetuning import finetuning_arguments
+
     network = conversion.load(model, device)
     processor = conversion.load_processor(network, model)
     rows, collate = data_options.measured(network, processor, data)
@@ -127,6 +129,10 @@ def bench_command(
     """Measure what every depth costs: parameters, bytes, FLOPs and latency, as ratios to full depth in one run."""
     if out is not None:
         check_files(overwrite, out)
+    import torch
+
+    from ..depth.depth_cost import measure_depth_cost
+
     network = conversion.load(model, device, needs_head=False).to(getattr(torch, dtype))
     cost = measure_depth_cost(
         network,
@@ -143,18 +149,22 @@ def bench_command(
 
 
 def _batches(rows: Any, collate: Any, options: DataOptions) -> Shown:
+    from torch.utils.data import DataLoader
+
     return Shown(DataLoader(rows, batch_size=options.batch_size, collate_fn=collate), "Measuring every depth")
 
 
-def _finetune(arguments: TrainingArguments, rows: Any, collate: Any) -> Any:
-    def finetune(short: Any) -> Trainer:
+def _finetune(arguments: "TrainingArguments", rows: Any, collate: Any) -> Any:
+    from ..training.finetuning import quiet_trainer
+
+    def finetune(short: Any) -> "Trainer":
         console.print(f"Fine-tuning {short.config.num_hidden_layers} layers on {len(rows)} examples")
         return quiet_trainer(short, arguments, rows, collate)
 
     return finetune
 
 
-def _is_worse(result: CompressionResult) -> bool:
+def _is_worse(result: "CompressionResult") -> bool:
     """Return whether fine-tuning did harm."""
     if result.finetuned is None:
         return False
@@ -163,6 +173,8 @@ def _is_worse(result: CompressionResult) -> bool:
 
 
 def _usual_metric(network: Any) -> str:
+    from ..data.rows import is_regression
+
     if type(network).__name__.endswith(("ForMaskedLM", "ForMaskedImageModeling")):
         return "loss"
     return "mse" if is_regression(network.config) else "accuracy"

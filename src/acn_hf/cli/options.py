@@ -5,17 +5,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import datasets
 import typer
-from transformers import PreTrainedModel
 
-from ..conversion.convert import saved_as
-from ..conversion.layouts import check_padding_side
-from ..conversion.loader import load_model
-from ..data.rows import Columns, load_data, load_processor, prepare
 from ..depth.metrics import METRICS
+
+if TYPE_CHECKING:
+    import datasets
+    from transformers import PreTrainedModel
 
 _data = functools.partial(typer.Option, rich_help_panel="Data")
 _choice = functools.partial(typer.Option, rich_help_panel="Choice of the depth")
@@ -59,20 +57,26 @@ class DataOptions:
     max_length: Annotated[int | None, _data(min=1, help="Longest text in tokens.")] = None
     max_examples: Annotated[int | None, _data(min=1, help="Measure a fixed random sample of so many examples.")] = None
 
-    def measured(self, model: PreTrainedModel, processor: Any, source: str) -> tuple[datasets.Dataset, Callable]:
+    def measured(self, model: "PreTrainedModel", processor: Any, source: str) -> "tuple[datasets.Dataset, Callable]":
         """Return the rows to measure on, and the function that makes a batch of them."""
+        from ..data.rows import load_data
+
         rows = load_data(source, name=self.name, split=self.split)
         if self.max_examples is not None:
             rows = rows.shuffle(seed=0).select(range(min(self.max_examples, len(rows))))
         return self._prepared(model, processor, rows)
 
     def trained(
-        self, model: PreTrainedModel, processor: Any, source: str, split: str
-    ) -> tuple[datasets.Dataset, Callable]:
+        self, model: "PreTrainedModel", processor: Any, source: str, split: str
+    ) -> "tuple[datasets.Dataset, Callable]":
         """Return the rows to train on, from the same columns, and the function that makes a batch of them."""
+        from ..data.rows import load_data
+
         return self._prepared(model, processor, load_data(source, name=self.name, split=split))
 
-    def _prepared(self, model: PreTrainedModel, processor: Any, rows: datasets.Dataset) -> Any:
+    def _prepared(self, model: "PreTrainedModel", processor: Any, rows: "datasets.Dataset") -> Any:
+        from ..data.rows import Columns, prepare
+
         columns = Columns(self.text_column, self.text_pair_column, self.image_column, self.label_column)
         return prepare(model, processor, rows, columns, max_length=self.max_length)
 
@@ -132,11 +136,17 @@ class ConversionOptions:
 
     def load(self, source: str, device: str = "cpu", *, needs_head: bool = True) -> Any:
         """Load a checkpoint, converted if that was asked for."""
+        from ..conversion.loader import load_model
+
         scale = one_or_list(self.residual_scale or [1.0]) if self.convert else None
         return load_model(source, residual_scale=scale, needs_head=needs_head).to(device)
 
-    def load_processor(self, model: PreTrainedModel, source: str) -> Any:
+    def load_processor(self, model: "PreTrainedModel", source: str) -> Any:
         """Load the tokenizer or image processor of a checkpoint that was loaded from `source`."""
+        from ..conversion.convert import saved_as
+        from ..conversion.layouts import check_padding_side
+        from ..data.rows import load_processor
+
         processor = load_processor(model, source)
         if self.convert:
             check_padding_side(processor, saved_as(source))

@@ -2,16 +2,13 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..conversion.loader import load_model
-from ..depth.profile import DepthProfile
-from ..export.files import export_onnx, export_program
-from ..publishing.checkpoints import UNTRAINED, convert_checkpoint, processor_beside, push_checkpoint
-from ..publishing.facts import CardFacts
-from ..publishing.model_card import write_model_card
+if TYPE_CHECKING:
+    from ..publishing.facts import CardFacts
+
 from .base import command, console
 from .options import Depth, Model, Overwrite, ResidualScale, check_folder, check_writable, one_or_list
 
@@ -50,6 +47,8 @@ def convert_command(
 ) -> None:
     """Write the ACN of a residual checkpoint, with the same weights, its tokenizer or image processor, and a card."""
     check_folder(out, overwrite, source=source)
+    from ..publishing.checkpoints import convert_checkpoint
+
     facts = convert_checkpoint(
         source,
         out,
@@ -68,7 +67,9 @@ def convert_command(
     console.print(f"wrote {out}: {facts.architecture}, {facts.depth} layers; next: {_next_step(facts, out)}")
 
 
-def _next_step(facts: CardFacts, out: Path) -> str:
+def _next_step(facts: "CardFacts", out: Path) -> str:
+    from ..publishing.checkpoints import UNTRAINED
+
     if not facts.is_residual or UNTRAINED in (facts.description or ""):
         return f"train it, {facts.auto_class}.from_pretrained({str(out)!r}) after `import acn_hf`"
     if facts.auto_class == "AutoModel":
@@ -90,6 +91,10 @@ def export_command(
     if format == "program" and (int8 or opset is not None):
         raise typer.BadParameter(f"{'--int8' if int8 else '--opset'} is for --format onnx; got --format program")
     check_folder(out, overwrite, source=model)
+    from ..conversion.loader import load_model
+    from ..export.files import export_onnx, export_program
+    from ..publishing.checkpoints import processor_beside
+
     network = load_model(model, needs_head=False)
     options: dict[str, Any] = {
         "depth": depth,
@@ -129,10 +134,14 @@ def card_command(
     if not folder.is_dir():
         raise typer.BadParameter(f"the checkpoint must be a folder; {folder} is none")
     check_writable(folder)
+    results = dict(map(_result, result)) if result else None
+    from ..depth.profile import DepthProfile
+    from ..publishing.model_card import write_model_card
+
     facts = write_model_card(
         folder,
         profile=None if profile is None else DepthProfile.load(profile),
-        results=dict(map(_result, result)) if result else None,
+        results=results,
         name=name,
         description=description,
         dataset=dataset,
@@ -165,6 +174,8 @@ def push_command(
     ] = False,
 ) -> None:
     """Upload a checkpoint, its processor and its card in one commit, if it can be loaded and is whole."""
+    from ..publishing.checkpoints import push_checkpoint
+
     info = push_checkpoint(
         folder,
         repo_id,

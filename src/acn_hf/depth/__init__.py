@@ -1,1 +1,5 @@
-"""Logits at every depth, shorter models, profiles of a metric over depth, and what each depth costs."""
+"""Every depth of a model: its logits, the shorter model, a metric for each, and what each costs."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

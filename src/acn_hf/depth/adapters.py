@@ -1,19 +1,20 @@
 """Cut and read models that PEFT adapted, as any other model."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftMixedModel, PeftModel
-from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from transformers import PreTrainedModel
 
 from ..modeling import depth as plain
 from ..modeling.checkpoint import check_adapter_configs
 from ..modeling.injected import adapter_configs, remove_adapters
-from ..support.wrappers import unwrap, unwrap_parallel
+from ..support.wrappers import is_peft_model, unwrap, unwrap_parallel
+
+if TYPE_CHECKING:
+    from peft import LoraConfig, PeftModel
 
 
-def lora_config(model: PreTrainedModel, **options: Any) -> LoraConfig:
+def lora_config(model: PreTrainedModel, **options: Any) -> "LoraConfig":
     """Return the config of a LoRA adapter for a model with a new head: the head is trained and saved with it.
 
     A new head has random weights, and an adapter that does not hold them is useless after loading. `modules_to_save`
@@ -44,6 +45,9 @@ def lora_config(model: PreTrainedModel, **options: Any) -> LoraConfig:
 
     ```
     """
+    from peft import LoraConfig
+    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+
     inner = unwrap(model)
     targets = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING[inner.config.model_type]
     config = LoraConfig(**{"target_modules": list(targets), "modules_to_save": _new_modules(inner)} | options)
@@ -99,7 +103,7 @@ def truncate(model: Any, depth: int, *, merge_adapter: bool = False) -> Any:
     ```
     """
     inner, outer = unwrap(model), unwrap_parallel(model)
-    if isinstance(outer, (PeftModel, PeftMixedModel)) and not merge_adapter:
+    if is_peft_model(outer) and not merge_adapter:
         return _truncate_peft_model(outer, inner, depth)
     short = plain.truncate(inner, depth)
     if merge_adapter and adapter_configs(short):
@@ -107,7 +111,7 @@ def truncate(model: Any, depth: int, *, merge_adapter: bool = False) -> Any:
     return short
 
 
-def _truncate_peft_model(model: PeftModel, inner: PreTrainedModel, depth: int) -> PeftModel:
+def _truncate_peft_model(model: "PeftModel", inner: PreTrainedModel, depth: int) -> "PeftModel":
     """Return a copy of a `PeftModel` around the first layers of the ACN inside it."""
     short = plain.prefix_view(inner, depth)
     view = plain.replace_submodule(model, "base_model.model", short)

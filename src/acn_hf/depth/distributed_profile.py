@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 
 from ..modeling.depth import depth_outputs
 from ..support.eval_mode import evaluating
-from .metrics import Evidence, num_rows, resolve_metric
+from .evidence import Evidence, num_rows
+from .metrics import resolve_metric
 from .profile import DepthProfile, batches, profile_of
 
 

@@ -5,11 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
 from rich.table import Table
-from scipy import stats
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, default_data_collator
 
@@ -17,7 +15,8 @@ from ..modeling.depth import check_depth, depth_outputs, encoder_layers
 from ..support.eval_mode import evaluating
 from ..support.records import Record, render
 from ..support.wrappers import unwrap
-from .metrics import Evidence, ProfileError, num_rows, resolve_metric
+from .evidence import Evidence, num_rows
+from .metrics import ProfileError, resolve_metric
 
 ROUNDING = 1e-9
 """Differences of two metrics below this are rounding errors of the subtraction."""
@@ -121,6 +120,8 @@ class DepthProfile(Record):
         if len(sample) < 2:
             unit = "batches (lower batch_size)" if metric.needs == "loss" else "examples"
             raise ProfileError(f"confidence needs at least two {unit}; got {len(sample)}")
+        from scipy import stats
+
         interval = stats.bootstrap(
             (sample,),
             statistic,
@@ -237,8 +238,10 @@ def batches(
     taken = set(inspect.signature(type(model).forward).parameters) | {"label", "label_ids"}
     if isinstance(data, dict):
         raise ProfileError(f"data must be a data set or an iterable of batches; got {type(data).__name__}")
+    import datasets
+
     is_rows = isinstance(data, (datasets.Dataset, datasets.IterableDataset))
-    if is_rows and data.column_names and _format(data) != "custom":  # a transform may read what the model does not
+    if is_rows and data.column_names and not _has_transform(data):  # a transform may read what the model does not
         data = data.remove_columns([name for name in data.column_names if name not in taken])
     if is_rows or isinstance(data, Dataset):
         data = DataLoader(data, batch_size=batch_size, collate_fn=collate_fn or _collate)
@@ -253,8 +256,9 @@ def batches(
         yield {name: _on_device(value, model.device) for name, value in inputs.items()}
 
 
-def _format(data: Any) -> str | None:
-    return data.format["type"] if isinstance(data, datasets.Dataset) else None
+def _has_transform(data: Any) -> bool:
+    """Return whether a data set computes its columns when they are read; one that is streamed has no format."""
+    return getattr(data, "format", {}).get("type") == "custom"
 
 
 def _on_device(value: Any, device: torch.device) -> Any:

@@ -1,1 +1,5 @@
 """Early exit: policies, calibration, reports, and the pass in which examples leave."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

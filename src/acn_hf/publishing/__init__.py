@@ -1,18 +1,5 @@
-"""Model cards: what is known of a checkpoint, as the Hub shows it."""
+"""Checkpoints go out: model cards, converted checkpoints, the Hub."""
 
-from .facts import CardFacts, collect
-from .hub import prepare_repo, push_files, upload
-from .model_card import CardTrainer, write_into, write_model_card
-from .render import render_model_card
+import lazy_loader
 
-__all__ = [
-    "CardFacts",
-    "CardTrainer",
-    "collect",
-    "prepare_repo",
-    "push_files",
-    "render_model_card",
-    "upload",
-    "write_into",
-    "write_model_card",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,8 +1,8 @@
 """The ACN inside what compilers, data parallelism and PEFT wrap around it."""
 
+import sys
 from typing import Any
 
-from peft import PeftMixedModel, PeftModel
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 from torch.nn.parallel import DataParallel, DistributedDataParallel
@@ -20,7 +20,7 @@ def unwrap(model: Any) -> PreTrainedModel:
         TypeError: There is no ACN inside, its weights are sharded over processes, or PEFT adapted it by prompts.
     """
     model = unwrap_parallel(model)
-    while isinstance(model, (PeftModel, PeftMixedModel)):
+    while is_peft_model(model):
         prompts = [name for name, config in model.peft_config.items() if config.is_prompt_learning]
         if prompts:
             raise TypeError(
@@ -30,6 +30,12 @@ def unwrap(model: Any) -> PreTrainedModel:
         model = unwrap_parallel(model.base_model.model)
     check_acn(model)
     return model
+
+
+def is_peft_model(model: Any) -> bool:
+    """Return whether a model is what `peft.get_peft_model` returns; without importing peft, which takes seconds."""
+    peft = sys.modules.get("peft")  # where nobody has imported it, nobody has made such a model
+    return peft is not None and isinstance(model, (peft.PeftModel, peft.PeftMixedModel))
 
 
 def unwrap_parallel(model: Any) -> Any:

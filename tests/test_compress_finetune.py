@@ -10,6 +10,8 @@ from transformers import Trainer, default_data_collator
 import acn_hf
 from acn_hf import CardFacts, CompressionResult, DepthError, FinetuningError, compress, depth_logits, truncate
 from acn_hf.depth.metrics import ProfileError
+from acn_hf.publishing.facts import config_fields
+from acn_hf.publishing.metadata import eval_results
 from tests.support import training
 from tests.support.adapted import any_peft, each_way, quiet, with_peft
 from tests.support.families import NUM_LAYERS, TRAINED, by_name, each_head
@@ -313,7 +315,7 @@ def test_the_card_says_that_it_was_fine_tuned(result, tmp_path):
     assert "the depth of this model, before it was fine-tuned, is in bold" in text
     facts = CardFacts.load(tmp_path / "short" / "model_card.json")
     assert facts.finetuned == result.finetuned
-    shown = acn_hf.publishing.metadata.eval_results(facts)
+    shown = eval_results(facts)
     assert [(one.metric_name, one.metric_value) for one in shown] == [("loss", result.finetuned)]
     again = acn_hf.write_model_card(tmp_path / "short", license="mit")
     assert again.finetuned == result.finetuned
@@ -352,7 +354,7 @@ def test_the_card_of_a_residual_network_calls_it_one(build, tmp_path, scale):
 
 def test_a_value_without_its_metric_is_refused(build):
     with pytest.raises(ValueError, match=r"finetuned needs the profile, .*got 0\.5 without one"):
-        CardFacts("x", acn_hf.publishing.facts.config_fields(build(IMAGES)), finetuned=0.5)
+        CardFacts("x", config_fields(build(IMAGES)), finetuned=0.5)
 
 
 @quiet

@@ -1,0 +1,38 @@
+from .idx import (
+    DataError as DataError,
+    read_idx as read_idx,
+    read_idx_folder as read_idx_folder,
+)
+from .masking import (
+    EpochOfMasks as EpochOfMasks,
+    MaskingCollator as MaskingCollator,
+    PatchMaskingCollator as PatchMaskingCollator,
+    mask_images_once as mask_images_once,
+    mask_once as mask_once,
+    pack as pack,
+)
+from .pixels import (
+    image_fields as image_fields,
+    image_size as image_size,
+    num_patches as num_patches,
+)
+from .rows import (
+    Columns as Columns,
+    check_vocabulary as check_vocabulary,
+    file_format as file_format,
+    find_classes as find_classes,
+    image_processor as image_processor,
+    is_regression as is_regression,
+    load_data as load_data,
+    load_processor as load_processor,
+    load_splits as load_splits,
+    load_tokenizer as load_tokenizer,
+    longest_text as longest_text,
+    not_empty as not_empty,
+    prepare as prepare,
+    require as require,
+    require_text as require_text,
+)
+from .word_pieces import (
+    train_tokenizer as train_tokenizer,
+)

@@ -1,0 +1,143 @@
+"""What a metric needs of every batch at every depth: two small arrays, and never logits."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.utils import ModelOutput
+
+from ..modeling.depth import output_logits
+from .metrics import IGNORED_LABEL, METRICS, Metric, ProfileError
+
+
+@dataclass
+class Evidence:
+    """What is kept of the data.
+
+    Args:
+        metric (`Metric`): Decides what is kept.
+    """
+
+    metric: Metric
+    _kept: dict[int, list[np.ndarray]] = field(default_factory=dict)
+    _references: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, outputs: Any, inputs: dict[str, Any], config: Any) -> None:
+        """Take what is needed of one batch's outputs, `(depth, output)` pairs."""
+        references: np.ndarray | None = None
+        for depth, output in outputs:
+            if self.metric.needs == "loss":
+                kept, references = _loss(output, inputs)
+            else:
+                kept, references = _predictions(output, inputs, config)
+                self._check_kind(references)
+            self._kept.setdefault(depth, []).append(kept)
+        if references is not None:
+            self._references.append(references)
+
+    def _check_kind(self, references: np.ndarray) -> None:
+        are_numbers = np.issubdtype(references.dtype, np.floating)
+        kind = "numbers" if are_numbers else "classes"
+        if self.metric.needs in ("numbers", "classes") and self.metric.needs != kind:
+            fitting = [metric.name for metric in METRICS.values() if metric.needs == kind]
+            raise ProfileError(
+                f"metric must be one of {', '.join(fitting)} where labels are {kind}; got {self.metric.name!r}"
+            )
+
+    def batches(self) -> list[tuple[dict[int, np.ndarray], np.ndarray]]:
+        """Return what is kept of each batch: an array for each depth, and the references."""
+        return [
+            ({depth: kept[number] for depth, kept in self._kept.items()}, references)
+            for number, references in enumerate(self._references)
+        ]
+
+    def extend(self, batches: Iterable[tuple[dict[int, np.ndarray], np.ndarray]]) -> None:
+        """Take what another object kept of its batches."""
+        for kept, references in batches:
+            for depth, array in kept.items():
+                self._kept.setdefault(depth, []).append(array)
+            self._references.append(references)
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The depths seen, ascending."""
+        return tuple(sorted(self._kept))
+
+    def arrays(self, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return `(predictions, references)`, or `(losses, weights)`, of one depth."""
+        return np.concatenate(self._kept[depth]), np.concatenate(self._references)
+
+    def value(self, depth: int) -> float:
+        """Return the metric at one depth.
+
+        Raises:
+            ProfileError: It is not a finite number, or no label counts.
+        """
+        kept, references = self.arrays(depth)
+        if len(references) == 0 or (self.metric.needs == "loss" and references.sum() == 0):
+            raise ProfileError(f"at least one label must count; all are {IGNORED_LABEL}")
+        try:
+            value = float(self.metric.score(kept, references))
+        except (TypeError, ValueError) as error:
+            hint = " (f1_macro is for more than two classes)" if "average" in str(error) else ""
+            raise ProfileError(f"metric {self.metric.name!r} does not fit the data{hint}: {error}") from error
+        if not np.isfinite(value):
+            raise ProfileError(f"metric {self.metric.name!r} must be a finite number; got {value} at depth {depth}")
+        return value
+
+
+def num_rows(inputs: dict[str, Any]) -> int:
+    """Return the number of examples in a batch, which may hold options beside tensors."""
+    return len(next(value for value in inputs.values() if isinstance(value, torch.Tensor)))
+
+
+def loss_weight(output: ModelOutput, inputs: dict[str, Any]) -> int:
+    """Return over how much the loss of a batch is a mean: labels that count, masked patches, or rows.
+
+    Raises:
+        ProfileError: There is no loss.
+    """
+    if output.get("loss") is None:
+        raise ProfileError(f"the data must hold labels; got only {', '.join(inputs) or 'nothing'}")
+    labels = inputs.get("labels")
+    if labels is not None and not labels.is_floating_point():
+        return int((labels != IGNORED_LABEL).sum())
+    if inputs.get("bool_masked_pos") is not None:
+        return int(inputs["bool_masked_pos"].sum())
+    return num_rows(inputs)
+
+
+def _loss(output: ModelOutput, inputs: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    weight = loss_weight(output, inputs)
+    return np.array([float(output["loss"]) if weight else 0.0]), np.array([weight])
+
+
+def _predictions(output: ModelOutput, inputs: dict[str, Any], config: Any) -> tuple[np.ndarray, np.ndarray]:
+    logits = output_logits(output)
+    if "start_positions" in inputs and "end_positions" in inputs:
+        references = torch.stack((inputs["start_positions"], inputs["end_positions"]), dim=-1)
+        return _numpy(_finite(logits).argmax(dim=1)), _numpy(references)
+    labels = inputs.get("labels", inputs.get("next_sentence_label"))
+    if labels is None:
+        raise ProfileError(f"the data must hold labels; got only {', '.join(inputs) or 'nothing'}")
+    if labels.shape == logits.shape[:-1] and not labels.is_floating_point() and logits.shape[-1] > 1:
+        valid = labels != IGNORED_LABEL
+        return _numpy(_finite(logits[valid]).argmax(dim=-1)), _numpy(labels[valid])
+    if labels.numel() != logits.numel():
+        raise ProfileError(f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(logits.shape)}")
+    logits = _finite(logits.reshape(labels.shape))
+    if config.problem_type == "multi_label_classification":
+        return _numpy(logits > 0).astype(int), _numpy(labels).astype(int)
+    return _numpy(logits.float()), _numpy(labels.float())
+
+
+def _finite(logits: torch.Tensor) -> torch.Tensor:
+    if not torch.isfinite(logits).all():
+        raise ProfileError("the logits must be finite numbers; got nan or infinity")
+    return logits
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy()

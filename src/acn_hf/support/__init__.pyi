@@ -1,0 +1,18 @@
+from .eval_mode import (
+    evaluating as evaluating,
+    fixed_randomness as fixed_randomness,
+)
+from .provenance import (
+    circumstances as circumstances,
+    commit_of as commit_of,
+)
+from .records import (
+    Record as Record,
+    render as render,
+    write_text as write_text,
+)
+from .wrappers import (
+    is_peft_model as is_peft_model,
+    unwrap as unwrap,
+    unwrap_parallel as unwrap_parallel,
+)

@@ -1,0 +1,29 @@
+from .annealing import (
+    ResidualAnnealingCallback as ResidualAnnealingCallback,
+)
+from .callbacks import (
+    DepthProfileCallback as DepthProfileCallback,
+    IntermediateSupervisionCallback as IntermediateSupervisionCallback,
+)
+from .distillation import (
+    DistillationLoss as DistillationLoss,
+)
+from .finetuning import (
+    FinetuningError as FinetuningError,
+    fine_tune as fine_tune,
+    finetuning_arguments as finetuning_arguments,
+    quiet_trainer as quiet_trainer,
+)
+from .gradual_pruning import (
+    PruningCallback as PruningCallback,
+)
+from .measuring_callback import (
+    LoggingCallback as LoggingCallback,
+    MeasuringCallback as MeasuringCallback,
+)
+from .shedding import (
+    LayerSheddingCallback as LayerSheddingCallback,
+)
+from .supervision import (
+    intermediate_supervision as intermediate_supervision,
+)
