@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from ..modeling.depth import encoder_layers, head_output
 from ..modeling.upstream import maybe_install_capturing_hooks
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 from .distillation import DistillationLoss, Lesson
 
 Weights = str | Sequence[float]
@@ -88,7 +88,7 @@ class IntermediateSupervision:
         num_depths: int | None = None,
         distillation: DistillationLoss | None = None,
     ):
-        self.model: PreTrainedModel = unwrap(model)
+        self.model: PreTrainedModel = unwrap_acn(model)
         if self.model.base_model is self.model:
             raise TypeError(f"a loss needs a model with a head, and {type(self.model).__name__} has none")
         if num_depths is not None and (type(num_depths) is not int or num_depths < 1):
