@@ -42,9 +42,11 @@ def depth_outputs(
     if chosen[0] < lowest:
         name = type(model).__name__
         raise DepthError(f"depth must lie in [{lowest}, {number}] for {name}, which needs a layer; got {chosen[0]}")
-    recording = Recording(model, chosen[-1], inputs)
-    for depth in chosen:
-        yield depth, recording.read(depth)
+    recording = Recording(model)
+    last = recording.run(chosen[-1], inputs)
+    for depth in chosen[:-1]:
+        yield depth, recording.read(depth, inputs)
+    yield chosen[-1], last
 
 
 def depth_logits(model: PreTrainedModel, inputs: dict[str, Any]) -> torch.Tensor:

@@ -11,62 +11,92 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..modeling.depth import DepthError
-from .stack import cut_configs, find_stack, modules_above, with_layers
+from .stack import Stack, cut_configs, find_stack, modules_above, with_layers
 
 
 class Recording:
     """What the modules of one pass returned: each layer, and whatever ran before the first of them.
 
     Args:
-        model (`PreTrainedModel`): It is left as it is; the pass is that of a view.
-        depth (`int`): How many of its layers run.
-        inputs (`dict`): Keyword arguments of the model.
+        model (`PreTrainedModel`): Any model but an ACN.
 
     Raises:
-        DepthError: The layers do not run once each, one after the other.
+        DepthError: The model has no stack of layers; later, that its layers do not run once each, one after the other.
     """
 
-    def __init__(self, model: PreTrainedModel, depth: int, inputs: dict[str, Any]):
-        self.model, self.depth, self.inputs = model, depth, {**inputs, "return_dict": True}
-        self.stack = find_stack(model)
+    def __init__(self, model: PreTrainedModel):
+        self.model, self.stack = model, find_stack(model)
         self.layers = list(model.get_submodule(self.stack.path))
+        self.is_listening = False
+        """Whether a pass of the model itself is recorded, by the hooks of `listen`."""
         self._states: list[_Kept] = []
         self._before: dict[str, list[_Kept]] = {}
         self._late: set[str] = set()
+
+    def run(self, depth: int, inputs: dict[str, Any]) -> Any:
+        """Record a pass through the first `depth` layers, that of a view, and return its output.
+
+        Args:
+            depth (`int`): In `[0, L]`.
+            inputs (`dict`): Keyword arguments of the model.
+        """
         tapped = [_tapped(layer, partial(self._keep_state, index)) for index, layer in enumerate(self.layers[:depth])]
         view = self._view(tapped, slice(depth))
         for above, path, module in self._beside(view):
             _replace(above, path, _tapped(module, partial(self._keep_beside, path)))
-        self.output = view(**self.inputs)
-        """What the model cut at `depth` returns."""
+        output = view(**{**inputs, "return_dict": True})
         if len(self._states) != depth:
             raise DepthError(
-                f"each of the first {depth} layers of {type(model).__name__} must run once; {len(self._states)} did"
+                f"each of the first {depth} layers of {type(self.model).__name__} must run once; "
+                f"{len(self._states)} did"
             )
+        return output
 
-    def read(self, depth: int) -> Any:
+    def listen(self) -> list[Any]:
+        """Record the passes of the model itself while `is_listening`, and return the handles that end it."""
+
+        def heard(keep: Callable[..., None], *key: Any) -> Callable[..., None]:
+            return lambda _module, _inputs, output: keep(*key, output) if self.is_listening else None
+
+        hooked = [(layer, heard(self._keep_state, index)) for index, layer in enumerate(self.layers)]
+        hooked += [(module, heard(self._keep_beside, path)) for _, path, module in self._beside(self.model)]
+        return [module.register_forward_hook(hook) for module, hook in hooked]
+
+    def forget(self) -> None:
+        """Be ready for the next pass."""
+        self._states, self._before, self._late = [], {}, set()
+
+    def read(self, depth: int, inputs: dict[str, Any], watch: Callable[[Any], None] | None = None) -> Any:
         """Return the output of the model cut at a depth; neither layers nor what stands before them run again.
+
+        Args:
+            depth (`int`): At most the depth of the pass.
+            inputs (`dict`): Keyword arguments of the model, those of the pass.
+            watch (`Callable`, *optional*): Is given what the part of the model returns that holds the layers.
 
         Raises:
             DepthError: What the layer returned was changed in place by what ran after it, so it is not known any more.
         """
-        if depth == self.depth:
-            return self.output
-        if depth == 0:
-            view = self._view([], slice(0))
-        else:
-            state = self._states[depth - 1]
-            if not state.is_whole():
-                raise DepthError(
-                    f"what layer {depth} of {type(self.model).__name__} returned was changed in place by what ran "
-                    "after it, so this depth cannot be read"
-                )
-            view = self._view([_replaying(self.layers[depth - 1], [state.output])], slice(depth - 1, depth))
+        view = self._view(self._standing_in(depth), slice(depth - 1, depth) if depth else slice(0))
         for above, path, module in self._beside(view):
             kept = [] if path in self._late else self._before.get(path, [])
             if kept and all(entry.is_whole() for entry in kept):
                 _replace(above, path, _replaying(module, [entry.output for entry in kept]))
-        return view(**self.inputs)
+        if watch is not None:
+            body(view, self.stack).register_forward_hook(lambda _module, _inputs, output: watch(output))
+        return view(**{**inputs, "return_dict": True})
+
+    def _standing_in(self, depth: int) -> list[nn.Module]:
+        """Return the one layer that returns what the layers up to a depth returned, or none."""
+        if depth == 0:
+            return []
+        state = self._states[depth - 1]
+        if not state.is_whole():
+            raise DepthError(
+                f"what layer {depth} of {type(self.model).__name__} returned was changed in place by what ran after it, "
+                "so this depth cannot be read"
+            )
+        return [_replaying(self.layers[depth - 1], [state.output])]
 
     def _view(self, layers: list[nn.Module], described: slice) -> PreTrainedModel:
         configs = cut_configs(self.model, self.stack, described, shared=True)
@@ -93,6 +123,12 @@ class Recording:
             self._late.add(path)  # it may read what the layers returned
         else:
             self._before.setdefault(path, []).append(_Kept(output))
+
+
+def body(model: PreTrainedModel, stack: Stack) -> nn.Module:
+    """Return the part of a model that holds the layers, below the head; the model itself where there is none."""
+    above = modules_above(model, stack.path)
+    return above[min(1, len(above) - 1)]
 
 
 class _Kept:

@@ -47,9 +47,9 @@ def _check(model: PreTrainedModel, inputs: dict[str, Any]) -> int:
     if not _config_says(model, depth):
         raise DepthError(f"the layers of {name} are not a plain stack: a config of {depth} of them says something else")
     try:
-        recording = Recording(model, number, inputs)
-        cut = prefix_view(model, depth)(**recording.inputs)
-        same = _same(recording.read(depth), cut)
+        recording = Recording(model)
+        recording.run(number, inputs)
+        same = _same(recording.read(depth, inputs), prefix_view(model, depth)(**{**inputs, "return_dict": True}))
     except (IndexError, KeyError, RuntimeError, TypeError) as error:  # whatever upstream raises with fewer layers
         raise DepthError(f"{name} does not run with its first {depth} layers: {error}") from error
     if not same:
@@ -57,7 +57,7 @@ def _check(model: PreTrainedModel, inputs: dict[str, Any]) -> int:
             f"the layers of {name} are not a plain stack: at depth {depth} of {number}, what is read from one pass is "
             "not what the model computes that is cut there. Something happens between its layers"
         )
-    return 0 if _works_without_layers(model, recording) else 1
+    return 0 if _works_without_layers(model, recording, inputs) else 1
 
 
 def _config_says(model: PreTrainedModel, depth: int) -> bool:
@@ -78,10 +78,11 @@ def _shapes(model: PreTrainedModel) -> dict[str, torch.Size]:
     return {name: weight.shape for name, weight in model.state_dict().items()}
 
 
-def _works_without_layers(model: PreTrainedModel, recording: Recording) -> bool:
+def _works_without_layers(model: PreTrainedModel, recording: Recording, inputs: dict[str, Any]) -> bool:
     """Return whether a model of this class can do without any layer, and be saved so."""
     try:
-        return _config_says(model, 0) and _same(recording.read(0), prefix_view(model, 0)(**recording.inputs))
+        cut = prefix_view(model, 0)(**{**inputs, "return_dict": True})
+        return _config_says(model, 0) and _same(recording.read(0, inputs), cut)
     except Exception:  # each class fails in its own way
         return False
 
