@@ -54,13 +54,18 @@ class Recording:
 
     def listen(self) -> list[Any]:
         """Record the passes of the model itself while `is_listening`, and return the handles that end it."""
-
-        def heard(keep: Callable[..., None], *key: Any) -> Callable[..., None]:
-            return lambda _module, _inputs, output: keep(*key, output) if self.is_listening else None
-
-        hooked = [(layer, heard(self._keep_state, index)) for index, layer in enumerate(self.layers)]
-        hooked += [(module, heard(self._keep_beside, path)) for _, path, module in self._beside(self.model)]
+        # Bound methods, not closures: a copy of the model listens to itself.
+        hooked = [(layer, partial(self._hear_state, index)) for index, layer in enumerate(self.layers)]
+        hooked += [(module, partial(self._hear_beside, path)) for _, path, module in self._beside(self.model)]
         return [module.register_forward_hook(hook) for module, hook in hooked]
+
+    def _hear_state(self, index: int, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        if self.is_listening:
+            self._keep_state(index, output)
+
+    def _hear_beside(self, path: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        if self.is_listening:
+            self._keep_beside(path, output)
 
     def forget(self) -> None:
         """Be ready for the next pass."""
@@ -93,8 +98,8 @@ class Recording:
         state = self._states[depth - 1]
         if not state.is_whole():
             raise DepthError(
-                f"what layer {depth} of {type(self.model).__name__} returned was changed in place by what ran after it, "
-                "so this depth cannot be read"
+                f"what layer {depth} of {type(self.model).__name__} returned was changed in place by what ran after "
+                "it, so this depth cannot be read"
             )
         return [_replaying(self.layers[depth - 1], [state.output])]
 
