@@ -52,7 +52,7 @@ def test_what_has_no_card_is_refused(run, checkpoint, gpt2, tmp_path):
     for place in ("missing", "wrong.json"):
         assert "the checkpoint must be a folder" in wrong_usage(run("card", tmp_path / place))
     one_line(run("card", tmp_path / "empty"))
-    assert "only the models of acn_hf have such a card" in one_line(run("card", gpt2))
+    assert run("card", gpt2).exit_code == 0  # any model of transformers has a card
     for wrong in ("accuracy", "accuracy=nan", "accuracy=inf", "=1"):
         text = wrong_usage(run("card", checkpoint, "--result", wrong))
         assert f"--result must read METRIC=VALUE, e.g. accuracy=0.93; got '{wrong}'" in text
