@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AlbertConfig, AlbertForSequenceClassification
 
-from acn_hf import compress, depth_logits, measure_depth_profile
+from acn_hf import DepthError, compress, depth_logits, measure_depth_profile
 from acn_hf.depth.metrics import ProfileError
 from tests.support.families import NUM_LAYERS, TRAINED, by_name, each_head
 

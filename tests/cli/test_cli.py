@@ -7,6 +7,7 @@ import sys
 import datasets
 import pytest
 import torch
+import transformers
 import typer
 from PIL import Image
 from transformers import AutoModelForImageClassification, ViTImageProcessorPil, pipeline
