@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import AlbertConfig, AlbertForSequenceClassification
 
-from acn_hf import compress, depth_logits, measure_depth_profile
+from acn_hf import DepthError, compress, depth_logits, measure_depth_profile
 from acn_hf.depth.metrics import ProfileError
 from tests.support.families import NUM_LAYERS, TRAINED, by_name, each_head
 
@@ -58,10 +58,10 @@ def test_a_result_reads_as_a_table_and_as_json(build):
 
 
 @pytest.mark.parametrize("function", [compress, measure_depth_profile])
-def test_a_residual_network_is_refused(function):
-    config = BertConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=1, intermediate_size=16, vocab_size=9)
-    with pytest.raises(TypeError, match=r"only the models of acn_hf .*got BertForSequenceClassification"):
-        function(BertForSequenceClassification(config), [{"input_ids": torch.ones(1, 3, dtype=torch.long)}])
+def test_a_model_whose_layers_share_weights_is_refused(function):
+    config = AlbertConfig(hidden_size=16, num_attention_heads=2, intermediate_size=16, vocab_size=9, embedding_size=8)
+    with pytest.raises(DepthError, match=r"one list of as many layers .* AlbertForSequenceClassification has none"):
+        function(AlbertForSequenceClassification(config), [{"input_ids": torch.ones(1, 3, dtype=torch.long)}])
 
 
 def test_a_model_without_head_is_refused(build):

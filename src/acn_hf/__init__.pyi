@@ -28,6 +28,7 @@ from .depth import (
     measure_cost as measure_cost,
     measure_depth_cost as measure_depth_cost,
     measure_depth_profile as measure_depth_profile,
+    save_truncated as save_truncated,
     truncate as truncate,
 )
 from .exits import (

@@ -11,12 +11,13 @@ from typing import Any
 from huggingface_hub import CommitInfo
 from rich.table import Table
 
-from .depth.adapters import truncate
 from .depth.cost import Cost, measure_cost
+from .depth.every_depth import truncate
+from .depth.layers import layers_of, prefix_view
 from .depth.metrics import ProfileError
 from .depth.profile import DepthProfile, measure_depth_profile
 from .modeling.checkpoint import weight_files, written_beside
-from .modeling.depth import check_depth, encoder_layers, prefix_view
+from .modeling.depth import check_depth
 from .publishing.facts import collect
 from .publishing.hub import prepare_repo, upload
 from .publishing.model_card import write_into
@@ -214,7 +215,7 @@ def compress(
     ```
     """
     if depth is not None:
-        depth = check_depth(depth, len(encoder_layers(unwrap(model))))
+        depth = check_depth(depth, len(layers_of(unwrap(model))))
         if relative or confidence is not None:
             raise ProfileError(f"relative and confidence choose a depth, so none may be given; got depth={depth}")
         if options.get("depths") is not None:
@@ -230,7 +231,7 @@ def compress(
     short, value = truncate(model, depth, merge_adapter=merge_adapter), None
     if finetune is not None:
         short = fine_tune(short, finetune)
-        depth = len(encoder_layers(unwrap(short)))
+        depth = len(layers_of(unwrap(short)))
         if depth not in profile.depths:  # layers left while it trained
             profile = measure_depth_profile(model, data, **{**options, "depths": [*profile.depths, depth]})
         value = _value_of(short, data, profile.num_examples, options)

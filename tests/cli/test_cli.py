@@ -7,6 +7,7 @@ import sys
 import datasets
 import pytest
 import torch
+import transformers
 import typer
 from PIL import Image
 from transformers import AutoModelForImageClassification, ViTImageProcessorPil, pipeline
@@ -187,6 +188,24 @@ def test_a_sample_is_random_and_the_same_every_time(run, checkpoint, pictures, t
     assert "3 examples" in outputs.pop()
 
 
+def test_a_checkpoint_of_transformers_is_measured_cut_and_stays_one(run, residual, reviews, tmp_path):
+    measured = run("profile", residual, reviews, "--out", tmp_path / "profile.json")
+    assert measured.exit_code == 0, measured.output
+    assert acn_hf.DepthProfile.load(tmp_path / "profile.json").depths[0] == 0
+    done = run("compress", residual, reviews, tmp_path / "out", "--depth", "1")
+    assert done.exit_code == 0, done.output
+    assert not list((tmp_path / "out").glob("*.py"))
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (config["model_type"], config["num_hidden_layers"]) == ("bert", 1)
+    assert "auto_map" not in config
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "an ordinary checkpoint of transformers" in card
+    assert "trust_remote_code" not in card
+    short = transformers.pipeline("text-classification", str(tmp_path / "out"), device="cpu")
+    assert type(short.model) is transformers.BertForSequenceClassification
+    assert short("a text")[0]["label"]
+
+
 # --- a failed run: exit code 1 and one line
 
 
@@ -196,10 +215,12 @@ def test_a_folder_that_is_no_checkpoint_is_one_line(run, pictures, tmp_path):
     assert "missing" in one_line(run("profile", tmp_path / "missing", pictures))
 
 
-def test_a_residual_checkpoint_is_one_line(run, residual, reviews, tmp_path):
-    line = one_line(run("compress", residual, reviews, tmp_path / "out"))
-    assert "NotAnAcnError" in line
-    assert "is of model_type 'bert' (BERT and ViT can be converted: acn-hf convert, or --convert)" in line
+def test_a_model_without_plain_layers_is_one_line(run, reviews, tmp_path):
+    config = transformers.AlbertConfig(hidden_size=16, num_attention_heads=2, intermediate_size=16, vocab_size=9)
+    transformers.AlbertForSequenceClassification(config).save_pretrained(tmp_path / "albert")
+    line = one_line(run("compress", tmp_path / "albert", reviews, tmp_path / "out"))
+    assert "DepthError" in line
+    assert "AlbertForSequenceClassification has none: its layers share weights" in line
     assert not (tmp_path / "out").exists()
 
 

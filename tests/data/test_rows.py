@@ -213,10 +213,16 @@ def test_models_are_loaded_with_the_head_they_were_saved_with(build, tmp_path):
         assert type(load_model(str(tmp_path / head.name))) is head.acn
 
 
-def test_a_residual_checkpoint_is_refused(tmp_path):
+def test_a_checkpoint_of_transformers_is_loaded_as_it_is(tmp_path):
     upstream = SEQUENCES.build_upstream(SEQUENCES.build())
     upstream.save_pretrained(tmp_path)
-    with pytest.raises(NotAnAcnError, match="is of model_type 'bert'"):
+    assert type(load_model(str(tmp_path))) is type(upstream)
+
+
+def test_a_checkpoint_of_transformers_without_head_is_refused(tmp_path):
+    upstream = SEQUENCES.build_upstream(SEQUENCES.build())
+    upstream.base_model.save_pretrained(tmp_path)
+    with pytest.raises(NotAnAcnError, match="must hold a model with a head; it was saved as BertModel"):
         load_model(str(tmp_path))
 
 

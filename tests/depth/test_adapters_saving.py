@@ -10,7 +10,7 @@ import transformers
 from safetensors import safe_open
 
 from acn_hf import depth_logits, truncate
-from acn_hf.depth.adapters import unwrap
+from acn_hf.support.wrappers import unwrap
 from tests.support.adapted import (
     WAYS,
     any_peft,

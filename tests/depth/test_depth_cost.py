@@ -1,7 +1,7 @@
 """The cost at every depth is the cost of the model cut there."""
 
 import pytest
-from transformers import BertConfig, BertModel
+from transformers import AlbertConfig, AlbertModel
 
 from acn_hf import DepthCost, DepthError, measure_cost, measure_depth_cost, truncate
 from acn_hf.depth.cost import Cost
@@ -88,10 +88,10 @@ def test_a_length_of_images_is_refused(build):
         measure_depth_cost(build(IMAGES), sequence_length=8)
 
 
-def test_a_residual_network_is_refused():
-    config = BertConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=1, intermediate_size=16, vocab_size=9)
-    with pytest.raises(TypeError, match="got BertModel"):
-        measure_depth_cost(BertModel(config))
+def test_a_model_whose_layers_share_weights_is_refused():
+    config = AlbertConfig(hidden_size=16, num_attention_heads=2, intermediate_size=16, vocab_size=9, embedding_size=8)
+    with pytest.raises(DepthError, match="AlbertModel has none: its layers share weights"):
+        measure_depth_cost(AlbertModel(config))
 
 
 @pytest.mark.parametrize("depths", [(), (1, 0), (0,)], ids=str)

@@ -57,15 +57,6 @@ def test_whole_numbers_of_other_libraries_are_depths(build, head, number, tmp_pa
     assert type(json.loads((tmp_path / "config.json").read_text())["num_hidden_layers"]) is int
 
 
-@pytest.mark.parametrize("call", [lambda model: truncate(model, 1), depth_logits], ids=["truncate", "depth_logits"])
-@each_head()
-def test_only_acns_have_depths(build, head, call):
-    upstream = head.build_upstream(build(head))
-    text = f"only the models of acn_hf work at every depth; got {type(upstream).__name__}"
-    with pytest.raises(TypeError, match=f"^{text}$"):
-        call(upstream)
-
-
 @pytest.mark.parametrize("thing", [None, torch.nn.Linear(1, 1), "a name"], ids=["None", "Linear", "str"])
 def test_only_models_have_depths(thing):
     with pytest.raises(TypeError, match=f"^only the models of acn_hf work at every depth; got {type(thing).__name__}$"):

@@ -13,8 +13,7 @@ from transformers import Trainer, TrainingArguments, ViTImageProcessorPil
 
 import acn_hf
 from acn_hf import CardFacts, CardTrainer, Cost, DepthProfile, compress, truncate, write_model_card
-from acn_hf.publishing.facts import config_fields
-from acn_hf.publishing.metadata import PIPELINE_TAGS
+from acn_hf.publishing.facts import PIPELINE_TAGS, config_fields
 from acn_hf.publishing.render import render_model_card
 from tests.support.families import HEADS, by_name, each_head
 
@@ -211,13 +210,13 @@ def test_without_matplotlib_the_card_has_no_picture(facts, tmp_path, monkeypatch
 # --- what is refused
 
 
-def test_another_architecture_is_refused(tmp_path):
-    with pytest.raises(TypeError, match="only the models of acn_hf have such a card; got BertConfig"):
-        write_model_card(tmp_path, transformers.BertConfig())
+def test_what_is_no_model_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="a card is that of a model of transformers or its config; got Linear"):
+        write_model_card(tmp_path, torch.nn.Linear(1, 1))
 
 
 def test_a_config_without_a_class_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"must name the class of an ACN in `architectures`; got None of .*'acn_vit'"):
+    with pytest.raises(ValueError, match=r"must name a class in `architectures` .*; got None of .*'acn_vit'"):
         write_model_card(tmp_path, acn_hf.AcnViTConfig())
 
 

@@ -10,7 +10,7 @@ from ..exits.exiting_connection import long_connection_path
 from ..modeling.connectivity import LongConnection, PreNormLongConnection, Scale, ShortConnection
 from ..modeling.depth import check_layers_match_config, short_connections
 from ..support.records import Record, render
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def connectivity_matrix(model: Any) -> ConnectivityMatrix:
 
     ```
     """
-    model = unwrap(model)
+    model = unwrap_acn(model)
     check_layers_match_config(model)
     long = cast(LongConnection, model.get_submodule(long_connection_path(model)))
     shorts = short_connections(model)

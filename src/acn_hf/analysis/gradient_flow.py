@@ -21,7 +21,7 @@ from ..modeling.depth import check_layers_match_config, encoder_layers, replace_
 from ..modeling.upstream import maybe_install_capturing_hooks
 from ..support.eval_mode import evaluating, fixed_randomness
 from ..support.records import Record, render
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 
 PARTS = ("full", "direct", "mediated")
 
@@ -181,7 +181,7 @@ def measure_gradient_flow(
 
     ```
     """
-    model = unwrap(model)
+    model = unwrap_acn(model)
     if model.base_model is model:
         raise TypeError(f"a loss needs a model with a head, and {type(model).__name__} has none")
     check_layers_match_config(model)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 from ..training.measuring_callback import LoggingCallback, check_steps
 from .gradient_flow import PARTS, GradientFlow, GradientFlowHistory, measure_gradient_flow
 
@@ -52,7 +52,7 @@ class GradientFlowCallback(LoggingCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        unwrap(kwargs["model"])
+        unwrap_acn(kwargs["model"])
         saved = self._place(args, state)
         resumed = state.global_step > 0 and saved.exists()
         self.history = GradientFlowHistory.load(saved) if resumed else GradientFlowHistory()

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ..modeling.depth import short_connections
 from ..support.records import Record, render
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def residual_scales(model: Any) -> ResidualScales:
 
     ```
     """
-    inner = unwrap(model)
+    inner = unwrap_acn(model)
     layers = short_connections(inner)
     return ResidualScales(
         scales=tuple(float(torch.as_tensor(short.scale).detach()) for short in layers),

@@ -8,7 +8,9 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedModel
 
+from ..depth.stack import find_stack
 from ..modeling.configuration_acn import AcnConfig
+from ..support.auto_classes import auto_class_of
 from .convert import from_residual
 from .timm_mixers import is_timm_checkpoint
 
@@ -20,7 +22,7 @@ class NotAnAcnError(ValueError):
 def load_model(
     source: str | os.PathLike, *, residual_scale: float | list[float] | None = None, needs_head: bool = True
 ) -> PreTrainedModel:
-    """Load a checkpoint of acn_hf with its own head, and whole.
+    """Load a checkpoint of acn_hf or of transformers with its own head, and whole.
 
     Args:
         source (`str` or `os.PathLike`): A folder, or a name on the Hub.
@@ -30,28 +32,34 @@ def load_model(
 
     Raises:
         ConversionError: The residual network cannot be converted.
-        DepthError: The checkpoint lacks weights of some layer.
-        NotAnAcnError: It is a checkpoint of another architecture, is an ACN though a residual network is asked for, has
-            no head, or lacks weights or a part of their file.
+        DepthError: The checkpoint lacks weights of some layer, or the model has no one stack of layers.
+        NotAnAcnError: It is a checkpoint of another library, is an ACN though a residual network is asked for, has no
+            head, or lacks weights or a part of their file.
         OSError: There is no checkpoint.
     """
     source = os.fspath(source)
     from_timm = is_timm_checkpoint(source)
     if from_timm and residual_scale is None:
         raise NotAnAcnError(
-            f"only checkpoints of acn_hf can be cut without retraining; timm wrote {source} (its MLP-Mixers can be "
+            f"only checkpoints of acn_hf and of transformers can be cut; timm wrote {source} (its MLP-Mixers can be "
             "converted: acn-hf convert)"
         )
     config = None if from_timm else _config_of(source)
     if residual_scale is None:
-        model = _load_acn(source, config)
+        model = _load_whole(source, config)
     elif isinstance(config, AcnConfig):
         raise NotAnAcnError(f"only residual networks can be converted; {source} is an ACN already, {config.model_type}")
     else:
         model = from_residual(source, residual_scale=residual_scale)
-    if needs_head and model.base_model is model:
+    if needs_head and not _has_head(model):
         raise NotAnAcnError(f"{source} must hold a model with a head; it was saved as {type(model).__name__}")
     return model
+
+
+def _has_head(model: PreTrainedModel) -> bool:
+    if isinstance(model.config, AcnConfig):
+        return model.base_model is not model
+    return auto_class_of(type(model).__name__) not in (None, "AutoModel")
 
 
 def _config_of(source: str) -> Any:
@@ -63,18 +71,16 @@ def _config_of(source: str) -> Any:
         raise OSError(f"{source} must be a checkpoint: {error}") from error
 
 
-def _load_acn(source: str, config: Any) -> PreTrainedModel:
-    if not isinstance(config, AcnConfig):
-        raise NotAnAcnError(
-            f"only checkpoints of acn_hf can be cut without retraining; {source} is of model_type "
-            f"{config.model_type!r} (BERT and ViT can be converted: acn-hf convert, or --convert)"
-        )
+def _load_whole(source: str, config: Any) -> PreTrainedModel:
+    """Load a checkpoint with the class that it was saved as, and refuse it if weights would stay random."""
     saved_as = (config.architectures or ["an unnamed class"])[0]
-    auto_name = config.auto_class_of(saved_as)
-    if auto_name is None:
+    is_acn = isinstance(config, AcnConfig)
+    auto_name = config.auto_class_of(saved_as) if is_acn else saved_as
+    reader = None if auto_name is None else getattr(transformers, auto_name, None)
+    if reader is None:
         raise NotAnAcnError(f"{source} must say the class that it was saved as; it says {saved_as}")
     try:
-        model, info = getattr(transformers, auto_name).from_pretrained(source, output_loading_info=True)
+        model, info = reader.from_pretrained(source, output_loading_info=True)
     except SafetensorError as error:
         raise NotAnAcnError(f"the weights in {source} must be whole: {error}") from error
     # What a config asks to be learned may be new.
@@ -84,4 +90,6 @@ def _load_acn(source: str, config: Any) -> PreTrainedModel:
             f"{source} must hold every weight of {saved_as}; it lacks {len(missing)}, which would stay random: "
             f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}"
         )
+    if not is_acn:
+        find_stack(model)  # refused before any data are read
     return model

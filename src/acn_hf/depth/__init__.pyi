@@ -1,8 +1,4 @@
-from .adapters import (
-    depth_logits as depth_logits,
-    lora_config as lora_config,
-    truncate as truncate,
-)
+from .adapters import lora_config as lora_config
 from .cost import (
     Cost as Cost,
     example_inputs as example_inputs,
@@ -15,17 +11,25 @@ from .depth_cost import (
 from .distributed_profile import (
     measure_together as measure_together,
 )
+from .every_depth import (
+    depth_logits as depth_logits,
+    save_truncated as save_truncated,
+    truncate as truncate,
+)
 from .evidence import (
     Evidence as Evidence,
 )
+from .layers import layers_of as layers_of, prefix_view as prefix_view
 from .metrics import (
     METRICS as METRICS,
     Metric as Metric,
     ProfileError as ProfileError,
     resolve_metric as resolve_metric,
 )
+from .outputs import depth_outputs as depth_outputs
 from .profile import (
     DepthProfile as DepthProfile,
     batches as batches,
     measure_depth_profile as measure_depth_profile,
 )
+from .stack import Stack as Stack, find_stack as find_stack

@@ -1,5 +1,6 @@
 """What a model costs: parameters, FLOPs, bytes, latency."""
 
+import functools
 import statistics
 import time
 from dataclasses import dataclass
@@ -10,8 +11,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
+from ..modeling.depth import DepthError
 from ..support.eval_mode import evaluating
 from ..support.records import Record
+from .layers import is_acn
+from .stack import find_stack
+
+USUAL_LENGTH = 128
+"""Tokens in a text of which nothing else is known."""
+EXAMPLE_INPUTS = ("input_ids", "input_values", "pixel_values")
+"""The main inputs that an example can be made of."""
+ONE_SECOND = 16_000
+"""Samples in a second of sound, as speech models take it."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +109,35 @@ def measure_cost(
 
 
 def example_inputs(model: PreTrainedModel, batch_size: int = 1) -> dict[str, torch.Tensor]:
-    """Return inputs of the model's own size: an image of zeros, or 128 tokens (fewer if it takes fewer)."""
-    config: Any = model.config
+    """Return inputs of the model's own size: zeros for images, videos and sound, or tokens.
+
+    A text has 128 tokens, fewer if the model takes fewer. Sound is a spectrogram of the config's size, or a second of
+    samples. A model that is not an ACN may need room for other things than tokens among its positions: its texts are at
+    most half as long as the config says.
+    """
+    config = _inner_config(model)
+    zeros = functools.partial(torch.zeros, device=model.device, dtype=model.dtype)
     if model.main_input_name == "pixel_values":
         size = config.image_size
         height, width = (size, size) if isinstance(size, int) else size
-        pixels = torch.zeros(batch_size, config.num_channels, height, width, device=model.device, dtype=model.dtype)
-        return {"pixel_values": pixels}
-    length = min(128, config.max_position_embeddings)
+        frames = [config.num_frames] if hasattr(config, "num_frames") else []
+        return {"pixel_values": zeros(batch_size, *frames, config.num_channels, height, width)}
+    if model.main_input_name == "input_values":
+        is_spectrogram = hasattr(config, "num_mel_bins")
+        sound = (config.max_length, config.num_mel_bins) if is_spectrogram else (ONE_SECOND,)
+        return {"input_values": zeros(batch_size, *sound)}
+    longest = getattr(config, "max_position_embeddings", 2 * USUAL_LENGTH)
+    length = min(USUAL_LENGTH, longest if is_acn(model) else max(longest // 2, 1))
     shape = (batch_size, 2, length) if "MultipleChoice" in type(model).__name__ else (batch_size, length)
     return {"input_ids": torch.ones(shape, dtype=torch.long, device=model.device)}
+
+
+def _inner_config(model: PreTrainedModel) -> Any:
+    """Return the config that describes the inputs: of a model that holds several, the one above its layers."""
+    try:
+        return model.config if is_acn(model) else find_stack(model).config
+    except DepthError:
+        return model.config
 
 
 def _count_flops(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> int:

@@ -8,10 +8,11 @@ import torch
 from rich.table import Table
 from transformers import PreTrainedModel
 
-from ..modeling.depth import DepthError, check_depth, encoder_layers, prefix_view
+from ..modeling.depth import DepthError, check_depth
 from ..support.records import Record, render
 from ..support.wrappers import unwrap
 from .cost import Cost, example_inputs, measure_cost
+from .layers import layers_of, prefix_view
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def measure_depth_cost(
     ```
     """
     model = unwrap(model)
-    num_layers = len(encoder_layers(model))
+    num_layers = len(layers_of(model))
     asked = range(num_layers + 1) if depths is None else depths
     chosen = sorted({num_layers, *(check_depth(depth, num_layers) for depth in asked)})
     if batch_size < 1:

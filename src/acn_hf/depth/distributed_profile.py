@@ -7,10 +7,10 @@ from typing import Any
 from accelerate.utils import gather_object
 from transformers import PreTrainedModel
 
-from ..modeling.depth import depth_outputs
 from ..support.eval_mode import evaluating
 from .evidence import Evidence, num_rows
 from .metrics import resolve_metric
+from .outputs import depth_outputs
 from .profile import DepthProfile, batches, profile_of
 
 

@@ -11,12 +11,14 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, default_data_collator
 
-from ..modeling.depth import check_depth, depth_outputs, encoder_layers
+from ..modeling.depth import check_depth
 from ..support.eval_mode import evaluating
 from ..support.records import Record, render
 from ..support.wrappers import unwrap
 from .evidence import Evidence, num_rows
+from .layers import layers_of
 from .metrics import ProfileError, resolve_metric
+from .outputs import depth_outputs
 
 ROUNDING = 1e-9
 """Differences of two metrics below this are rounding errors of the subtraction."""
@@ -191,7 +193,7 @@ def measure_depth_profile(
     ```
     """
     model = unwrap(model)
-    num_layers = len(encoder_layers(model))
+    num_layers = len(layers_of(model))
     chosen = None if depths is None else {num_layers, *(check_depth(depth, num_layers) for depth in depths)}
     evidence = Evidence(resolve_metric(metric, greater_is_better))
     num_examples = 0
@@ -279,5 +281,5 @@ def _mean(sample: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _parameters_at(model: PreTrainedModel, depth: int) -> int:
-    cut = {parameter for layer in encoder_layers(model)[depth:] for parameter in layer.parameters()}
+    cut = {parameter for layer in layers_of(model)[depth:] for parameter in layer.parameters()}
     return sum(parameter.numel() for parameter in set(model.parameters()) - cut)

@@ -12,7 +12,7 @@ from ..depth.metrics import IGNORED_LABEL, ProfileError
 from ..depth.profile import ROUNDING, batches
 from ..modeling.depth import depth_outputs, output_logits
 from ..support.eval_mode import evaluating
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 from .early_exit import check_fits, counted_tokens
 from .exiting_connection import least_scores
 from .policies import ExitPolicy, PolicyRecord
@@ -98,7 +98,7 @@ def calibrate_exit(
     """
     if isinstance(tolerance, bool) or not 0 <= tolerance <= 1:
         raise ProfileError(f"tolerance must lie in [0, 1]; got {tolerance!r}")
-    inner = unwrap(model)
+    inner = unwrap_acn(model)
     check_fits(inner, policy)
     policy.with_bound(policy.bound)  # a policy that has none to choose is refused before the data are read
     evidence: list[_Evidence] = []

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from ..depth.metrics import IGNORED_LABEL
 from ..modeling.depth import DepthError, output_logits, replace_submodule
 from ..support.eval_mode import evaluating
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 from .exiting_connection import ExitingConnection, long_connection_path
 from .policies import ExitPolicy
 
@@ -88,7 +88,7 @@ def predict_early_exit(
 
     ```
     """
-    inner = unwrap(model)
+    inner = unwrap_acn(model)
     check_fits(inner, policy)
     with evaluating(inner):
         return run_early_exit(inner, inputs, policy, counted)
@@ -128,7 +128,7 @@ def with_early_exit(model: Any, policy: ExitPolicy, *, counted: Counted | None =
 
     ```
     """
-    inner = unwrap(model)
+    inner = unwrap_acn(model)
     check_fits(inner, policy)
     if counted is not None:
         _check_predicts_tokens(inner)

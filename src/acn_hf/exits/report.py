@@ -14,7 +14,7 @@ from ..depth.profile import batches
 from ..modeling.depth import replace_submodule
 from ..support.eval_mode import evaluating
 from ..support.records import render
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 from .early_exit import check_fits, run_early_exit
 from .exiting_connection import long_connection_path
 from .policies import ExitPolicy, PolicyRecord
@@ -118,7 +118,7 @@ def measure_early_exit(
 
     ```
     """
-    inner = unwrap(model)
+    inner = unwrap_acn(model)
     check_fits(inner, policy)
     counts = torch.zeros(inner.config.num_hidden_layers + 1, dtype=torch.long)
     hits = full_hits = num_labels = 0

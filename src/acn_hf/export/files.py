@@ -15,7 +15,7 @@ import torch
 
 from ..modeling.checkpoint import written_beside
 from ..support.records import Record
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 from .program import (
     CHECKED_BATCH_SIZES,
     ExportError,
@@ -131,7 +131,7 @@ def export_onnx(
     opset = DEFAULT_OPSET if opset is None else opset
     if isinstance(opset, bool) or not isinstance(opset, int) or opset < LEAST_OPSET:
         raise ValueError(f"opset must be a whole number >= {LEAST_OPSET}, the oldest that torch writes; got {opset!r}")
-    if getattr(unwrap(model).config, "quantization_config", None) is not None:
+    if getattr(unwrap_acn(model).config, "quantization_config", None) is not None:
         raise ValueError(
             'ONNX is written from float weights, and quantize="int8" makes them int8; got a quantised model'
         )

@@ -12,9 +12,9 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 from transformers import BertForMultipleChoice, DeiTForMaskedImageModeling, PreTrainedModel, ViTForMaskedImageModeling
 
-from ..depth.adapters import truncate
+from ..depth.every_depth import truncate
 from ..modeling.depth import encoder_layers
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 
 Inputs = dict[str, torch.Tensor]
 TRACED_BATCH_SIZE = 2
@@ -72,7 +72,7 @@ def served(model: Any, depth: int | None, dtype: torch.dtype | None = None) -> S
         TypeError: `model` is not an ACN, its weights are sharded, or it was adapted by prompts.
         ValueError: Some of the weights are not in memory.
     """
-    inner = unwrap(model)
+    inner = unwrap_acn(model)
     absent = next((name for name, weight in inner.named_parameters() if weight.is_meta), None)
     if absent is not None:
         raise ValueError(f"all weights of the model must be in memory to be exported; {absent} is on the meta device")

@@ -10,7 +10,9 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTraine
 
 from ..depth.cost import Cost
 from ..depth.profile import DepthProfile
+from ..depth.stack import find_stack
 from ..modeling.configuration_acn import AcnConfig
+from ..support.auto_classes import auto_class_of, task_of
 from ..support.records import Record
 
 RECORD_FILE = "model_card.json"
@@ -44,6 +46,24 @@ _PROCESSOR_FILES = {
     "preprocessor_config.json": "AutoImageProcessor",
     "tokenizer_config.json": "AutoTokenizer",
 }
+
+
+PIPELINE_TAGS = {
+    "AcnBertModel": "feature-extraction",
+    "AcnBertForMaskedLM": "fill-mask",
+    "AcnBertForSequenceClassification": "text-classification",
+    "AcnBertForTokenClassification": "token-classification",
+    "AcnBertForQuestionAnswering": "question-answering",
+    "AcnBertForMultipleChoice": "multiple-choice",
+    "AcnDeiTModel": "image-feature-extraction",
+    "AcnDeiTForImageClassification": "image-classification",
+    "AcnDeiTForImageClassificationWithTeacher": "image-classification",
+    "AcnMixerModel": "image-feature-extraction",
+    "AcnMixerForImageClassification": "image-classification",
+    "AcnViTModel": "image-feature-extraction",
+    "AcnViTForImageClassification": "image-classification",
+}
+"""Task on the Hub of each class; for the classes that are missing, the Hub has none."""
 
 
 class Compressed(Protocol):
@@ -86,8 +106,8 @@ class CardFacts(Record):
         language (`str`, *optional*): Code of the language of the texts, for example `"en"`.
 
     Raises:
-        ValueError: The config names no class of an ACN, its depth is not one of those that the profile measured, or
-            `finetuned` is given without the profile that says which metric it is.
+        ValueError: The config names no class that an Auto class serves, its depth is not one of those that the profile
+            measured, or `finetuned` is given without the profile that says which metric it is.
     """
 
     name: str
@@ -112,7 +132,7 @@ class CardFacts(Record):
     def __post_init__(self) -> None:
         if self.auto_class is None:
             raise ValueError(
-                "the config of a card must name the class of an ACN in `architectures`; "
+                "the config of a card must name a class in `architectures` that an Auto class serves; "
                 f"got {self.config.get('architectures')} of model_type {self.config.get('model_type')!r}"
             )
         if self.profile is not None and self.depth not in self.profile.depths:
@@ -132,7 +152,21 @@ class CardFacts(Record):
         """Name of the Auto class that loads the model with its head."""
         known = self.config.get("model_type") in CONFIG_MAPPING
         kind: Any = CONFIG_MAPPING[self.config["model_type"]] if known else type(None)
-        return kind.auto_class_of(self.architecture) if issubclass(kind, AcnConfig) else None
+        return (
+            kind.auto_class_of(self.architecture) if issubclass(kind, AcnConfig) else auto_class_of(self.architecture)
+        )
+
+    @property
+    def is_acn(self) -> bool:
+        """Whether the model is one of acn_hf, and not of transformers alone."""
+        return "residual_scale" in self.config
+
+    @property
+    def task(self) -> str | None:
+        """What the Hub calls the task of the model, if it has a name for it."""
+        if self.is_acn:
+            return PIPELINE_TAGS.get(self.architecture)
+        return task_of(self.auto_class, self.config.get("main_input_name"))
 
     @property
     def depth(self) -> int:
@@ -142,7 +176,9 @@ class CardFacts(Record):
     @property
     def full_depth(self) -> int:
         """Number of layers before the model was cut."""
-        return self.config.get("original_num_hidden_layers") or self.depth
+        if self.is_acn or self.profile is None:
+            return self.config.get("original_num_hidden_layers") or self.depth
+        return self.profile.depths[-1]
 
     @property
     def value(self) -> float | None:
@@ -166,17 +202,28 @@ class CardFacts(Record):
         return {**fields, **inner}
 
 
-def config_fields(source: PreTrainedModel | AcnConfig) -> dict[str, Any]:
-    """Return what a card keeps of a config: what JSON can hold, without versions and places."""
-    config = source.config if isinstance(source, PreTrainedModel) else source
-    if not isinstance(config, PreTrainedConfig) or not hasattr(config, "original_num_hidden_layers"):
+def config_fields(source: PreTrainedModel | PreTrainedConfig) -> dict[str, Any]:
+    """Return what a card keeps of a config: what JSON can hold, without versions and places.
+
+    Of a model that is not an ACN the number of layers is added under that name, whatever its class calls it.
+    """
+    is_model = isinstance(source, PreTrainedModel)
+    config = source.config if is_model else source
+    if not isinstance(config, PreTrainedConfig):
         raise TypeError(
-            f"only the models of acn_hf have such a card; got {type(source).__name__} "
+            f"a card is that of a model of transformers or its config; got {type(source).__name__} "
             "(an adapter is merged first: merge_and_unload() of peft)"
         )
     fields = json.loads(config.to_json_string(use_diff=False))
-    if isinstance(source, PreTrainedModel):
-        fields["architectures"] = [type(source).__name__]
+    if is_model:
+        fields |= {"architectures": [type(source).__name__], "main_input_name": source.main_input_name}
+    if not isinstance(config, AcnConfig):
+        counted = find_stack(source).config if is_model else config
+        fields["num_hidden_layers"] = getattr(counted, "num_hidden_layers", None)
+        if fields["num_hidden_layers"] is None:
+            raise TypeError(f"the config {type(config).__name__} counts no layers; give the model itself")
+    else:
+        fields.pop("main_input_name", None)
     dropped = ("transformers_version", "auto_map")
     return {name: value for name, value in fields.items() if name not in dropped and not name.startswith("_")}
 

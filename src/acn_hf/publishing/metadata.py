@@ -5,22 +5,8 @@ from huggingface_hub import CardData, EvalResult, ModelCardData
 from ..modeling.modeling_acn import HUB_TAGS
 from .facts import CardFacts
 
-PIPELINE_TAGS = {
-    "AcnBertModel": "feature-extraction",
-    "AcnBertForMaskedLM": "fill-mask",
-    "AcnBertForSequenceClassification": "text-classification",
-    "AcnBertForTokenClassification": "token-classification",
-    "AcnBertForQuestionAnswering": "question-answering",
-    "AcnBertForMultipleChoice": "multiple-choice",
-    "AcnDeiTModel": "image-feature-extraction",
-    "AcnDeiTForImageClassification": "image-classification",
-    "AcnDeiTForImageClassificationWithTeacher": "image-classification",
-    "AcnMixerModel": "image-feature-extraction",
-    "AcnMixerForImageClassification": "image-classification",
-    "AcnViTModel": "image-feature-extraction",
-    "AcnViTForImageClassification": "image-classification",
-}
-"""Task on the Hub of each class; for the classes that are missing, the Hub has none."""
+PLAIN_TAG = "acn-hf"
+"""What the card of a model says that is of transformers alone."""
 
 _METRIC_IDS = {
     "f1_macro": "f1",
@@ -46,14 +32,14 @@ def metadata(facts: CardFacts) -> ModelCardData:
         license=facts.license,
         metrics=sorted({result.metric_type for result in results}) or None,
         model_name=facts.name if results else None,
-        pipeline_tag=PIPELINE_TAGS.get(facts.architecture),
-        tags=list(HUB_TAGS),
+        pipeline_tag=facts.task,
+        tags=list(HUB_TAGS) if facts.is_acn else [PLAIN_TAG],
     )
 
 
 def eval_results(facts: CardFacts) -> list[EvalResult]:
     """Return the results that the metadata hold: without a task and a data set the Hub takes none."""
-    task, dataset = PIPELINE_TAGS.get(facts.architecture), facts.dataset or facts.dataset_id
+    task, dataset = facts.task, facts.dataset or facts.dataset_id
     if task is None or dataset is None:
         return []
     measured = [(name, value, facts.results_split) for name, value in (facts.results or {}).items()]

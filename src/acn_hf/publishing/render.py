@@ -75,7 +75,7 @@ def _parts(facts: CardFacts, picture: str | None) -> dict[str, Any]:
         "depths": _depths(facts),
         "data": _data(facts),
         "training": _fields(facts.training or {}),
-        "connections": _fields(_connections(facts.config)),
+        "connections": _fields(_connections(facts.config)) if facts.is_acn else None,
     }
 
 

@@ -17,7 +17,7 @@ from ..modeling import depth as plain
 from ..modeling.depth import encoder_layers, layers_path
 from ..modeling.injected import adapter_configs
 from ..support.records import Record, render
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 
 logger = logging.get_logger(__name__)
 
@@ -188,7 +188,7 @@ def _named(linear: Iterable[str], modules: Sequence[str]) -> list[str]:
 
 def _own(model: Any) -> PreTrainedModel:
     """Return the ACN inside `model`, which must hold ordinary weights alone."""
-    inner = unwrap(model)
+    inner = unwrap_acn(model)
     if getattr(inner.config, "quantization_config", None) is not None:
         raise TypeError(f"a model must be pruned before it is quantised; got a quantised {type(inner).__name__}")
     if adapter_configs(inner):

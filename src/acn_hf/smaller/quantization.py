@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, TorchAoConfig
 from ..modeling import depth as plain
 from ..modeling.depth import encoder_layers
 from ..modeling.injected import adapter_configs
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 
 PRECISIONS = ("bf16", "int8")
 
@@ -52,7 +52,7 @@ def quantize(model: Any, precision: str = "int8") -> PreTrainedModel:
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
-    inner = unwrap(model)
+    inner = unwrap_acn(model)
     if adapter_configs(inner):
         raise TypeError(
             f"a model must hold no adapters to be quantised; got {', '.join(adapter_configs(inner))}: "

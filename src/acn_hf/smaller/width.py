@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from ..depth.cost import example_inputs
 from ..modeling import depth as plain
 from ..modeling.depth import encoder_layers
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 from .pruning import prunable_weights
 
 
@@ -48,7 +48,7 @@ def prune_width(model: Any, intermediate_size: int) -> PreTrainedModel:
 
     ```
     """
-    inner = unwrap(model)
+    inner = unwrap_acn(model)
     prunable_weights(inner)
     width = inner.config.intermediate_size
     if type(intermediate_size) is not int or not 1 <= intermediate_size <= width:

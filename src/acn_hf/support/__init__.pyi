@@ -14,5 +14,6 @@ from .records import (
 from .wrappers import (
     is_peft_model as is_peft_model,
     unwrap as unwrap,
+    unwrap_acn as unwrap_acn,
     unwrap_parallel as unwrap_parallel,
 )

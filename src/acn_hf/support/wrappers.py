@@ -1,4 +1,4 @@
-"""The ACN inside what compilers, data parallelism and PEFT wrap around it."""
+"""The model inside what compilers, data parallelism and PEFT wrap around it."""
 
 import sys
 from typing import Any
@@ -12,12 +12,13 @@ from ..modeling.depth import check_acn
 
 
 def unwrap(model: Any) -> PreTrainedModel:
-    """Return the ACN inside `torch.compile`, data parallelism and PEFT; it shares every weight with `model`.
+    """Return the model inside `torch.compile`, data parallelism and PEFT; it shares every weight with `model`.
 
     Inside a `PeftModel` the adapters stay active: they live in the layers.
 
     Raises:
-        TypeError: There is no ACN inside, its weights are sharded over processes, or PEFT adapted it by prompts.
+        TypeError: There is no model of transformers inside, its weights are sharded over processes, or PEFT adapted it
+            by prompts.
     """
     model = unwrap_parallel(model)
     while is_peft_model(model):
@@ -28,6 +29,18 @@ def unwrap(model: Any) -> PreTrainedModel:
                 f"{prompts[0]!r} is one of prompts ({model.peft_config[prompts[0]].peft_type.value})"
             )
         model = unwrap_parallel(model.base_model.model)
+    if not isinstance(model, PreTrainedModel) or hasattr(model, "layers_name"):
+        check_acn(model)  # which says what the thing is that is no model
+    return model
+
+
+def unwrap_acn(model: Any) -> PreTrainedModel:
+    """Return the ACN inside `torch.compile`, data parallelism and PEFT; it shares every weight with `model`.
+
+    Raises:
+        TypeError: There is no ACN inside, its weights are sharded over processes, or PEFT adapted it by prompts.
+    """
+    model = unwrap(model)
     check_acn(model)
     return model
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..modeling.depth import own_configs, short_connections
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 from .callbacks import IntermediateSupervisionCallback
 from .distillation import DistillationLoss
 
@@ -93,7 +93,7 @@ class ResidualAnnealingCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        model = unwrap(kwargs["model"])
+        model = unwrap_acn(kwargs["model"])
         layers = short_connections(model)
         for name, scales in (("start", self.start), ("end", self.end)):
             if isinstance(scales, list) and len(scales) < len(layers):
@@ -106,7 +106,7 @@ class ResidualAnnealingCallback(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self._set(unwrap(kwargs["model"]), state.global_step + 1, state)
+        self._set(unwrap_acn(kwargs["model"]), state.global_step + 1, state)
         if self.teaching is not None:
             self.teaching.on_step_begin(args, state, control, **kwargs)
 
@@ -122,7 +122,7 @@ class ResidualAnnealingCallback(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        scale = unwrap(kwargs["model"]).config.residual_scale
+        scale = unwrap_acn(kwargs["model"]).config.residual_scale
         mean = sum(scale) / max(1, len(scale)) if isinstance(scale, list) else scale
         for entry in (logs, state.log_history[-1] if state.log_history else None):
             if entry is not None and "loss" in entry:
@@ -133,7 +133,7 @@ class ResidualAnnealingCallback(TrainerCallback):
     ) -> None:
         best = state.best_global_step
         if args.load_best_model_at_end and best and state.best_model_checkpoint is not None:
-            self._set(unwrap(kwargs["model"]), best, state)
+            self._set(unwrap_acn(kwargs["model"]), best, state)
         if self.teaching is not None:
             self.teaching.on_train_end(args, state, control, **kwargs)
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from ..depth.adapters import truncate
-from ..modeling.depth import encoder_layers
+from ..depth.every_depth import truncate
+from ..depth.layers import layers_of
 from ..support.wrappers import unwrap, unwrap_parallel
 
 Finetune = Callable[[Any], Trainer]
@@ -49,7 +49,7 @@ def fine_tune(model: Any, finetune: Finetune) -> Any:
     _check_same(trainer, model)  # a model_init makes another one when training begins
     _check_finite(model)
     model.to(home)
-    return truncate(model, len(encoder_layers(unwrap(model))))
+    return truncate(model, len(layers_of(unwrap(model))))
 
 
 def finetuning_arguments(

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..smaller.pruning import check_sparsity, count_zeros, prunable_weights, warn_of_empty, zero_lowest
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 
 METHODS = ("magnitude", "movement")
 SHAPES: dict[str, Callable[[float], float]] = {
@@ -165,7 +165,7 @@ class PruningCallback(TrainerCallback):
 
     def _weights(self, model: Any) -> dict[str, nn.Parameter]:
         """Return the weights that are pruned; layers that left have taken theirs along."""
-        parameters = dict(unwrap(model).named_parameters())
+        parameters = dict(unwrap_acn(model).named_parameters())
         return {name: parameters[name] for name in self._names if name in parameters}
 
     @staticmethod

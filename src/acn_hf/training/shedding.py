@@ -12,7 +12,7 @@ from transformers.utils import logging
 from ..depth.profile import DepthProfile
 from ..modeling.checkpoint import layers_held
 from ..modeling.depth import encoder_layers, shed_layers
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap_acn
 from .measuring_callback import MeasuringCallback
 
 logger = logging.get_logger(__name__)
@@ -75,7 +75,7 @@ class LayerSheddingCallback(MeasuringCallback):
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         # Before training begins the Trainer may load a checkpoint whose layers have left.
         if self._loading is None:
-            self._loading = unwrap(kwargs["model"]).register_load_state_dict_pre_hook(_shed_to_fit)
+            self._loading = unwrap_acn(kwargs["model"]).register_load_state_dict_pre_hook(_shed_to_fit)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -96,7 +96,7 @@ class LayerSheddingCallback(MeasuringCallback):
             )
         self._is_training = True
         if not _depths(state):
-            self.log({f"eval_{DEPTH}": len(encoder_layers(unwrap(kwargs["model"])))}, state)
+            self.log({f"eval_{DEPTH}": len(encoder_layers(unwrap_acn(kwargs["model"])))}, state)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from ..modeling.depth import encoder_layers, head_output
-from ..modeling.upstream import maybe_install_capturing_hooks
+from ..depth.layers import is_acn, layers_of
 from ..support.wrappers import unwrap
+from .depth_reader import reader_of
 from .distillation import DistillationLoss, Lesson
 
 Weights = str | Sequence[float]
@@ -89,11 +89,11 @@ class IntermediateSupervision:
         distillation: DistillationLoss | None = None,
     ):
         self.model: PreTrainedModel = unwrap(model)
-        if self.model.base_model is self.model:
+        if is_acn(self.model) and self.model.base_model is self.model:
             raise TypeError(f"a loss needs a model with a head, and {type(self.model).__name__} has none")
         if num_depths is not None and (type(num_depths) is not int or num_depths < 1):
             raise ValueError(f"num_depths must be a whole number >= 1; got {num_depths!r}")
-        depth_weights(weights, len(encoder_layers(self.model)))
+        depth_weights(weights, len(layers_of(self.model)))
         hooks = self.model._forward_hooks.values()
         if any(isinstance(getattr(hook, "__self__", None), IntermediateSupervision) for hook in hooks):
             raise ValueError(
@@ -110,24 +110,21 @@ class IntermediateSupervision:
         self._inputs: dict[str, Any] | None = None
         self._others: torch.Tensor | None = None
         self._lesson: tuple[Lesson, torch.Tensor, dict[str, Any]] | None = None
-        maybe_install_capturing_hooks(self.model.base_model)
-        # The losses are computed inside the pass of the model, between base model and head, so that they run under the
-        # same autocast and the same hooks of distributed training as the head itself.
+        self._reader = reader_of(self.model, self._is_supervised_pass, self._add_depths)
         self._handles = [
             self.model.register_forward_pre_hook(self._remember_inputs, with_kwargs=True),
-            self.model.base_model.register_forward_pre_hook(self._ask_for_depth_states, with_kwargs=True),
-            self.model.base_model.register_forward_hook(self._read_depth_states, with_kwargs=True),
             self.model.register_forward_hook(self._add_losses, always_call=True),
         ]
 
     def remove(self) -> None:
         """Leave the model as it was."""
+        self._reader.remove()
         for handle in self._handles:
             handle.remove()
 
     def chosen(self) -> dict[int, float]:
         """Return the depths that take part in this turn, with their weights; full depth is always there."""
-        num_layers = len(encoder_layers(self.model))
+        num_layers = len(layers_of(self.model))
         weights = self._present_weights(num_layers)
         others = [depth for depth in range(num_layers) if weights[depth] > 0]
         chosen = {num_layers: weights[num_layers]}
@@ -147,43 +144,36 @@ class IntermediateSupervision:
     def _remember_inputs(self, model: PreTrainedModel, args: tuple, kwargs: dict[str, Any]) -> None:
         if model.training and torch.is_grad_enabled():
             names = list(inspect.signature(type(model).forward).parameters)[1:]
-            self._inputs = {**dict(zip(names, args, strict=False)), **kwargs, "output_hidden_states": False}
+            self._inputs = {**dict(zip(names, args, strict=False)), **kwargs}
 
-    def _ask_for_depth_states(self, base: PreTrainedModel, args: tuple, kwargs: dict[str, Any]) -> Any:
-        if self._inputs is None:
-            return None
-        self._wanted = bool(kwargs.get("output_hidden_states", base.config.output_hidden_states))
-        return args, {**kwargs, "output_hidden_states": True}
+    def _is_supervised_pass(self) -> bool:
+        return self._inputs is not None
 
-    def _read_depth_states(self, base: PreTrainedModel, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
+    def _add_depths(self, state: torch.Tensor) -> None:
+        """Add up the losses at all depths but the last, whose head is still to run; `state` is what it will read."""
         if self._inputs is None:
-            return None
+            return
         inputs, self._inputs = self._inputs, None
         if self.distillation is not None:
-            lesson = self.distillation.ask(inputs, output.last_hidden_state.device)
-            self._lesson = (lesson, output.last_hidden_state, inputs)
-        full, chosen = len(encoder_layers(self.model)), self.chosen()
+            self._lesson = (self.distillation.ask(inputs, state.device), state, inputs)
+        full, chosen = len(layers_of(self.model)), self.chosen()
         for depth, weight in chosen.items():
             if depth == full and len(chosen) > 1:  # alone, it shows whether this pass has a loss
                 continue
             if depth == full:  # whose loss the head itself is going to compute, and the teacher to add to
-                loss, weight = head_output(self.model, output.hidden_states[depth], inputs).get("loss"), 0.0
+                loss, weight = self._reader.read(depth, inputs)[0].get("loss"), 0.0
             else:
-                loss = self._loss_at(output.hidden_states[depth], inputs)
+                loss = self._loss_at(depth, inputs)
             if loss is not None:
                 self._others = weight * loss if self._others is None else self._others + weight * loss
-        if not self._wanted:
-            output["hidden_states"] = None
-        return output
 
-    def _loss_at(self, depth_state: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor | None:
-        """Return the loss of the model whose last depth state is `depth_state`, if there are labels."""
-        output = head_output(self.model, depth_state, inputs)
+    def _loss_at(self, depth: int, inputs: dict[str, Any]) -> torch.Tensor | None:
+        """Return the loss at a depth, if there are labels."""
+        output, state = self._reader.read(depth, inputs)
         loss = output.get("loss")
         if loss is None or self.distillation is None or self._lesson is None:
             return loss
-        state = self.model.base_model.readout(depth_state).last_hidden_state
-        return self.distillation(output, state, self._lesson[0], inputs, self._problem_type())
+        return self.distillation(output, state(), self._lesson[0], inputs, self._problem_type())
 
     def _problem_type(self) -> str | None:
         return getattr(self.model.config, "problem_type", None)
@@ -194,7 +184,7 @@ class IntermediateSupervision:
         if others is None or output is None:
             return None
         self.num_passes += 1
-        own = self.chosen()[len(encoder_layers(self.model))]
+        own = self.chosen()[len(layers_of(self.model))]
         if taught is not None and self.distillation is not None:
             if isinstance(output, tuple):
                 raise TypeError("distillation reads the outputs by their names: return_dict must be True; got False")

@@ -1,0 +1,101 @@
+"""Whether the layers of a model are a plain stack, found out by computing one depth in both ways.
+
+No list of names says which models work. What happens between the layers, or beside them, shows here: the logits that
+are read from one pass must be those of the model that is cut.
+"""
+
+import json
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from ..modeling.depth import DepthError
+from ..modeling.injected import adapter_configs
+from ..support.eval_mode import evaluating, fixed_randomness
+from .layers import layers_of, prefix_view
+from .reading import Recording
+
+_lowest: dict[tuple[type, bool, str], int] = {}
+"""The lowest depth of each class and config that was checked, with adapters or without."""
+
+
+def check_once(model: PreTrainedModel, inputs: dict[str, Any]) -> int:
+    """Compute one depth in both ways, the first time that a model of this class and config is seen.
+
+    Args:
+        model (`PreTrainedModel`): Any model that is not an ACN, whose conformance tests do the same at every depth.
+        inputs (`dict`): A batch; one more pass is made over it.
+
+    Returns:
+        `int`: The lowest depth that the model has, 0 or 1.
+
+    Raises:
+        DepthError: The two differ, or the model cannot be cut.
+    """
+    key = (type(model), bool(adapter_configs(model)), json.dumps(model.config.to_dict(), sort_keys=True, default=str))
+    if key not in _lowest:
+        with evaluating(model), fixed_randomness():
+            _lowest[key] = _check(model, inputs)
+    return _lowest[key]
+
+
+def _check(model: PreTrainedModel, inputs: dict[str, Any]) -> int:
+    name, number = type(model).__name__, len(layers_of(model))
+    # Not the first: what happens once, after it, is read there as it is in the model that was cut.
+    depth = max(number - 1, min(number, 1))
+    if not _config_says(model, depth):
+        raise DepthError(f"the layers of {name} are not a plain stack: a config of {depth} of them says something else")
+    try:
+        recording = Recording(model)
+        recording.run(number, inputs)
+        same = _same(recording.read(depth, inputs), prefix_view(model, depth)(**{**inputs, "return_dict": True}))
+    except (IndexError, KeyError, RuntimeError, TypeError) as error:  # whatever upstream raises with fewer layers
+        raise DepthError(f"{name} does not run with its first {depth} layers: {error}") from error
+    if not same:
+        raise DepthError(
+            f"the layers of {name} are not a plain stack: at depth {depth} of {number}, what is read from one pass is "
+            "not what the model computes that is cut there. Something happens between its layers"
+        )
+    return 0 if _works_without_layers(model, recording, inputs) else 1
+
+
+def _config_says(model: PreTrainedModel, depth: int) -> bool:
+    """Return whether the config of the cut model, saved and read, describes a model of the same weights."""
+    view = prefix_view(model, depth)
+    if adapter_configs(model):  # which no config describes
+        return True
+    try:
+        config = type(view.config).from_dict(view.config.to_dict())
+        with torch.device("meta"):
+            described = type(model)(config)
+    except Exception:  # each class refuses with errors of its own
+        return False
+    return _shapes(described) == _shapes(view)
+
+
+def _shapes(model: PreTrainedModel) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in model.state_dict().items()}
+
+
+def _works_without_layers(model: PreTrainedModel, recording: Recording, inputs: dict[str, Any]) -> bool:
+    """Return whether a model of this class can do without any layer, and be saved so."""
+    try:
+        cut = prefix_view(model, 0)(**{**inputs, "return_dict": True})
+        return _config_says(model, 0) and _same(recording.read(0, inputs), cut)
+    except Exception:  # each class fails in its own way
+        return False
+
+
+def _same(read: Any, cut: Any) -> bool:
+    """Return whether two outputs hold the same numbers: to the bit in float32 on a CPU, within rounding elsewhere."""
+    return all(_equal(read[name], value) for name, value in cut.items() if isinstance(value, torch.Tensor))
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.shape != other.shape:
+        return False
+    if one.device.type == "cpu" and one.dtype == torch.float32:
+        return bool(torch.equal(one.isnan(), other.isnan()) and torch.equal(one.nan_to_num(), other.nan_to_num()))
+    tolerance = 1e-4 if one.dtype == torch.float32 else 5e-2
+    return bool(torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True))

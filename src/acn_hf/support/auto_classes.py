@@ -1,0 +1,52 @@
+"""Which Auto class of transformers serves a model class, and which task of the Hub that is."""
+
+import functools
+
+from transformers.models.auto import modeling_auto
+
+
+def auto_class_of(model_name: str) -> str | None:
+    """Return the name of the Auto class that serves a model class of transformers, or `None`.
+
+    Of several it is the one with the name of the head, else the one that pipelines use.
+    """
+    serving = [auto for auto, names in _served().items() if model_name in names]
+    in_pipelines = [auto for auto in serving if auto in _tasks()]
+    named = [auto for auto in serving if model_name.endswith(auto.removeprefix("AutoModel")) and auto != "AutoModel"]
+    return next(iter([*named, *in_pipelines, *serving]), None)
+
+
+def task_of(auto_name: str | None, main_input: str | None = None) -> str | None:
+    """Return what the Hub calls the task of an Auto class, or `None` where it has no name for it.
+
+    Args:
+        auto_name (`str`, *optional*): For example `AutoModelForSequenceClassification`.
+        main_input (`str`, *optional*): What tells apart the features of texts and of images.
+    """
+    if auto_name == "AutoModel":
+        return {"input_ids": "feature-extraction", "pixel_values": "image-feature-extraction"}.get(main_input or "")
+    return _tasks().get(auto_name or "")
+
+
+@functools.cache
+def _served() -> dict[str, set[str]]:
+    """Return the names of the model classes of every Auto class."""
+    tables = {id(table): name for name, table in vars(modeling_auto).items() if name.endswith("_MAPPING")}
+    served = {}
+    for auto_name, auto_class in vars(modeling_auto).items():
+        table = tables.get(id(getattr(auto_class, "_model_mapping", None)))
+        if auto_name.startswith("AutoModel") and table is not None:
+            names = getattr(modeling_auto, f"{table}_NAMES", {}).values()
+            served[auto_name] = {name for entry in names for name in (entry if isinstance(entry, tuple) else (entry,))}
+    return served
+
+
+@functools.cache
+def _tasks() -> dict[str, str]:
+    from transformers.pipelines import SUPPORTED_TASKS
+
+    tasks: dict[str, str] = {}
+    for task, parts in SUPPORTED_TASKS.items():
+        for auto_class in parts["pt"]:
+            tasks.setdefault(auto_class.__name__, task)
+    return tasks
