@@ -30,7 +30,6 @@ def demo_command(
         f"Test accuracy: {tested['full']:.3f} with {summary['full_depth']} layers, "
         f"{tested['reloaded']:.3f} with {summary['chosen_depth']}, reloaded from {out / 'compressed'}"
     )
-    console.print(f"Picture: {out / 'depth_profile.png'}")
 
 
 @command("env")
