@@ -48,6 +48,13 @@ def test_conversion(tmp_path):
     assert (tmp_path / "residual_scales.png").exists()
 
 
+@quiet
+def test_depth_of_any_model(tmp_path):
+    printed = run_training_page("docs/depth_of_any_model.md", tmp_path)
+    assert "transformers.models.bert.modeling_bert.BertForSequenceClassification" in printed
+    assert not list((tmp_path / "short").glob("*.py"))
+
+
 def test_connectivity(tmp_path):
     assert run_page("docs/connectivity.md", tmp_path) == "torch.Size([7, 4, 10])\n"
 
