@@ -71,7 +71,11 @@ def hub(tmp_path):
         yield server
 
 
-def pytest_collection_finish(session):
-    """Keep what is imported out of every collection of garbage: each training run begins with one."""
+@pytest.fixture(autouse=True, scope="module")
+def _imported_is_no_garbage():
+    """Keep what is imported out of every collection of garbage: each training run begins with one.
+
+    At each module once more, since what one test imports would slow down all that follow.
+    """
     gc.collect()
     gc.freeze()
