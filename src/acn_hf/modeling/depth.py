@@ -232,9 +232,9 @@ def replace_submodule(module: nn.Module, path: str, replacement: nn.Module, conf
     """
     name, _, rest = path.partition(".")
     view = copy.copy(module)
-    # A `forward` bound to the instance (by accelerate, say), or compiled, would run the module that it was bound to.
-    for name_of_bound in ("forward", "_compiled_call_impl"):
-        view.__dict__.pop(name_of_bound, None)
+    # A `forward` bound to the instance (by accelerate, say) would run the module that it was bound to. What a module
+    # was compiled to does not come along: torch leaves it out of copies.
+    view.__dict__.pop("forward", None)
     view.__dict__.update(_forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict())
     if config is not None and "config" in view.__dict__:
         view.__dict__["config"] = config
