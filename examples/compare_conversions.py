@@ -48,6 +48,7 @@ from acn_hf import (
     truncate,
 )
 from acn_hf.data import Columns, load_data, prepare
+from acn_hf.support import circumstances
 
 TEACHER = "residual+none+none"
 HEAD = {"architecture": "BertForSequenceClassification", "num_labels": 2}
@@ -166,6 +167,7 @@ def run(name: str, seed: int, arguments: Arguments, splits: dict[str, Any], toke
         model.save_pretrained(folder / "model")
     profile.save(folder / "depth_profile.json")
     record = {"name": name, "seed": seed, "train_runtime": seconds, "settings": asdict(arguments)}
+    record["circumstances"] = circumstances(Path(__file__).parent)
     record["log"] = trainer.state.log_history
     (folder / "run.json").write_text(json.dumps(record, indent=1) + "\n")
     print(f"{name} seed {seed}: {' '.join(f'{value:.3f}' for value in profile.values)} in {seconds:.0f} s", flush=True)
