@@ -27,8 +27,8 @@ def run_page(page, folder, **replaced):
     return printed.getvalue()
 
 
-def run_training_page(page, folder):
-    """Run a page that trains, on the CPU."""
+def run_training_page(page, folder, **replaced):
+    """Run a page that trains, on the CPU; what is replaced are numbers of steps, say."""
     program, quiet = "\n".join(python_blocks(page)), 'report_to="none"'
     assert program.count("TrainingArguments(") == program.count(quiet) > 0
-    return run_page(page, folder, **{quiet: f"{quiet}, use_cpu=True"})
+    return run_page(page, folder, **{quiet: f"{quiet}, use_cpu=True"}, **replaced)
