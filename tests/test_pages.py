@@ -2,28 +2,70 @@
 
 import re
 
+import datasets
 import pytest
 import typer
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
 from acn_hf import cli
 from tests.support.adapted import quiet
 from tests.support.pages import ROOT, run_page, run_training_page
 
 COMMANDS = typer.main.get_command(cli.app).commands
+PAGES = (ROOT / "README.md", *ROOT.glob("docs/*.md"))
 LINES = {
-    match[0]: path.name
-    for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))
-    for match in re.finditer(r"^acn-hf [^#\n]*", path.read_text(), re.M)
+    line: path.name
+    for path in PAGES
+    for line in [
+        *re.findall(r"^acn-hf [^#\n]*", "".join(re.findall(r"```bash\n(.*?)```", path.read_text(), re.S)), re.M),
+        *re.findall(r"`(acn-hf [a-z]+ [^`]+)`", path.read_text()),
+    ]
 }
+"""Commands of `acn-hf` in blocks of code and inside sentences."""
 
 
-# A Trainer without an accelerator says so at every start, and peft asks by an old name.
-@quiet
+def write_what_the_reader_has(folder):
+    """Write a fine-tuned classifier of texts with its tokenizer, and two files of labelled texts."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film", "to", "remember", "forget"]
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 4}
+    BertTokenizer(vocab={word: index for index, word in enumerate(words)}).save_pretrained(folder / "my-model")
+    BertForSequenceClassification(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder / "my-model")
+    for name in ("train", "validation"):
+        (folder / f"{name}.csv").write_text("text,label\n" + "a film to remember,1\na film to forget,0\n" * 8)
+
+
+# A Trainer without an accelerator says so at every start.
 @pytest.mark.filterwarnings("ignore:.pin_memory. argument is set as true")
-def test_the_readme(tmp_path):
-    few = {"num_train_epochs=40": "num_train_epochs=1, use_cpu=True"}
-    assert "Compressed to" in run_page("README.md", tmp_path, **few)
-    assert {"short", "short-2", "profile.png"} <= {path.name for path in tmp_path.iterdir()}
+def test_the_readme(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    write_what_the_reader_has(tmp_path)
+    printed = run_page("README.md", tmp_path, **{"num_train_epochs=4": "max_steps=1, use_cpu=True"})
+    assert "Compressed to" in printed
+    assert "'label': 'LABEL_" in printed
+    written = {path.name for path in (tmp_path / "short").iterdir()}
+    assert {"model.safetensors", "tokenizer.json", "README.md"} <= written
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_depth(tmp_path):
+    assert "Depth profile over 359 examples" in run_training_page("docs/depth.md", tmp_path)
+    assert {"short-2", "profile.json", "profile.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+@quiet  # peft asks by an old name
+def test_adapters(tmp_path):
+    run_training_page("docs/adapters.md", tmp_path)
+    assert (tmp_path / "short-adapter" / "adapter_model.safetensors").exists()
+
+
+def test_publishing(tmp_path):
+    run_page("docs/publishing.md", tmp_path)
+    card = (tmp_path / "short" / "README.md").read_text()
+    assert "license: mit" in card
+    assert "Reads digits." in card
 
 
 def test_training(tmp_path):
@@ -32,7 +74,7 @@ def test_training(tmp_path):
 
 
 def test_compress(tmp_path):
-    printed = run_training_page("docs/compression.md", tmp_path)
+    printed = run_training_page("docs/compression.md", tmp_path, **{"max_steps=60": "max_steps=40"})
     assert "Compressed to 2 of 6 layers" in printed
     cut, finetuned = map(float, printed.split()[-2:])
     assert finetuned > cut
