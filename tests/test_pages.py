@@ -110,7 +110,7 @@ def test_pruning(tmp_path):
 
 
 def test_early_exit(tmp_path):
-    assert "mean depth" in run_page("docs/early_exit.md", tmp_path, **{"range(250)": "range(25)"})
+    assert "mean depth" in run_page("docs/early_exit.md", tmp_path, **{"range(150)": "range(25)"})
 
 
 def test_analysis(tmp_path):
