@@ -171,8 +171,8 @@ def compress(
     """Find the smallest depth that does the task, and return the model cut there, fine-tuned if asked to.
 
     Args:
-        model (`PreTrainedModel` or `PeftModel`): An ACN with a head; it is left as it is. What `torch.compile` and
-            data parallelism return is taken for the model inside.
+        model (`PreTrainedModel` or `PeftModel`): Any model with a head and one stack of layers; it is left as it is.
+            What `torch.compile` and data parallelism return is taken for the model inside.
         data: What the depth is chosen on; see [`measure_depth_profile`]. Report the result on other data. With
             `finetune` it is read twice, so it must not be an iterator.
         tolerance (`float`, *optional*, defaults to 0.005): How much worse than full depth the metric may be.
@@ -196,7 +196,7 @@ def compress(
         FinetuningError: The Trainer trains another model, it shards the weights, or they end as no finite numbers.
         ProfileError: No profile can be made of the data, a tolerance is out of range, or is given besides `depth`, or
             the data cannot be read twice.
-        TypeError: `model` is not an ACN, has no head, or was adapted by prompts, which are not in its layers; or
+        TypeError: `model` is not one of transformers, has no head, or was adapted by prompts, which are not in its layers; or
             `finetune` returns no Trainer.
 
     Example:

@@ -59,7 +59,7 @@ def test_whole_numbers_of_other_libraries_are_depths(build, head, number, tmp_pa
 
 @pytest.mark.parametrize("thing", [None, torch.nn.Linear(1, 1), "a name"], ids=["None", "Linear", "str"])
 def test_only_models_have_depths(thing):
-    with pytest.raises(TypeError, match=f"^only the models of acn_hf work at every depth; got {type(thing).__name__}$"):
+    with pytest.raises(TypeError, match=f"^only models of transformers have depth; got {type(thing).__name__}$"):
         truncate(thing, 1)
 
 

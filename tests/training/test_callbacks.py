@@ -213,7 +213,7 @@ def test_tolerance_is_a_number(tolerance):
 def test_other_models_are_refused_before_training(tmp_path):
     run = trainer(tmp_path)
     stranger = torch.nn.Linear(2, 2)
-    with pytest.raises(TypeError, match="only the models of acn_hf"):
+    with pytest.raises(TypeError, match="only models of transformers have depth; got Linear"):
         DepthProfileCallback().on_train_begin(run.args, run.state, run.control, model=stranger)
 
 

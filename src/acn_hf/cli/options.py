@@ -28,7 +28,7 @@ def _scales(text: str) -> list[float]:
         raise typer.BadParameter(f"must be a number or numbers between commas; got {text!r}") from None
 
 
-Model = Annotated[str, typer.Argument(help="Checkpoint folder or Hub id of an ACN with a head.")]
+Model = Annotated[str, typer.Argument(help="Checkpoint folder or Hub id.")]
 Data = Annotated[str, typer.Argument(help="Hub name, CSV, TSV, Parquet or JSON file, image folder, or saved data set.")]
 Device = Annotated[str, typer.Option(help="Where to run, e.g. cuda.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over what is there.")]

@@ -89,8 +89,8 @@ def measure_depth_cost(
     """Measure what the model costs when it is cut at each depth; nothing is copied, and nothing is changed.
 
     Args:
-        model (`PreTrainedModel` or `PeftModel`): An ACN, with any head or none. What `torch.compile` and data
-            parallelism return is taken for the model inside.
+        model (`PreTrainedModel` or `PeftModel`): Any model with one stack of layers, with any head or
+            none. What `torch.compile` and data parallelism return is taken for the model inside.
         depths (iterable of `int`, *optional*): Defaults to all, `0..L`. Full depth is always measured too.
         batch_size (`int`, *optional*, defaults to 1): Examples in a pass.
         sequence_length (`int`, *optional*): Tokens in a text. Defaults to 128, or fewer if the model takes fewer.
@@ -102,8 +102,8 @@ def measure_depth_cost(
         `DepthCost`
 
     Raises:
-        DepthError: A depth is not a whole number in `[0, L]`.
-        TypeError: `model` is not an ACN, or was adapted by prompts, which are not in its layers.
+        DepthError: A depth is not a whole number in `[0, L]`, or the model has no one stack of layers.
+        TypeError: `model` is not one of transformers, or was adapted by prompts, which are not in its layers.
         ValueError: `repeats` is below 2, `warmup` below 0, `batch_size` below 1, or `sequence_length` is not one that
             the model takes.
 

@@ -29,7 +29,7 @@ def measure_together(
     It equals, to the bit, what one process measures with the same batch size.
 
     Args:
-        model (`PreTrainedModel`): An ACN with a head, the same in every process.
+        model (`PreTrainedModel`): With a head, the same in every process.
         data, metric, batch_size, collate_fn: See [`measure_depth_profile`]; the same in every process.
         process_index (`int`, *optional*, defaults to 0): Which process this is.
         num_processes (`int`, *optional*, defaults to 1): How many there are; each must call this.

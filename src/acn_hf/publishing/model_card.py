@@ -36,7 +36,7 @@ def write_model_card(
 
     Args:
         folder (`str` or `os.PathLike`): The folder of the checkpoint.
-        source (`PreTrainedModel`, `AcnConfig` or `CardFacts`, *optional*):
+        source (`PreTrainedModel`, `PreTrainedConfig` or `CardFacts`, *optional*):
             What the card is about. Defaults to the model of `result`, else to the record of an earlier card in the
             folder, to which the other arguments add, else to the config in the folder.
         result (`CompressionResult`, *optional*): Gives model, profile and costs, unless they are given.
@@ -52,7 +52,7 @@ def write_model_card(
 
     Raises:
         OSError: The folder cannot be written, or neither `source` nor the folder says what the card is about.
-        TypeError: `source` is not an ACN, or a fact has an unknown name.
+        TypeError: `source` is no model of transformers, or a fact has an unknown name.
         ValueError: The profile does not hold the depth of the model, a card that is there cannot be read, or the facts
             name other data than those that its numbers, which are not given anew, were measured on.
 

@@ -29,8 +29,10 @@ def unwrap(model: Any) -> PreTrainedModel:
                 f"{prompts[0]!r} is one of prompts ({model.peft_config[prompts[0]].peft_type.value})"
             )
         model = unwrap_parallel(model.base_model.model)
-    if not isinstance(model, PreTrainedModel) or hasattr(model, "layers_name"):
-        check_acn(model)  # which says what the thing is that is no model
+    if not isinstance(model, PreTrainedModel):
+        raise TypeError(f"only models of transformers have depth; got {type(model).__name__}")
+    if not isinstance(model.base_model, PreTrainedModel):
+        check_acn(model)  # which says that it is a view
     return model
 
 

@@ -32,7 +32,7 @@ class DepthProfileCallback(MeasuringCallback):
     Raises:
         ValueError: `every` or `tolerance` is out of its range, or, when training begins, nobody can say what the data
             are.
-        TypeError: When training begins, the model is not an ACN, or its weights are sharded over processes.
+        TypeError: When training begins, the model is not one of transformers, or its weights are sharded over processes.
     """
 
     profile: DepthProfile | None = None
@@ -70,7 +70,7 @@ class IntermediateSupervisionCallback(TrainerCallback):
         distillation (`DistillationLoss`, *optional*): What a teacher adds at every depth that takes part.
 
     Raises:
-        TypeError: When training begins, the model is not an ACN, or has no head.
+        TypeError: When training begins, the model is an ACN without a head.
         ValueError: When training begins, `weights` or `num_depths` is out of range, the model is supervised already,
             or `DataParallel` spreads it over several GPUs; after the first step, the model was given no labels.
     """

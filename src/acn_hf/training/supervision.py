@@ -67,7 +67,7 @@ class IntermediateSupervision:
     that takes part.
 
     Args:
-        model (`PreTrainedModel`): An ACN with a head, of any residual scale, or what wraps one.
+        model (`PreTrainedModel`): With a head and one stack of layers, an ACN or any other, or what wraps one.
         weights (`"linear"`, `"uniform"`, `"full"` or sequence of `float`, *optional*, defaults to `"linear"`):
             See [`depth_weights`].
         num_depths (`int`, *optional*):
@@ -77,7 +77,8 @@ class IntermediateSupervision:
         distillation (`DistillationLoss`, *optional*): What a teacher adds at every depth that takes part.
 
     Raises:
-        TypeError: `model` is not an ACN, or has no head.
+        DepthError: `model` has no one stack of layers.
+        TypeError: `model` is not one of transformers, or is an ACN without a head.
         ValueError: `weights` or `num_depths` is out of range, or the model is supervised already.
     """
 
@@ -209,7 +210,7 @@ def intermediate_supervision(
     With [`~transformers.Trainer`] use [`IntermediateSupervisionCallback`] instead.
 
     Args:
-        model (`PreTrainedModel`): An ACN with a head, of any residual scale.
+        model (`PreTrainedModel`): With a head and one stack of layers, an ACN or any other.
         weights (`"linear"`, `"uniform"`, `"full"` or sequence of `float`, *optional*, defaults to `"linear"`):
             Weight of each depth's loss: `2 * k / (L * (L + 1))`, `1 / L`, that of full depth alone, or `L + 1` given
             numbers.
@@ -220,7 +221,8 @@ def intermediate_supervision(
         Context manager of an [`IntermediateSupervision`], whose `turn` chooses the depths of a rotating subset.
 
     Raises:
-        TypeError: `model` is not an ACN, or has no head.
+        DepthError: `model` has no one stack of layers.
+        TypeError: `model` is not one of transformers, or is an ACN without a head.
         ValueError: `weights` or `num_depths` is out of range, or the model is supervised already.
 
     Source: arXiv 2506.09714, appendix H.
