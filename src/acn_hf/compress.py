@@ -196,8 +196,8 @@ def compress(
         FinetuningError: The Trainer trains another model, it shards the weights, or they end as no finite numbers.
         ProfileError: No profile can be made of the data, a tolerance is out of range, or is given besides `depth`, or
             the data cannot be read twice.
-        TypeError: `model` is not one of transformers, has no head, or was adapted by prompts, which are not in its layers; or
-            `finetune` returns no Trainer.
+        TypeError: `model` is not one of transformers, has no head, or was adapted by prompts, which are not in its
+            layers; or `finetune` returns no Trainer.
 
     Example:
 

@@ -166,8 +166,8 @@ def measure_depth_profile(
             What the model takes, labels included; other columns are dropped.
         metric (`str`, `evaluate.EvaluationModule` or `Callable`, *optional*, defaults to `"accuracy"`):
             A name out of `METRICS`, or a function of `(predictions, references)`. Labels of -100 do not count.
-        depths (iterable of `int`, *optional*): Defaults to all, `0..L`, or `1..L` of a class that needs a layer. Full depth
-            is always measured too.
+        depths (iterable of `int`, *optional*): Defaults to all, `0..L`, or `1..L` of a class that needs a layer. Full
+            depth is always measured too.
         batch_size (`int`, *optional*, defaults to 32): Rows in a batch, for a data set.
         collate_fn (`Callable`, *optional*): Makes a batch of rows; defaults to [`~transformers.default_data_collator`].
         device (`str` or `torch.device`, *optional*): Where to measure. Defaults to where the model is.
@@ -178,7 +178,8 @@ def measure_depth_profile(
     Raises:
         DepthError: A depth is not one that the model has, or its layers are not a plain stack.
         ProfileError: The data are empty or hold no labels, or the metric is unknown or not a finite number.
-        TypeError: `model` is not one of transformers, has no head, or was adapted by prompts, which are not in its layers.
+        TypeError: `model` is not one of transformers, has no head, or was adapted by prompts, which are not in its
+            layers.
 
     Example:
 

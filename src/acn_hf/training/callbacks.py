@@ -32,7 +32,8 @@ class DepthProfileCallback(MeasuringCallback):
     Raises:
         ValueError: `every` or `tolerance` is out of its range, or, when training begins, nobody can say what the data
             are.
-        TypeError: When training begins, the model is not one of transformers, or its weights are sharded over processes.
+        TypeError: When training begins, the model is not one of transformers, or its weights are sharded over
+            processes.
     """
 
     profile: DepthProfile | None = None

@@ -69,7 +69,8 @@ class MeasuringCallback(LoggingCallback, ABC):
     Raises:
         ValueError: `every` or `tolerance` is out of its range, or, when training begins, nobody can say what the data
             are.
-        TypeError: When training begins, the model is not one of transformers, or its weights are sharded over processes.
+        TypeError: When training begins, the model is not one of transformers, or its weights are sharded over
+            processes.
     """
 
     def __init__(
