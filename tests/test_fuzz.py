@@ -116,6 +116,7 @@ def test_the_whole_way(network, data):
         assert again.config.num_hidden_layers == depth
 
 
+@pytest.mark.slow
 @settings(max_examples=2, **SLOW)
 @given(networks(), st.data())
 @torch.random.fork_rng()

@@ -344,6 +344,7 @@ assert type(transformers.AutoModel.from_config(acn_hf.AcnViTConfig(**small))) is
 """
 
 
+@pytest.mark.slow
 def test_a_later_upstream_model_of_the_same_name_changes_nothing():
     result = subprocess.run([sys.executable, "-c", LATER_UPSTREAM], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-2000:]

@@ -58,7 +58,9 @@ def test_importing_the_package_imports_nothing_heavy():
     assert not HEAVY & imported_by("import acn_hf; acn_hf.__version__")
 
 
-@pytest.mark.parametrize("order", ["import acn_hf, transformers", "import transformers, acn_hf"])
+@pytest.mark.parametrize(
+    "order", ["import acn_hf, transformers", pytest.param("import transformers, acn_hf", marks=pytest.mark.slow)]
+)
 def test_registration_imports_what_it_needs_and_no_more(order):
     imported = imported_by(order)
     assert "acn_hf.modeling.modeling_acn_bert" in imported
@@ -69,7 +71,7 @@ def test_registration_imports_what_it_needs_and_no_more(order):
 @pytest.mark.parametrize(
     "first",
     [
-        "import acn_hf",
+        pytest.param("import acn_hf", marks=pytest.mark.slow),
         "from acn_hf.modeling.modeling_acn_vit import AcnViTModel",
         pytest.param("import acn_hf.auto", marks=pytest.mark.slow),
         pytest.param("import acn_hf.modeling.connectivity", marks=pytest.mark.slow),
@@ -90,14 +92,8 @@ assert type(model).__name__ == "AcnViTModel" and model._auto_class == "AutoModel
     assert "acn_hf.modeling.modeling_acn_vit" in imported_by(program)
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
-        "import acn_hf, peft",
-        pytest.param("import peft, acn_hf", marks=pytest.mark.slow),
-        pytest.param("import acn_hf, transformers, peft", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["import acn_hf, peft", "import peft, acn_hf", "import acn_hf, transformers, peft"])
 def test_peft_knows_the_models_whatever_is_imported_first(first):
     program = f"""
 {first}

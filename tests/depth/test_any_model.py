@@ -81,6 +81,7 @@ def read_elsewhere(tmp_path_factory):
     return {"told": told, "outputs": load_file(folder / "answers.safetensors"), "expected": expected}
 
 
+@pytest.mark.slow
 @each_model
 def test_upstream_alone_reads_what_was_cut(read_elsewhere, entry):
     told = read_elsewhere["told"][entry.name]

@@ -110,6 +110,7 @@ def test_int8_is_served_as_the_rest_is(page):
     assert found == labels_of(logits, page / "texts-int8")
 
 
+@pytest.mark.slow
 def test_a_program_is_served_without_this_package_and_transformers(page):
     from acn_hf import AcnBertForSequenceClassification
 

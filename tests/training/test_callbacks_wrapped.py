@@ -77,6 +77,7 @@ def test_supervision_of_an_adapted_model(tmp_path):
         assert torch.equal(tensor, plain.model.state_dict()[name]) == (name in frozen), name
 
 
+@pytest.mark.slow
 def test_compiled_training_sheds_and_measures(tmp_path):
     torch.compiler.reset()
     run = trainer(tmp_path, **COMPILED, eval_steps=6, save_steps=6)

@@ -133,6 +133,7 @@ trainer(sys.argv[1], callbacks=[Kill()]).train()
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
     whole = trainer(tmp_path / "whole")
     whole.train()

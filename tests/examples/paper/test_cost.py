@@ -80,6 +80,7 @@ def test_the_section_by_hand(tmp_path):
     assert (tmp_path / "cost.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_the_runs_measure_four_networks(tmp_path, monkeypatch):
     """The only test that measures memory in its process: more layers take more of it."""
     monkeypatch.setattr(cost, "SHORT", 1)
