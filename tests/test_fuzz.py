@@ -4,6 +4,7 @@ import copy
 import tempfile
 from pathlib import Path
 
+import pytest
 import torch
 import transformers
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
