@@ -58,7 +58,9 @@ def test_importing_the_package_imports_nothing_heavy():
     assert not HEAVY & imported_by("import acn_hf; acn_hf.__version__")
 
 
-@pytest.mark.parametrize("order", ["import acn_hf, transformers", "import transformers, acn_hf"])
+@pytest.mark.parametrize(
+    "order", ["import acn_hf, transformers", pytest.param("import transformers, acn_hf", marks=pytest.mark.slow)]
+)
 def test_registration_imports_what_it_needs_and_no_more(order):
     imported = imported_by(order)
     assert "acn_hf.modeling.modeling_acn_bert" in imported
@@ -70,7 +72,7 @@ def test_registration_imports_what_it_needs_and_no_more(order):
     "first",
     [
         "import acn_hf",
-        "from acn_hf.modeling.modeling_acn_vit import AcnViTModel",
+        pytest.param("from acn_hf.modeling.modeling_acn_vit import AcnViTModel", marks=pytest.mark.slow),
         pytest.param("import acn_hf.auto", marks=pytest.mark.slow),
         pytest.param("import acn_hf.modeling.connectivity", marks=pytest.mark.slow),
         pytest.param("from acn_hf import truncate", marks=pytest.mark.slow),
