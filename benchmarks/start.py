@@ -42,7 +42,7 @@ def main() -> None:
     """Time every program and command in turn, and write medians and ratios."""
     calls = {name: partial(run, "-c", program) for name, program in PROGRAMS.items()}
     calls |= {name: partial(run, "-m", "acn_hf", *words) for name, words in COMMANDS.items()}
-    times = interleaved(calls, rounds=9, warmup=1)
+    times = interleaved(calls, rounds=5, warmup=1)
     ours = [name for name in PROGRAMS if "acn_hf" in name]
     store("start", {"times": times, "ratios": {f"{name} / {BASE}": ratio(times, name, BASE) for name in ours}})
 
