@@ -37,9 +37,10 @@ $(VENV)/timm: pyproject.toml $(CONSTRAINTS)
 PARALLEL := -n 2 --dist worksteal
 REST := -m "(full or slow) and not gpu"
 
+# Quantization beside the rest: both wait for other processes now and then.
 test: install $(VENV)/torchao
-	$(PYTEST) $(PARALLEL)
-	PYTHONPATH=$(VENV)/torchao $(PYTEST) tests/smaller/test_quantization.py
+	PYTHONPATH=$(VENV)/torchao $(PYTEST) tests/smaller/test_quantization.py & quantization=$$!; \
+	$(PYTEST) $(PARALLEL); rest=$$?; wait $$quantization && exit $$rest
 
 test-all: install $(VENV)/torchao $(VENV)/.docs $(VENV)/.release
 	$(PYTEST) $(PARALLEL) $(REST)

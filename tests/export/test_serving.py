@@ -75,6 +75,7 @@ def labels_of(logits, folder):
     return [names[int(label)] for label in logits.argmax(-1)]
 
 
+@pytest.mark.slow
 def test_images_are_served_without_torch(page):
     from acn_hf import AcnViTForImageClassification
 
