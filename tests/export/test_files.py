@@ -143,6 +143,7 @@ def largest_output(head, model):
         return max(float(value.abs().max()) for value in model(**head.inputs()).values() if value.ndim)
 
 
+@pytest.mark.slow
 @each_head([by_name("bert-ForMaskedLM"), by_name("vit-ForMaskedImageModeling")])
 def test_int8_runs_and_its_difference_is_reported(head, build, tmp_path):
     assert TOLERANCE < quantized(head, build(head, num_hidden_layers=1), tmp_path) < 0.3
@@ -205,6 +206,7 @@ def test_what_the_caller_is_in_is_not_traced(build, tmp_path):
         assert differences(run_program(report.path), model, PROGRAM) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

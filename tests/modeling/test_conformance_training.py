@@ -71,6 +71,7 @@ def test_compiling_in_one_graph(build, head, options):
     assert torch.equal(compiled[0], model(**inputs)[0])
 
 
+@pytest.mark.slow
 @each_head([by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClassification")])
 def test_gradients_of_the_compiled_model(build, head):
     check_gradients_of_the_compiled_model(head, build(head))
