@@ -97,7 +97,7 @@ def test_the_search_by_hand():
     """Four examples, two depths before the last; who leaves early at depth 0 is wrong, at depth 1 right but one."""
     scores = np.array([[0.2, 0.9], [0.6, 0.5], [0.1, 0.8], [0.3, 0.4]])
     hits = np.array([[0, 1, 1], [0, 1, 1], [0, 1, 1], [0, 0, 1]])
-    evidence = _Evidence(scores, hits, 4)
+    evidence = _Evidence((0, 1, 2), scores, hits, 4)
     expected = {
         0.0: (0.7, 1.0, (1 + 2 + 1 + 2) / 4),  # the first and the third leave at depth 1
         0.25: (0.55, 0.75, (1 + 0 + 1 + 2) / 4),  # and the second at depth 0; the next bound costs the fourth
@@ -105,7 +105,7 @@ def test_the_search_by_hand():
         1.0: (0.1, 0.0, 0.0),
     }
     for tolerance, (threshold, accuracy, mean_depth) in expected.items():
-        chosen = _choose(ConfidenceExit(1.0), evidence, tolerance, 2)
+        chosen = _choose(ConfidenceExit(1.0), evidence, tolerance)
         assert chosen.policy.threshold == pytest.approx(threshold)
         assert (chosen.full_depth_accuracy, chosen.accuracy) == (1.0, accuracy)
         assert chosen.mean_depth == pytest.approx(mean_depth)
@@ -114,16 +114,16 @@ def test_the_search_by_hand():
 @pytest.mark.parametrize("policy", [ConfidenceExit(0.5), EntropyExit(0.5), PatienceExit(1)])
 def test_if_every_exit_loses_too_much_nobody_leaves_early(policy):
     scores = np.full((3, 2), {ConfidenceExit: 1.0, EntropyExit: 0.0, PatienceExit: 5.0}[type(policy)])
-    evidence = _Evidence(scores, np.array([[0, 0, 1]] * 3), 3)
-    chosen = _choose(policy, evidence, 0.1, 2)
+    evidence = _Evidence((0, 1, 2), scores, np.array([[0, 0, 1]] * 3), 3)
+    chosen = _choose(policy, evidence, 0.1)
     assert chosen.policy.min_depth == 2
     assert (chosen.accuracy, chosen.mean_depth) == (1.0, 2.0)
 
 
 def test_patience_of_tokens_and_examples_without_tokens():
     scores = np.array([[0.0, 1.0, 2.0], [np.inf] * 3, [0.0, 0.0, 1.0], [np.inf] * 3])
-    evidence = _Evidence(scores, np.array([[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 1, 1], [0, 0, 0, 0]]), 2)
-    chosen = _choose(PatienceExit(9), evidence, 0.0, 3)
+    evidence = _Evidence((0, 1, 2, 3), scores, np.array([[1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 1, 1], [0, 0, 0, 0]]), 2)
+    chosen = _choose(PatienceExit(9), evidence, 0.0)
     assert chosen.policy == PatienceExit(1)
     assert chosen.mean_depth == pytest.approx((1 + 0 + 2 + 0) / 4)
 
@@ -167,7 +167,7 @@ def test_records_are_saved_and_shown(build, tmp_path):
     ):
         record.save(tmp_path / "record.json")
         assert type(record).load(tmp_path / "record.json") == record
-    assert "ConfidenceExit(min_depth=0, threshold=0.6): accuracy" in str(record)
+    assert "ConfidenceExit(min_depth=0, depths=None, threshold=0.6): accuracy" in str(record)
     assert len(str(record).splitlines()) > NUM_LAYERS
     with pytest.raises(ValueError, match="holds no ExitCalibration"):
         ExitCalibration.load(tmp_path / "record.json")

@@ -8,7 +8,7 @@ import torch
 from torch.nn.attention.flex_attention import create_block_mask, create_mask
 
 from acn_hf import ConfidenceExit, EntropyExit, PatienceExit, depth_logits, predict_early_exit, truncate
-from acn_hf.exits.exiting_connection import of_examples
+from acn_hf.exits.rows import of_examples
 from acn_hf.modeling.depth import encoder_layers
 from tests.support.adapted import any_peft, each_way, quiet
 from tests.support.exits import (

@@ -185,8 +185,9 @@ def test_heads_of_numbers_and_of_several_classes_at_once_are_refused(build, head
 
 
 def test_other_models_and_other_policies_are_refused(build):
-    with pytest.raises(TypeError, match="only the models of acn_hf work at every depth; got BertForSequence"):
-        predict_early_exit(SEQUENCES.upstream(SEQUENCES.upstream.config_class(**SEQUENCES.fields)), {}, PatienceExit(1))
+    for function in refusals(torch.nn.Linear(2, 2), {}, PatienceExit(1)):
+        with pytest.raises(TypeError, match="only models of transformers have depth; got Linear"):
+            function()
     for function in refusals(build(SEQUENCES), {}, 0.5):
         with pytest.raises(TypeError, match="policy must be an ExitPolicy; got float"):
             function()

@@ -6,11 +6,12 @@ from typing import ClassVar
 import torch
 
 from acn_hf import ExitPolicy, depth_logits
-from acn_hf.exits.early_exit import HEADS_OF_EXAMPLES, HEADS_OF_TOKENS
+from acn_hf.exits import early_exit
+from acn_hf.support.auto_classes import head_of
 from tests.support.families import HEADED
 
-OF_EXAMPLES = [head for head in HEADED if any(kind in head.acn.__name__ for kind in HEADS_OF_EXAMPLES)]
-OF_TOKENS = [head for head in HEADED if any(kind in head.acn.__name__ for kind in HEADS_OF_TOKENS)]
+OF_EXAMPLES = [head for head in HEADED if head_of(head.acn) in early_exit.OF_EXAMPLES]
+OF_TOKENS = [head for head in HEADED if head_of(head.acn) in early_exit.OF_TOKENS]
 CLASSIFIERS = OF_EXAMPLES + OF_TOKENS
 
 

@@ -40,17 +40,33 @@ class Recording:
             depth (`int`): In `[0, L]`.
             inputs (`dict`): Keyword arguments of the model.
         """
-        tapped = [_tapped(layer, partial(self._keep_state, index)) for index, layer in enumerate(self.layers[:depth])]
-        view = self._view(tapped, slice(depth))
-        for above, path, module in self._beside(view):
-            _replace(above, path, _tapped(module, partial(self._keep_beside, path)))
-        output = view(**{**inputs, "return_dict": True})
+        tapped = [_tapped(layer, partial(self.keep_state, index)) for index, layer in enumerate(self.layers[:depth])]
+        output = self.run_through(tapped, {**inputs, "return_dict": True})
         if len(self._states) != depth:
             raise DepthError(
                 f"each of the first {depth} layers of {type(self.model).__name__} must run once; "
                 f"{len(self._states)} did"
             )
         return output
+
+    def run_through(self, layers: list[nn.Module], inputs: dict[str, Any]) -> Any:
+        """Return the output of a view with other layers, which call `keep_state`; record what runs before them."""
+        view = self._view(layers, slice(len(layers)))
+        for above, path, module in self._beside(view):
+            _replace(above, path, _tapped(module, partial(self._keep_beside, path)))
+        return view(**inputs)
+
+    def before(self) -> dict[str, list[Any]]:
+        """Return what the modules returned that ran before the first layer, by their dotted names."""
+        return {
+            path: [entry.output for entry in kept]
+            for path, kept in self._before.items()
+            if all(entry.is_whole() for entry in kept)
+        }
+
+    def replace_before(self, outputs: dict[str, list[Any]]) -> None:
+        """Let reading find other outputs of the modules before the first layer, those of fewer examples."""
+        self._before = {path: [_Kept(output) for output in kept] for path, kept in outputs.items()}
 
     def listen(self) -> list[Any]:
         """Record the passes of the model itself while `is_listening`, and return the handles that end it."""
@@ -61,7 +77,7 @@ class Recording:
 
     def _hear_state(self, index: int, _module: nn.Module, _inputs: Any, output: Any) -> None:
         if self.is_listening:
-            self._keep_state(index, output)
+            self.keep_state(index, output)
 
     def _hear_beside(self, path: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
         if self.is_listening:
@@ -71,18 +87,21 @@ class Recording:
         """Be ready for the next pass."""
         self._states, self._before, self._late = [], {}, set()
 
-    def read(self, depth: int, inputs: dict[str, Any], watch: Callable[[Any], None] | None = None) -> Any:
+    def read(
+        self, depth: int, inputs: dict[str, Any], watch: Callable[[Any], None] | None = None, output: Any = None
+    ) -> Any:
         """Return the output of the model cut at a depth; neither layers nor what stands before them run again.
 
         Args:
             depth (`int`): At most the depth of the pass.
             inputs (`dict`): Keyword arguments of the model, those of the pass.
             watch (`Callable`, *optional*): Is given what the part of the model returns that holds the layers.
+            output (*optional*): What the layer at this depth is to return. Defaults to what it returned.
 
         Raises:
             DepthError: What the layer returned was changed in place by what ran after it, so it is not known any more.
         """
-        view = self._view(self._standing_in(depth), slice(depth - 1, depth) if depth else slice(0))
+        view = self._view(self._standing_in(depth, output), slice(depth - 1, depth) if depth else slice(0))
         for above, path, module in self._beside(view):
             kept = [] if path in self._late else self._before.get(path, [])
             if kept and all(entry.is_whole() for entry in kept):
@@ -91,10 +110,12 @@ class Recording:
             body(view, self.stack).register_forward_hook(lambda _module, _inputs, output: watch(output))
         return view(**{**inputs, "return_dict": True})
 
-    def _standing_in(self, depth: int) -> list[nn.Module]:
+    def _standing_in(self, depth: int, output: Any) -> list[nn.Module]:
         """Return the one layer that returns what the layers up to a depth returned, or none."""
         if depth == 0:
             return []
+        if output is not None:
+            return [_replaying(self.layers[depth - 1], [output])]
         state = self._states[depth - 1]
         if not state.is_whole():
             raise DepthError(
@@ -115,7 +136,12 @@ class Recording:
                 if name != names[number] and not isinstance(child, (nn.ModuleList, nn.ModuleDict)):
                     yield above, ".".join([*names[:number], name]), child
 
-    def _keep_state(self, index: int, output: Any) -> None:
+    def keep_state(self, index: int, output: Any) -> None:
+        """Take what a layer returned.
+
+        Raises:
+            DepthError: It is not the turn of this layer.
+        """
         if index != len(self._states):
             raise DepthError(
                 f"the layers of {type(self.model).__name__} must run once each, one after the other; layer {index + 1} "

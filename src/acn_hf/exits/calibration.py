@@ -8,13 +8,16 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from ..depth.layers import layers_of
 from ..depth.metrics import IGNORED_LABEL, ProfileError
+from ..depth.outputs import depth_outputs
 from ..depth.profile import ROUNDING, batches
-from ..modeling.depth import depth_outputs, output_logits
+from ..modeling.depth import output_logits
 from ..support.eval_mode import evaluating
-from ..support.wrappers import unwrap_acn
+from ..support.wrappers import unwrap
+from .departures import least_scores
 from .early_exit import check_fits, counted_tokens
-from .exiting_connection import least_scores
+from .exiting_stack import lowest_depth
 from .policies import ExitPolicy, PolicyRecord
 from .report import check_labels_count, count_hits, labels_of
 
@@ -56,10 +59,10 @@ def calibrate_exit(
     One pass over the data, which should be none that the model was trained on. Of every example only its score and its
     number of right predictions at each depth are kept, whatever the number of classes; among all thresholds that
     differ on the data the search is exact. If none of them is within the tolerance, the chosen policy has a `min_depth`
-    of all the layers, and no example leaves early.
+    of all the layers and no `depths`, and no example leaves early.
 
     Args:
-        policy (`ExitPolicy`): What kind of policy, and its `min_depth`; its threshold is not looked at.
+        policy (`ExitPolicy`): What kind of policy, and its `min_depth` or `depths`; its threshold is not looked at.
         model (`PreTrainedModel` or `PeftModel`): See [`predict_early_exit`]. It is left as it was found.
         data (`datasets.Dataset`, `torch.utils.data.DataLoader`, or iterable of batches):
             What the model takes, labels included; other columns are dropped.
@@ -75,11 +78,11 @@ def calibrate_exit(
         `ExitCalibration`: The chosen policy, and its accuracy and mean depth on the data.
 
     Raises:
-        DepthError: `policy.min_depth` is greater than the number of layers.
+        DepthError: The policy names a depth that the model does not have, or its layers are not a plain stack.
         ProfileError: The data are empty or hold no labels, or the logits are no finite numbers, or `tolerance` does not
             lie in [0, 1].
-        TypeError: `model` is not an ACN, has no head that gives probabilities of classes, or was adapted by prompts, or
-            `policy` has no bound that can be calibrated.
+        TypeError: `model` is not one of transformers, has no head that gives probabilities of classes, or was adapted
+            by prompts, or `policy` has no bound that can be calibrated.
         ValueError: `counted` does not fit the inputs or the head.
 
     Example:
@@ -98,14 +101,14 @@ def calibrate_exit(
     """
     if isinstance(tolerance, bool) or not 0 <= tolerance <= 1:
         raise ProfileError(f"tolerance must lie in [0, 1]; got {tolerance!r}")
-    inner = unwrap_acn(model)
+    inner = unwrap(model)
     check_fits(inner, policy)
     policy.with_bound(policy.bound)  # a policy that has none to choose is refused before the data are read
     evidence: list[_Evidence] = []
     with evaluating(inner, device):
         for batch in batches(inner, data, batch_size=batch_size, collate_fn=collate_fn):
             evidence.append(_evidence(inner, batch, policy, counted))
-    return _choose(policy, _together(evidence), float(tolerance), inner.config.num_hidden_layers)
+    return _choose(policy, _together(evidence), float(tolerance))
 
 
 @dataclass(frozen=True)
@@ -113,12 +116,14 @@ class _Evidence:
     """What is kept of some examples.
 
     Args:
+        depths (`tuple[int, ...]`): Those at which an example may leave, ascending, and full depth.
         scores (`np.ndarray` of shape `(num_examples, num_depths - 1)`): The least score of each example at each depth
             at which it may leave early.
-        hits (`np.ndarray` of shape `(num_examples, num_depths)`): Right predictions of each; the last depth is `L`.
+        hits (`np.ndarray` of shape `(num_examples, num_depths)`): Right predictions of each at each depth.
         num_labels (`int`): Labels that count.
     """
 
+    depths: tuple[int, ...]
     scores: np.ndarray
     hits: np.ndarray
     num_labels: int
@@ -128,11 +133,12 @@ def _evidence(model: PreTrainedModel, batch: dict[str, Any], policy: ExitPolicy,
     """Return what is kept of one batch."""
     labels, tokens = labels_of(batch), counted_tokens(model, batch, counted)
     features = {name: value for name, value in batch.items() if name != "labels"}
-    num_layers = model.config.num_hidden_layers
+    num_layers = len(layers_of(model))
+    early = [depth for depth in range(lowest_depth(model, policy, features), num_layers) if policy.reads(depth)]
     scores: list[np.ndarray] = []
     hits: list[np.ndarray] = []
     memory = None
-    for depth, output in depth_outputs(model, features, range(policy.min_depth, num_layers + 1)):
+    for depth, output in depth_outputs(model, features, [*early, num_layers]):
         logits = output_logits(output)
         if not torch.isfinite(logits).all():
             raise ProfileError(f"the logits must be finite numbers; got nan or infinity at depth {depth}")
@@ -147,13 +153,14 @@ def _evidence(model: PreTrainedModel, batch: dict[str, Any], policy: ExitPolicy,
         scores.append(least.double().cpu().numpy())
     num_examples = len(hits[0])
     table = np.stack(scores, axis=1) if scores else np.empty((num_examples, 0))
-    return _Evidence(table, np.stack(hits, axis=1), int((labels != IGNORED_LABEL).sum()))
+    return _Evidence((*early, num_layers), table, np.stack(hits, axis=1), int((labels != IGNORED_LABEL).sum()))
 
 
 def _together(parts: list[_Evidence]) -> _Evidence:
     if not parts:
         raise ProfileError("the data must hold at least one example; got none")
     whole = _Evidence(
+        parts[0].depths,
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.hits for part in parts]),
         sum(part.num_labels for part in parts),
@@ -164,11 +171,11 @@ def _together(parts: list[_Evidence]) -> _Evidence:
     return whole
 
 
-def _choose(policy: ExitPolicy, evidence: _Evidence, tolerance: float, num_layers: int) -> ExitCalibration:
+def _choose(policy: ExitPolicy, evidence: _Evidence, tolerance: float) -> ExitCalibration:
     """Return the lowest bound within the tolerance, or the policy by which nobody leaves early."""
-    num_examples = len(evidence.hits)
+    num_examples, num_layers = len(evidence.hits), evidence.depths[-1]
     full = float(evidence.hits[:, -1].sum() / evidence.num_labels)
-    chosen, accuracy, mean_depth = replace(policy, min_depth=num_layers), full, float(num_layers)
+    chosen, accuracy, mean_depth = replace(policy, min_depth=num_layers, depths=None), full, float(num_layers)
     for bound, hits, layers_skipped in _bounds(evidence, policy.lowest_bound):
         if full - hits / evidence.num_labels <= tolerance + ROUNDING:
             chosen, accuracy = policy.with_bound(bound), float(hits / evidence.num_labels)
@@ -196,7 +203,8 @@ def _bounds(evidence: _Evidence, lowest: float) -> Iterator[tuple[float, int, in
     order = np.argsort(-values, kind="stable")
     values, hits = values[order], evidence.hits
     gained = np.cumsum((hits[examples, depths] - hits[examples, before])[order])
-    skipped = np.cumsum((before - depths)[order])
+    at_depth = np.array(evidence.depths)
+    skipped = np.cumsum((at_depth[before] - at_depth[depths])[order])
     observed = np.unique(evidence.scores)
     for last in np.nonzero(np.append(values[1:] != values[:-1], True))[0] if len(values) else ():
         if np.isfinite(values[last]):  # examples without a token that counts leave at any bound

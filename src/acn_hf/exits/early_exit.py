@@ -6,19 +6,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
+from ..depth.layers import is_acn, layers_of, layers_path
 from ..depth.metrics import IGNORED_LABEL
 from ..modeling.depth import DepthError, output_logits, replace_submodule
+from ..support.auto_classes import head_of
 from ..support.eval_mode import evaluating
-from ..support.wrappers import unwrap_acn
-from .exiting_connection import ExitingConnection, long_connection_path
+from ..support.wrappers import only_called, unwrap
+from .exiting_connection import ExitingConnection
+from .exiting_stack import ExitingStack
 from .policies import ExitPolicy
 
 Counted = torch.Tensor | Callable[[Mapping[str, Any]], torch.Tensor]
-HEADS_OF_EXAMPLES = ("ForSequenceClassification", "ForImageClassification")
-HEADS_OF_TOKENS = ("ForTokenClassification", "ForMaskedLM")
+OF_EXAMPLES = tuple(f"AutoModelFor{kind}Classification" for kind in ("Sequence", "Image", "Audio", "Video"))
+WORDS = "AutoModelForMaskedLM"
+OF_TOKENS = ("AutoModelForTokenClassification", WORDS)
+RECORDINGS = ("output_hidden_states", "output_attentions", "output_layer_outputs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +54,14 @@ def predict_early_exit(
 ) -> EarlyExitOutput:
     """Run each example through as many layers as a policy asks for.
 
-    The head is read at every depth from `policy.min_depth` on, and the examples that are done leave the batch, with
-    their rows of the attention mask. The model is in eval mode meanwhile, and is left as it was found.
+    The head is read at every depth from `policy.min_depth` on, or at `policy.depths`, and the examples that are done
+    leave the batch, with their rows of the attention mask. The model is in eval mode meanwhile, and is left as it was
+    found.
 
     Args:
-        model (`PreTrainedModel` or `PeftModel`): An ACN that classifies sequences, images or tokens, or predicts masked
-            tokens; adapters inside stay active. What `torch.compile` and data parallelism return is taken for the
-            model inside.
+        model (`PreTrainedModel` or `PeftModel`): Any model with one stack of layers that classifies sequences, images,
+            sounds, videos or tokens, or predicts masked tokens; adapters inside stay active. What `torch.compile` and
+            data parallelism return is taken for the model inside.
         inputs (`Mapping`): What the model takes. Labels say which tokens count, and nothing else.
         policy (`ExitPolicy`): [`ConfidenceExit`], [`EntropyExit`], [`PatienceExit`] or one of your own.
         counted (`torch.BoolTensor` of shape `(batch_size, sequence_length)` or `Callable`, *optional*):
@@ -69,8 +74,9 @@ def predict_early_exit(
         of tokens that do not count too, are those of its exit depth.
 
     Raises:
-        DepthError: `policy.min_depth` is greater than the number of layers.
-        TypeError: `model` is not an ACN, has no head that gives probabilities of classes, or was adapted by prompts.
+        DepthError: The policy names a depth that the model does not have, or its layers are not a plain stack.
+        TypeError: `model` is not one of transformers, has no head that gives probabilities of classes, or was adapted
+            by prompts.
         ValueError: `counted` does not fit the inputs or the head, or the inputs ask for hidden states or attentions,
             which differ in number from example to example.
 
@@ -88,7 +94,7 @@ def predict_early_exit(
 
     ```
     """
-    inner = unwrap_acn(model)
+    inner = unwrap(model)
     check_fits(inner, policy)
     with evaluating(inner):
         return run_early_exit(inner, inputs, policy, counted)
@@ -111,8 +117,9 @@ def with_early_exit(model: Any, policy: ExitPolicy, *, counted: Counted | None =
         `PreTrainedModel`: The view. It refuses to run in train mode, with a `ValueError`.
 
     Raises:
-        DepthError: `policy.min_depth` is greater than the number of layers.
-        TypeError: `model` is not an ACN, has no head that gives probabilities of classes, or was adapted by prompts.
+        DepthError: The policy names a depth that the model does not have, or its layers are not a plain stack.
+        TypeError: `model` is not one of transformers, has no head that gives probabilities of classes, or was adapted
+            by prompts.
         ValueError: `counted` is given for a head that does not predict tokens.
 
     Example:
@@ -128,42 +135,45 @@ def with_early_exit(model: Any, policy: ExitPolicy, *, counted: Counted | None =
 
     ```
     """
-    inner = unwrap_acn(model)
+    inner = unwrap(model)
     check_fits(inner, policy)
     if counted is not None:
         _check_predicts_tokens(inner)
-    return replace_submodule(inner, inner.base_model_prefix, _BaseModelWithEarlyExit(inner, policy, counted))
+    path = layers_path(inner)
+    view = only_called(replace_submodule(inner, path, inner.get_submodule(path)))
+    view.__dict__["forward"] = _ForwardWithEarlyExit(inner, policy, counted)
+    return view
 
 
 def check_fits(model: PreTrainedModel, policy: ExitPolicy) -> None:
     """Raise unless `policy` can be applied to `model`.
 
     Raises:
-        DepthError: `policy.min_depth` is greater than the number of layers.
+        DepthError: The policy names a depth that the model does not have.
         TypeError: The head gives no probabilities of classes, or `policy` is no policy.
     """
     if not isinstance(policy, ExitPolicy):
         raise TypeError(f"policy must be an ExitPolicy; got {type(policy).__name__}")
-    kind, config = _kind_of_head(model), model.config
+    head, config = head_of(type(model)), model.config
     name = type(model).__name__
-    if kind is None:
+    if head not in OF_EXAMPLES + OF_TOKENS:
         raise TypeError(f"a policy needs probabilities of classes, for each example or each token; {name} gives none")
-    if kind != "ForMaskedLM" and (
-        config.num_labels < 2 or config.problem_type in ("regression", "multi_label_classification")
-    ):
+    problem_type = getattr(config, "problem_type", None)
+    if head != WORDS and (config.num_labels < 2 or problem_type in ("regression", "multi_label_classification")):
         raise TypeError(
             "a policy needs probabilities of classes, of which one is right; this "
-            f"{name} has num_labels={config.num_labels} and problem_type={config.problem_type!r}"
+            f"{name} has num_labels={config.num_labels} and problem_type={problem_type!r}"
         )
-    if policy.min_depth > config.num_hidden_layers:
-        raise DepthError(
-            f"min_depth must lie in [0, {config.num_hidden_layers}] for this model; got {policy.min_depth}"
-        )
+    num_layers = len(layers_of(model))
+    if policy.min_depth > num_layers:
+        raise DepthError(f"min_depth must lie in [0, {num_layers}] for this model; got {policy.min_depth}")
+    if policy.depths is not None and policy.depths[-1] > num_layers:
+        raise DepthError(f"depths must lie in [0, {num_layers}] for this model; got {policy.depths[-1]}")
 
 
 def predicts_tokens(model: PreTrainedModel) -> bool:
     """Return whether the head gives logits for each token, and not for each example."""
-    return _kind_of_head(model) in HEADS_OF_TOKENS
+    return head_of(type(model)) in OF_TOKENS
 
 
 def counted_tokens(model: PreTrainedModel, inputs: Mapping[str, Any], counted: Counted | None) -> torch.Tensor | None:
@@ -197,51 +207,53 @@ def run_early_exit(
     model: PreTrainedModel, inputs: Mapping[str, Any], policy: ExitPolicy, counted: Counted | None = None
 ) -> EarlyExitOutput:
     """Return what [`predict_early_exit`] returns, for a model that is unwrapped, fits, and is in eval mode."""
-    exiting = ExitingConnection(model, policy, counted_tokens(model, inputs, counted), inputs.get("attention_mask"))
+    tokens = counted_tokens(model, inputs, counted)
     features = {name: value for name, value in inputs.items() if name != "labels"}
-    view = replace_submodule(model, long_connection_path(model), exiting)
-    output = view(**{**_without_recording(model, features), "return_dict": True})
-    return EarlyExitOutput(output_logits(output), exiting.exit_depths)
+    output, exit_depths = _answer(model, {**features, "return_dict": True}, policy, tokens)
+    return EarlyExitOutput(output_logits(output), exit_depths)
 
 
-class _BaseModelWithEarlyExit(nn.Module):
-    """Stands in for the base model below a head. Every call makes a pass of its own; nothing is kept between calls."""
+def _answer(
+    model: PreTrainedModel, inputs: dict[str, Any], policy: ExitPolicy, tokens: torch.Tensor | None
+) -> tuple[Any, torch.Tensor]:
+    """Return the output of a model, of each example at its own depth, and these depths."""
+    inputs = _without_recording(model, inputs)
+    features = {name: value for name, value in inputs.items() if name not in ("labels", "return_dict")}
+    exiting = (ExitingConnection if is_acn(model) else ExitingStack)(model, policy, tokens, features)
+    return exiting.answer(inputs), exiting.departures.exit_depths
 
-    model: PreTrainedModel
+
+class _ForwardWithEarlyExit:
+    """The forward pass of a view. Every call makes a pass of its own; nothing is kept between calls."""
 
     def __init__(self, model: PreTrainedModel, policy: ExitPolicy, counted: Counted | None):
-        super().__init__()
-        self.base = model.base_model
-        self.training = model.base_model.training  # of this module alone
-        self.__dict__["model"] = model  # not a submodule: it holds the base model too
+        self.model = model
         self.policy = policy
         self.counted = counted
+        self.__signature__ = inspect.signature(model.forward)  # pipelines look at it
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        if self.base.training:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if layers_of(self.model).training:
             raise ValueError("early exit is for inference: put the model in eval mode, with model.eval()")
-        inputs = dict(zip(inspect.signature(self.base.forward).parameters, args, strict=False)) | kwargs
-        counted = counted_tokens(self.model, inputs, self.counted)
-        exiting = ExitingConnection(self.model, self.policy, counted, inputs.get("attention_mask"))
-        path = long_connection_path(self.model).removeprefix(f"{self.model.base_model_prefix}.")
-        return replace_submodule(self.base, path, exiting)(**_without_recording(self.model, inputs))
+        inputs = dict(zip(self.__signature__.parameters, args, strict=False)) | kwargs
+        features = {name: value for name, value in inputs.items() if name != "labels"}
+        return _answer(self.model, inputs, self.policy, counted_tokens(self.model, features, self.counted))[0]
 
 
 def _without_recording(model: PreTrainedModel, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inputs with all recording off, whatever the config says, or refuse them if they ask for it."""
-    switches = [f"output_{recorded}" for recorded in type(model.base_model)._can_record_outputs or ()]
-    for switch in switches:
+    """Return the inputs with all recording off, whatever the config says, or refuse them if they ask for it.
+
+    A cache is off as well: no depth would hold all examples in it.
+    """
+    for switch in RECORDINGS:
         if inputs.get(switch):
             raise ValueError(f"{switch} must be off: examples leave at different depths, and no depth holds them all")
-    return {**inputs, **dict.fromkeys(switches, False)}
+    off = [switch for switch in RECORDINGS if getattr(model.config, switch, False)]
+    if getattr(model.config, "use_cache", False):
+        off.append("use_cache")
+    return {**inputs, **dict.fromkeys(off, False)}
 
 
 def _check_predicts_tokens(model: PreTrainedModel) -> None:
     if not predicts_tokens(model):
         raise ValueError(f"counted is for heads that predict tokens; {type(model).__name__} predicts whole examples")
-
-
-def _kind_of_head(model: PreTrainedModel) -> str | None:
-    """Return which of the heads above a model has, by the name of its class or of one from which that is derived."""
-    names = [kind.__name__ for kind in type(model).__mro__]
-    return next((kind for kind in HEADS_OF_EXAMPLES + HEADS_OF_TOKENS if any(kind in name for name in names)), None)

@@ -22,19 +22,32 @@ class ExitPolicy(Record, ABC):
 
     Args:
         min_depth (`int`, *optional*, defaults to 0): The first depth at which examples may leave. At the depths before
-            it the head does not run.
+            it the head does not run. Of a class that needs a layer, the first is 1.
+        depths (sequence of `int`, *optional*): The only depths at which examples may leave, ascending, in the place of
+            `min_depth`. The head runs there and at full depth alone, which saves time where it costs as much as a
+            layer, and where batches are small.
 
     Raises:
-        ValueError: `min_depth` is not a whole number >= 0.
+        ValueError: `min_depth` is not a whole number >= 0, or `depths` are not ascending ones, or both are given.
     """
 
     lowest_bound: ClassVar[float] = -math.inf
     """Bounds below this one mean nothing."""
 
     min_depth: int = field(default=0, kw_only=True)
+    depths: tuple[int, ...] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "min_depth", _whole_number("min_depth", self.min_depth, least=0))
+        if self.depths is None:
+            return
+        if self.min_depth:
+            raise ValueError(f"give depths or min_depth, not both; got {self.depths!r} and {self.min_depth}")
+        object.__setattr__(self, "depths", _ascending("depths", self.depths))
+
+    def reads(self, depth: int) -> bool:
+        """Return whether the head is read at a depth below full depth."""
+        return depth >= self.min_depth if self.depths is None else depth in self.depths
 
     @property
     @abstractmethod
@@ -49,7 +62,7 @@ class ExitPolicy(Record, ABC):
 
         Args:
             logits (`torch.Tensor` of shape `(num_predictions, num_classes)`): Of the examples that are still there.
-            depth (`int`): Where they are. The head is read at `min_depth` and at every depth after it.
+            depth (`int`): Where they are. The head is read at `min_depth` and at every depth after it, or at `depths`.
             memory (`torch.Tensor` of shape `(num_predictions, ...)`, *optional*): What this method returned at the
                 depth before, of the examples that are still there; `None` at the first depth.
 
@@ -102,10 +115,10 @@ class ConfidenceExit(ExitPolicy):
     Args:
         threshold (`float`): In [0, 1]. Examples that reach a probability of 1.0, as rounded to float32, leave at any
             threshold.
-        min_depth (`int`, *optional*, defaults to 0): The first depth at which examples may leave.
+        min_depth, depths (*optional*): Where examples may leave; see [`ExitPolicy`].
 
     Raises:
-        ValueError: `threshold` does not lie in [0, 1], or `min_depth` is not a whole number >= 0.
+        ValueError: `threshold` does not lie in [0, 1], or see [`ExitPolicy`].
 
     Example:
 
@@ -158,10 +171,10 @@ class EntropyExit(ExitPolicy):
 
     Args:
         threshold (`float`): In [0, 1].
-        min_depth (`int`, *optional*, defaults to 0): The first depth at which examples may leave.
+        min_depth, depths (*optional*): Where examples may leave; see [`ExitPolicy`].
 
     Raises:
-        ValueError: `threshold` does not lie in [0, 1], or `min_depth` is not a whole number >= 0.
+        ValueError: `threshold` does not lie in [0, 1], or see [`ExitPolicy`].
 
     Example:
 
@@ -206,9 +219,9 @@ class EntropyExit(ExitPolicy):
 class PatienceExit(ExitPolicy):
     """Leave when so many depths in a row have agreed on the prediction with the depth before them.
 
-    A counter, 0 at the first depth that the head reads, is raised at each depth that predicts what the depth before it
-    predicted, and is set back to 0 by a depth that predicts something else. Examples leave when it reaches the
-    patience, at depth `min_depth + patience` at the earliest.
+    A counter, 0 at the first depth that the head reads, is raised at each depth that predicts what was predicted at the
+    depth read before it, and is set back to 0 by one that predicts something else. Examples leave when it reaches the
+    patience, at depth `min_depth + patience` at the earliest; of `depths=[3, 6, 9]`, with a patience of 1, at 6.
 
     Differs from the paper: the head can be read at depth 0 already, and all depths share one head, where PABEE has a
     classifier for each layer.
@@ -217,10 +230,10 @@ class PatienceExit(ExitPolicy):
 
     Args:
         patience (`int`): A whole number >= 1.
-        min_depth (`int`, *optional*, defaults to 0): The first depth that is read.
+        min_depth, depths (*optional*): Where the head is read; see [`ExitPolicy`].
 
     Raises:
-        ValueError: `patience` is not a whole number >= 1, or `min_depth` not one >= 0.
+        ValueError: `patience` is not a whole number >= 1, or see [`ExitPolicy`].
 
     Example:
 
@@ -273,6 +286,17 @@ def _rate(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
         raise ValueError(f"{name} must lie in [0, 1]; got {value!r}")
     return float(value)
+
+
+def _ascending(name: str, values: Any) -> tuple[int, ...]:
+    """Return whole numbers >= 0 as a tuple, if each is greater than the one before."""
+    try:
+        numbers = tuple(_whole_number(name, value, least=0) for value in values)
+        if not numbers or list(numbers) != sorted(set(numbers)) or isinstance(values, str):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be ascending whole numbers >= 0, at least one; got {values!r}") from None
+    return numbers
 
 
 def _whole_number(name: str, value: Any, *, least: int) -> int:

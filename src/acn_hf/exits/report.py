@@ -9,14 +9,14 @@ import torch
 from rich.table import Table
 from transformers import PreTrainedModel
 
+from ..depth.layers import layers_of, layers_path
 from ..depth.metrics import IGNORED_LABEL, ProfileError
 from ..depth.profile import batches
 from ..modeling.depth import replace_submodule
 from ..support.eval_mode import evaluating
 from ..support.records import render
-from ..support.wrappers import unwrap_acn
+from ..support.wrappers import unwrap
 from .early_exit import check_fits, run_early_exit
-from .exiting_connection import long_connection_path
 from .policies import ExitPolicy, PolicyRecord
 
 
@@ -100,9 +100,10 @@ def measure_early_exit(
         `EarlyExitReport`: Saves as JSON; [`plot_exit_depths`] draws it.
 
     Raises:
-        DepthError: `policy.min_depth` is greater than the number of layers.
+        DepthError: The policy names a depth that the model does not have, or its layers are not a plain stack.
         ProfileError: The data are empty or hold no labels.
-        TypeError: `model` is not an ACN, has no head that gives probabilities of classes, or was adapted by prompts.
+        TypeError: `model` is not one of transformers, has no head that gives probabilities of classes, or was adapted
+            by prompts.
         ValueError: `counted` does not fit the inputs or the head.
 
     Example:
@@ -118,9 +119,9 @@ def measure_early_exit(
 
     ```
     """
-    inner = unwrap_acn(model)
+    inner = unwrap(model)
     check_fits(inner, policy)
-    counts = torch.zeros(inner.config.num_hidden_layers + 1, dtype=torch.long)
+    counts = torch.zeros(len(layers_of(inner)) + 1, dtype=torch.long)
     hits = full_hits = num_labels = 0
     times: list[float] = []
     full_times: list[float] = []
@@ -148,7 +149,7 @@ def measure_early_exit(
 
 def run_full_depth(model: PreTrainedModel, inputs: Mapping[str, Any]) -> torch.Tensor:
     """Return the logits at full depth, by a view like those of early exit, but without an exit."""
-    path = long_connection_path(model)
+    path = layers_path(model)
     view = replace_submodule(model, path, model.get_submodule(path))
     return view(**{name: value for name, value in inputs.items() if name != "labels"}).logits
 

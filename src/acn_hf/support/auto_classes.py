@@ -16,6 +16,16 @@ def auto_class_of(model_name: str) -> str | None:
     return next(iter([*named, *in_pipelines, *serving]), None)
 
 
+def head_of(model_class: type) -> str | None:
+    """Return the name of the Auto class that serves a class, one of acn_hf too, or one from which it is derived."""
+    for kind in model_class.__mro__:
+        config_class = kind.__dict__.get("config_class") or getattr(kind, "config_class", None)
+        own = getattr(config_class, "auto_class_of", lambda name: None)(kind.__name__)
+        if found := own or auto_class_of(kind.__name__):
+            return found
+    return None
+
+
 def task_of(auto_name: str | None, main_input: str | None = None) -> str | None:
     """Return what the Hub calls the task of an Auto class, or `None` where it has no name for it.
 

@@ -10,6 +10,8 @@ from transformers import PreTrainedModel
 
 from ..modeling.depth import check_acn
 
+ONLY_CALLED = "_acn_hf_only_called"
+
 
 def unwrap(model: Any) -> PreTrainedModel:
     """Return the model inside `torch.compile`, data parallelism and PEFT; it shares every weight with `model`.
@@ -31,9 +33,15 @@ def unwrap(model: Any) -> PreTrainedModel:
         model = unwrap_parallel(model.base_model.model)
     if not isinstance(model, PreTrainedModel):
         raise TypeError(f"only models of transformers have depth; got {type(model).__name__}")
-    if not isinstance(model.base_model, PreTrainedModel):
-        check_acn(model)  # which says that it is a view
+    if ONLY_CALLED in model.__dict__:
+        raise TypeError(f"this {type(model).__name__} is a view that is only called; give the model it was made from")
     return model
+
+
+def only_called(view: PreTrainedModel) -> PreTrainedModel:
+    """Mark a view as one that is neither measured nor cut, and return it."""
+    view.__dict__[ONLY_CALLED] = True
+    return view
 
 
 def unwrap_acn(model: Any) -> PreTrainedModel:
