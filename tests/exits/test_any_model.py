@@ -20,26 +20,13 @@ from acn_hf.depth.layers import layers_of
 from acn_hf.exits.early_exit import OF_EXAMPLES, OF_TOKENS
 from acn_hf.support.auto_classes import head_of
 from tests.support.adapted import quiet
-from tests.support.any_models import ALL, NUM_LAYERS, any_model, texts
+from tests.support.any_models import ALL, NUM_LAYERS, any_model, batch_of, texts
 from tests.support.covering import covering
 from tests.support.exits import PlannedExit
 
 CLASSIFIERS = [entry for entry in ALL if head_of(getattr(transformers, entry.name)) in OF_EXAMPLES + OF_TOKENS]
 PLANS = [(4, 1, 2), (2, 1, 1), (3, 3, 1), (1, 1, 1), (0, 2, 4), (0, 0, 0)]
 BERT, WORDS = any_model("BertForSequenceClassification"), any_model("XLMRobertaForMaskedLM")
-
-
-def batch(entry, number):
-    """Return so many examples, of which those of texts have padding on either side."""
-    inputs = entry.inputs()
-    rows = torch.arange(number) % len(next(iter(inputs.values())))
-    noise = torch.Generator().manual_seed(1)
-    return {
-        name: value[rows] + torch.randn(value[rows].shape, generator=noise)
-        if value.is_floating_point()
-        else value[rows]
-        for name, value in inputs.items()
-    }
 
 
 @torch.no_grad()
@@ -62,7 +49,7 @@ def test_an_example_gets_what_the_cut_model_says(entry):
     model = entry.build()
     counted = {"counted": torch.ones(3, 9)} if head_of(type(model)) in OF_TOKENS else {}
     for plan in PLANS[:1] + PLANS[-2:]:
-        check(model, batch(entry, 3), planned(entry, plan), **counted)
+        check(model, batch_of(entry, 3), planned(entry, plan), **counted)
 
 
 @covering(
@@ -77,7 +64,7 @@ def test_an_example_gets_what_the_cut_model_says(entry):
 def test_every_batch_and_every_implementation(entry, plan, implementation, number, dtype):
     model = entry.build().to(dtype)
     model.set_attn_implementation(implementation)
-    inputs = batch(entry, number)
+    inputs = batch_of(entry, number)
     inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}
     plan = planned(entry, [plan[row % len(plan)] for row in range(number)])
     counted = {"counted": torch.ones(number, 9)} if head_of(type(model)) in OF_TOKENS else {}
@@ -94,18 +81,18 @@ def test_what_is_as_long_as_the_batch_by_chance_is_not_taken_for_examples():
     model = entry.build()
     number = len(model.deberta.encoder.rel_embeddings.weight)
     plan = tuple(1 + row % NUM_LAYERS for row in range(number))
-    check(model, batch(entry, number), plan)
+    check(model, batch_of(entry, number), plan)
 
 
 @quiet
 def test_adapters_stay_active():
     model = peft.get_peft_model(BERT.build(), peft.LoraConfig(target_modules=["query"], init_lora_weights=False))
-    check(model.eval(), batch(BERT, 3), (1, 2, 4))
+    check(model.eval(), batch_of(BERT, 3), (1, 2, 4))
 
 
 def test_each_layer_runs_on_those_that_are_left_and_what_stands_before_them_once():
     model, rows, embedded = BERT.build(), [], []
-    inputs = batch(BERT, 3)
+    inputs = batch_of(BERT, 3)
     predict_early_exit(model, inputs, PlannedExit((1, 2, 4)))  # what is asked of a class once, is asked now
     for layer in layers_of(model):
         layer.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))
@@ -116,7 +103,7 @@ def test_each_layer_runs_on_those_that_are_left_and_what_stands_before_them_once
 
 
 def test_the_head_reads_the_tokens_that_count_alone():
-    model, inputs, read = WORDS.build(), batch(WORDS, 3), []
+    model, inputs, read = WORDS.build(), batch_of(WORDS, 3), []
     counted = torch.zeros(3, 9, dtype=torch.bool)
     counted[:, 1] = counted[0, 2] = True
     expected = predict_early_exit(model, inputs, ConfidenceExit(1.0), counted=counted)
@@ -127,7 +114,7 @@ def test_the_head_reads_the_tokens_that_count_alone():
 
 
 def test_the_model_is_left_as_it_was():
-    model, inputs = BERT.build().train(), batch(BERT, 3)
+    model, inputs = BERT.build().train(), batch_of(BERT, 3)
     before = {name: (type(module), set(vars(module)), module.training) for name, module in model.named_modules()}
     config = model.config.to_dict()
     predict_early_exit(model, inputs, PlannedExit((1, 2, 4)))
@@ -137,7 +124,7 @@ def test_the_model_is_left_as_it_was():
 
 @torch.no_grad()
 def test_a_view_is_called_as_the_model_is():
-    model, inputs = BERT.build(), batch(BERT, 3)
+    model, inputs = BERT.build(), batch_of(BERT, 3)
     view = with_early_exit(model, PlannedExit((1, 2, 4)))
     assert type(view) is type(model)
     output = view(**inputs, labels=torch.tensor([0, 1, 1]))
@@ -152,7 +139,7 @@ def test_a_view_is_called_as_the_model_is():
 
 
 def test_policies_that_look_only_at_some_depths():
-    model, inputs = BERT.build(), batch(BERT, 3)
+    model, inputs = BERT.build(), batch_of(BERT, 3)
     read = []
     model.classifier.register_forward_pre_hook(lambda *_: read.append(1))
     assert predict_early_exit(model, inputs, ConfidenceExit(0.0, depths=[2, 3])).exit_depths.tolist() == [2, 2, 2]
@@ -167,7 +154,7 @@ def test_policies_that_look_only_at_some_depths():
 def test_a_policy_is_chosen_and_measured():
     model, data = BERT.build(), []
     for seed in range(3):
-        inputs = batch(BERT, 6)
+        inputs = batch_of(BERT, 6)
         inputs["input_ids"] = torch.randint(5, 50, (6, 9), generator=torch.Generator().manual_seed(seed))
         data.append({**inputs, "labels": torch.arange(6) % 2})
     chosen = calibrate_exit(ConfidenceExit(0.5, depths=[1, 3]), model, data, tolerance=1.0)

@@ -146,6 +146,38 @@ ALL = [
 ]
 
 
+CHANCE = ("drop", "mask_time_prob", "mask_feature_prob")
+"""What the fields of a config are called by which a pass in train mode is another one each time."""
+
+
+def without_chance(entry: AnyModel) -> transformers.PreTrainedModel:
+    """Return a model in train mode that computes the same in every pass."""
+    fields = vars(entry.build().config)
+    chances = [name for name, value in fields.items() if isinstance(value, float) and any(c in name for c in CHANCE)]
+    return entry.build(**dict.fromkeys(chances, 0.0)).train()
+
+
+def batch_of(entry: AnyModel, number: int) -> dict[str, torch.Tensor]:
+    """Return so many examples, all of them different; of texts some have padding, on either side."""
+    inputs, draw = entry.inputs(), torch.Generator().manual_seed(1)
+    rows = torch.arange(number) % len(next(iter(inputs.values())))
+    repeated = {name: value[rows] for name, value in inputs.items()}
+    if "input_ids" in repeated:
+        ids = torch.randint(5, 50, repeated["input_ids"].shape, generator=draw)
+        return {**repeated, "input_ids": ids * repeated["attention_mask"]}
+    return {name: value + torch.randn(value.shape, generator=draw) for name, value in repeated.items()}
+
+
+def with_labels(entry: AnyModel, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return inputs with labels of the kind that the head learns from."""
+    ids = inputs.get("input_ids")
+    if entry.auto in ("AutoModelForMaskedLM", "AutoModelForCausalLM"):
+        return {**inputs, "labels": ids.clone()}
+    if entry.auto == "AutoModelForTokenClassification":
+        return {**inputs, "labels": ids % 2}
+    return {**inputs, "labels": torch.arange(len(next(iter(inputs.values())))) % 2}
+
+
 def any_model(name: str) -> AnyModel:
     """Return the entry of a class."""
     return next(entry for entry in ALL if entry.name == name)

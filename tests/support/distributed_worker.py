@@ -14,6 +14,7 @@ from transformers import AutoModelForImageClassification, Trainer
 
 from acn_hf import DepthProfileCallback, IntermediateSupervisionCallback, measure_depth_profile
 from acn_hf.depth.metrics import ProfileError
+from tests.support.any_models import ALL, AnyModel, batch_of, with_labels, without_chance
 from tests.support.families import TRAINED
 from tests.support.pruned_in_two import pruned_runs
 from tests.support.training import CHECKPOINTING, build_model, doubled, train_one_step, trainer, weights
@@ -31,6 +32,17 @@ ACCUMULATED = {
     "mixer-ForImageClassification",
 }
 """Heads with a loss of their own kind; the others are `full`."""
+
+
+TAUGHT = [entry for entry in ALL if entry.auto not in ("", "AutoModel")]
+TAUGHT_FIRST = {
+    "BertForSequenceClassification",
+    "ModernBertForMaskedLM",
+    "Dinov2ForImageClassification",
+    "Wav2Vec2ForSequenceClassification",
+    "LlamaForCausalLM",
+}
+"""Classes of different kinds; the others are `full`."""
 
 
 def whole() -> bool:
@@ -131,6 +143,38 @@ def accumulated(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
+def supervised_any_models(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """One step of 2 processes x 8 examples, with the loss at every depth, of models of transformers.
+
+    Of these a Trainer believes that all divide their loss by the number of labels in the whole step. Most do not, so
+    that with several batches, or with that number summed over processes, their steps are larger than they should be.
+    """
+    return {
+        entry.name: train_one_step(
+            without_chance(entry).double(),
+            doubled(whole_texts(entry)),
+            folder,
+            8,
+            1,
+            callbacks=[IntermediateSupervisionCallback("linear")],
+            average_tokens_across_devices=False,
+        )
+        for entry in TAUGHT
+        if whole() or entry.name in TAUGHT_FIRST
+    }
+
+
+def whole_texts(entry: AnyModel) -> dict[str, torch.Tensor]:
+    """Return 16 labelled examples without padding, so that every batch has as many labels as every other."""
+    inputs = batch_of(entry, 16)
+    if "input_ids" in inputs:
+        inputs = {"input_ids": inputs["input_ids"].clamp(min=5)}
+    labelled = with_labels(entry, inputs)
+    if entry.auto == "AutoModelForCausalLM":
+        labelled["labels"][:, 0] = -100  # nothing predicts it, and a Trainer counts it of some classes
+    return labelled
+
+
 def sharded(folder: Path) -> dict[str, Any]:
     """Shard a model over both processes as FSDP does, by the class names that the package gives."""
     from torch.distributed.device_mesh import init_device_mesh
@@ -167,7 +211,7 @@ def pruned(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 CHECKS = [
     plain, supervised, profiled, failing, shedding, shedding_where_all_are_used, shedding_with_checkpointing,
-    resumed_after_shedding, accumulated, sharded, pruned,
+    resumed_after_shedding, accumulated, supervised_any_models, sharded, pruned,
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from acn_hf import AcnViTConfig, AcnViTForImageClassification
 from acn_hf.demo import digits
@@ -95,7 +95,13 @@ def doubled(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def train_one_step(
-    model: torch.nn.Module, inputs: dict[str, torch.Tensor], folder: Any, batch_size: int, accumulation: int
+    model: torch.nn.Module,
+    inputs: dict[str, torch.Tensor],
+    folder: Any,
+    batch_size: int,
+    accumulation: int,
+    callbacks: Sequence[TrainerCallback] = (),
+    **options: Any,
 ) -> dict[str, torch.Tensor]:
     """Return how far one step of SGD moves every parameter, over examples in batches, in every process."""
     examples = [{name: value[index] for name, value in inputs.items()} for index in range(16)]
@@ -112,6 +118,7 @@ def train_one_step(
         remove_unused_columns=False,
         eval_strategy="no",
         save_strategy="no",
+        **options,
     )
-    Trainer(model, settings, train_dataset=examples).train()
+    Trainer(model, settings, train_dataset=examples, callbacks=list(callbacks)).train()
     return {name: parameter.detach() - before[name] for name, parameter in model.named_parameters()}

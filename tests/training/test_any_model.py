@@ -14,32 +14,14 @@ from acn_hf import (
     truncate,
 )
 from acn_hf.training.supervision import depth_weights
-from tests.support.any_models import ALL, NUM_LAYERS, any_model
+from tests.support.any_models import ALL, NUM_LAYERS, any_model, with_labels, without_chance
 
 HEADED = [entry for entry in ALL if entry.auto not in ("", "AutoModel")]
 BERT = any_model("BertForSequenceClassification")
 
 
-CHANCE = ("drop", "mask_time_prob", "mask_feature_prob")
-"""What the fields of a config are called by which a pass in train mode is another one each time."""
-
-
-def without_chance(entry):
-    """Return a model in train mode that computes the same in every pass."""
-    fields = vars(entry.build().config)
-    chances = [name for name, value in fields.items() if isinstance(value, float) and any(c in name for c in CHANCE)]
-    return entry.build(**dict.fromkeys(chances, 0.0)).train()
-
-
 def labelled(entry):
-    """Return inputs with labels of the kind that the head learns from."""
-    inputs = entry.inputs()
-    ids = inputs.get("input_ids")
-    if entry.auto in ("AutoModelForMaskedLM", "AutoModelForCausalLM"):
-        return {**inputs, "labels": ids.clone()}
-    if entry.auto == "AutoModelForTokenClassification":
-        return {**inputs, "labels": ids % 2}
-    return {**inputs, "labels": torch.arange(len(next(iter(inputs.values())))) % 2}
+    return with_labels(entry, entry.inputs())
 
 
 @pytest.mark.parametrize("entry", HEADED, ids=lambda entry: entry.name)

@@ -10,10 +10,13 @@ from accelerate import FullyShardedDataParallelPlugin
 from accelerate.commands.config.config_args import load_config_from_file
 from transformers import AutoModelForImageClassification, TrainerCallback
 
-from acn_hf import DepthProfile, IntermediateSupervisionCallback
+from acn_hf import DepthProfile, IntermediateSupervisionCallback, truncate
 from acn_hf.modeling.depth import encoder_layers
+from acn_hf.training.supervision import depth_weights
 from tests.modeling.test_conformance_training import gradients
 from tests.support import distributed_worker
+from tests.support.any_models import NUM_LAYERS, without_chance
+from tests.support.distributed_worker import TAUGHT, TAUGHT_FIRST, whole_texts
 from tests.support.families import BASES, TRAINED, each_head
 from tests.support.processes import ROOT
 from tests.support.training import doubled, same_weights, trainer, weights
@@ -95,6 +98,30 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(two, build, head):
     expected = gradients(head, build(head).double(), doubled(head.inputs(16, labels=True)))
     for name, moved in two("accumulated")[head.name].items():
         torch.testing.assert_close(moved, -expected[name], rtol=1e-6, atol=1e-10, msg=name)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(entry, id=entry.name, marks=[] if entry.name in TAUGHT_FIRST else pytest.mark.full)
+        for entry in TAUGHT
+    ],
+)
+def test_supervised_gradients_of_any_model_are_those_of_the_cut_models(two, entry):
+    model, inputs = without_chance(entry).double(), doubled(whole_texts(entry))
+    weights, expected = depth_weights("linear", NUM_LAYERS), {}
+    for depth in range(1, NUM_LAYERS + 1):
+        short = truncate(model, depth)
+        (weights[depth] * short(**inputs).loss).backward()
+        for name, parameter in short.named_parameters():
+            if parameter.grad is not None:
+                expected[name] = expected.get(name, 0) + parameter.grad
+    for name, moved in two("supervised_any_models")[entry.name].items():
+        gradient = expected.get(name, torch.zeros_like(moved))
+        # Norms and rotary embeddings compute in float32, whatever the weights are in.
+        torch.testing.assert_close(
+            moved, -gradient, rtol=1e-4, atol=1e-7, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_sharded_gradients_are_those_of_the_whole_model(two):
