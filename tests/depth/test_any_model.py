@@ -241,6 +241,27 @@ def test_backbones_keep_the_stages_that_are_left():
     assert (short.config.out_features, short.config.out_indices) == (["stage1"], [1])
 
 
+def test_lists_that_are_as_long_by_chance_are_not_taken_for_layers():
+    entry = any_model("Wav2Vec2ForSequenceClassification")
+    model = entry.build(feat_extract_norm="layer", num_hidden_layers=2)
+    assert len(model.wav2vec2.feature_extractor.conv_layers) == 2
+    assert layers_of(model) is model.wav2vec2.encoder.layers
+    assert depth_logits(model, **entry.inputs()).shape[0] == 3
+
+
+def test_what_upstream_cannot_do_with_fewer_layers_is_refused():
+    fields = {
+        "decoder_layers": 3,
+        "encoder_layers": 3,
+        "hidden_size": 32,
+        "vocab_size": 60,
+        "decoder_attention_heads": 2,
+    }
+    model = AnyModel("ProphetNetForCausalLM", fields).build()
+    with pytest.raises(DepthError, match="a ProphetNetConfig must take any number of layers as num_hidden_layers"):
+        depth_logits(model, input_ids=texts()["input_ids"])
+
+
 @pytest.mark.parametrize("depth", [-1, 5, 1.5, True, "2"])
 def test_depths_that_a_model_does_not_have(depth):
     model = any_model("BertForSequenceClassification").build()

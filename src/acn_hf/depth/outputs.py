@@ -41,7 +41,8 @@ def depth_outputs(
         raise DepthError(f"depths must name at least one depth in [{lowest}, {number}]; got none")
     if chosen[0] < lowest:
         name = type(model).__name__
-        raise DepthError(f"depth must lie in [{lowest}, {number}] for {name}, which needs a layer; got {chosen[0]}")
+        need = "a layer" if lowest == 1 else f"{lowest} layers"
+        raise DepthError(f"depth must lie in [{lowest}, {number}] for {name}, which needs {need}; got {chosen[0]}")
     recording = Recording(model)
     last = recording.run(chosen[-1], inputs)
     for depth in chosen[:-1]:

@@ -28,7 +28,7 @@ def check_once(model: PreTrainedModel, inputs: dict[str, Any]) -> int:
         inputs (`dict`): A batch; one more pass is made over it.
 
     Returns:
-        `int`: The lowest depth that the model has, 0 or 1.
+        `int`: The lowest depth that the model has: 0, or what its class needs to run at all.
 
     Raises:
         DepthError: The two differ, or the model cannot be cut.
@@ -50,14 +50,16 @@ def _check(model: PreTrainedModel, inputs: dict[str, Any]) -> int:
         recording = Recording(model)
         recording.run(number, inputs)
         same = _same(recording.read(depth, inputs), prefix_view(model, depth)(**{**inputs, "return_dict": True}))
-    except (IndexError, KeyError, RuntimeError, TypeError) as error:  # whatever upstream raises with fewer layers
+    except DepthError:
+        raise
+    except Exception as error:  # whatever upstream raises with fewer layers
         raise DepthError(f"{name} does not run with its first {depth} layers: {error}") from error
     if not same:
         raise DepthError(
             f"the layers of {name} are not a plain stack: at depth {depth} of {number}, what is read from one pass is "
             "not what the model computes that is cut there. Something happens between its layers"
         )
-    return 0 if _works_without_layers(model, recording, inputs) else 1
+    return next((low for low in range(depth) if _works_at(low, model, recording, inputs)), depth)
 
 
 def _config_says(model: PreTrainedModel, depth: int) -> bool:
@@ -78,11 +80,11 @@ def _shapes(model: PreTrainedModel) -> dict[str, torch.Size]:
     return {name: weight.shape for name, weight in model.state_dict().items()}
 
 
-def _works_without_layers(model: PreTrainedModel, recording: Recording, inputs: dict[str, Any]) -> bool:
-    """Return whether a model of this class can do without any layer, and be saved so."""
+def _works_at(depth: int, model: PreTrainedModel, recording: Recording, inputs: dict[str, Any]) -> bool:
+    """Return whether a model of this class can be one of so few layers, and be saved so."""
     try:
-        cut = prefix_view(model, 0)(**{**inputs, "return_dict": True})
-        return _config_says(model, 0) and _same(recording.read(0, inputs), cut)
+        cut = prefix_view(model, depth)(**{**inputs, "return_dict": True})
+        return _config_says(model, depth) and _same(recording.read(depth, inputs), cut)
     except Exception:  # each class fails in its own way
         return False
 

@@ -36,7 +36,8 @@ class Stack:
 def find_stack(model: PreTrainedModel) -> Stack:
     """Return the one stack of layers of a model.
 
-    It is the list of modules of one class, with weights, that is as long as the nearest config above it says.
+    It is the list of modules of one class, with weights, that is as long as the nearest config above it says. Of
+    several it is the one whose outputs are the hidden states of the model.
 
     Raises:
         DepthError: There is none, or there are several; the message says which.
@@ -48,6 +49,10 @@ def find_stack(model: PreTrainedModel) -> Stack:
         config = _config_above(model, path)
         if config is not None and _are_layers(layers, config.num_hidden_layers):
             found[path] = config
+    if len(found) > 1:  # others may be as long by chance
+        recorded = _recorded_layers(model)
+        named = {path: config for path, config in found.items() if _kinds(model.get_submodule(path)) & recorded}
+        found = named if len(named) == 1 else found
     if len(found) == 1:
         return Stack(*found.popitem())
     name = type(model).__name__
@@ -72,9 +77,21 @@ def _config_above(model: PreTrainedModel, path: str) -> PreTrainedConfig | None:
 
 
 def _are_layers(layers: nn.ModuleList, number: int) -> bool:
-    if len(layers) != number or len({type(layer) for layer in layers}) > 1:
+    if len(layers) != number or len(_kinds(layers)) > 1:
         return False
     return all(any(True for _ in layer.parameters()) for layer in layers)
+
+
+def _kinds(layers: Any) -> set[type]:
+    return {type(layer) for layer in layers}
+
+
+def _recorded_layers(model: PreTrainedModel) -> set[type]:
+    """Return the classes of modules whose outputs a model of transformers hands out as its hidden states."""
+    tables = (getattr(module, "_can_record_outputs", None) or {} for module in model.modules())
+    entries = (table.get("hidden_states", ()) for table in tables)
+    recorders = (each for entry in entries for each in (entry if isinstance(entry, (list, tuple)) else [entry]))
+    return {getattr(recorder, "target_class", recorder) for recorder in recorders}
 
 
 def modules_above(model: nn.Module, path: str) -> list[nn.Module]:
@@ -162,7 +179,10 @@ def _usual_lists(config_class: Any, field: str, number: int) -> tuple[set[str], 
         The fields that the class itself makes longer where there is one layer more; and those that hold one number or
         word for all layers, in whose place a list of that length says one for each.
     """
-    plain, longer = (vars(config_class(**{field: count})) for count in (number, number + 1))
+    try:
+        plain, longer = (vars(config_class(**{field: count})) for count in (number, number + 1))
+    except Exception as error:  # each class of configs has its own
+        raise DepthError(f"a {config_class.__name__} must take any number of layers as {field}: {error}") from error
     grow = {
         name
         for name, value in plain.items()
