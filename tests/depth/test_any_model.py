@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import acn_hf
 from acn_hf import DepthError, depth_logits, save_truncated, truncate
-from acn_hf.depth import ProfileError, depth_outputs
+from acn_hf.depth import depth_outputs
 from acn_hf.depth.layers import layers_of
 from tests.support.any_models import ALL, BODY, IMAGES, NUM_LAYERS, TEXT, TOWERS, AnyModel, any_model, texts
 
@@ -293,14 +293,3 @@ def test_a_profile_a_cost_and_a_short_model_of_an_upstream_class():
     assert torch.equal(first(result.model, entry.inputs()), depth_logits(model, **entry.inputs())[2])
     cost = acn_hf.measure_depth_cost(model, depths=[2], repeats=2, warmup=0)
     assert cost.costs[0].flops == acn_hf.measure_cost(truncate(model, 2), repeats=2, warmup=0).flops
-
-
-def test_a_causal_language_model_is_measured_by_its_loss():
-    entry = any_model("LlamaForCausalLM")
-    model, batch = entry.build(), {**entry.inputs(), "labels": entry.inputs()["input_ids"]}
-    profile = acn_hf.measure_depth_profile(model, [batch], metric="perplexity")
-    for depth in range(NUM_LAYERS + 1):
-        with torch.no_grad():
-            assert profile.values[depth] == pytest.approx(truncate(model, depth)(**batch).loss.exp().item(), rel=1e-6)
-    with pytest.raises(ProfileError, match=r"predicts the next token .* must be loss or perplexity; got 'acc"):
-        acn_hf.measure_depth_profile(model, [batch])

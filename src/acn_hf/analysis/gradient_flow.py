@@ -247,7 +247,7 @@ class _MeanGradient:
     def add(self, batch: dict[str, Any]) -> None:
         """Add a batch, with a weight of as many labels as count in it."""
         output = self.view(**{**batch, "return_dict": True})
-        weight = loss_weight(output, batch)
+        weight = loss_weight(output, batch, self.view)
         self.weight += weight
         if not weight or not self.parameters or not output.loss.requires_grad:  # frozen, all of what the loss reads
             return

@@ -11,7 +11,7 @@ from ..support.eval_mode import evaluating
 from .evidence import Evidence, num_rows
 from .metrics import resolve_metric
 from .outputs import depth_outputs
-from .profile import DepthProfile, batches, evidence_for, profile_of
+from .profile import DepthProfile, batches, profile_of
 
 
 def measure_together(
@@ -37,12 +37,12 @@ def measure_together(
     Raises:
         Exception: What [`measure_depth_profile`] raises; an error of one process is raised in all of them.
     """
-    evidence, num_examples, failure = evidence_for(model, resolve_metric(metric)), 0, None
+    evidence, num_examples, failure = Evidence(resolve_metric(metric)), 0, None
     try:
         with evaluating(model):
             every_batch = batches(model, data, batch_size=batch_size, collate_fn=collate_fn)
             for batch in islice(every_batch, process_index, None, num_processes):
-                evidence.add(depth_outputs(model, batch), batch, model.config)
+                evidence.add(depth_outputs(model, batch), batch, model)
                 num_examples += num_rows(batch)
     except Exception as error:  # raised below, when no process is left waiting for this one
         failure = error

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from ..modeling.depth import output_logits
 from .metrics import IGNORED_LABEL, METRICS, Metric, ProfileError
+from .predicted_labels import predicted_labels
 
 
 @dataclass
@@ -24,14 +26,14 @@ class Evidence:
     _kept: dict[int, list[np.ndarray]] = field(default_factory=dict)
     _references: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, outputs: Any, inputs: dict[str, Any], config: Any) -> None:
-        """Take what is needed of one batch's outputs, `(depth, output)` pairs."""
+    def add(self, outputs: Any, inputs: dict[str, Any], model: PreTrainedModel) -> None:
+        """Take what is needed of a model's outputs of one batch, `(depth, output)` pairs."""
         references: np.ndarray | None = None
         for depth, output in outputs:
             if self.metric.needs == "loss":
-                kept, references = _loss(output, inputs)
+                kept, references = _loss(output, inputs, model)
             else:
-                kept, references = _predictions(output, inputs, config)
+                kept, references = _predictions(output, inputs, model)
                 self._check_kind(references)
             self._kept.setdefault(depth, []).append(kept)
         if references is not None:
@@ -93,8 +95,8 @@ def num_rows(inputs: dict[str, Any]) -> int:
     return len(next(value for value in inputs.values() if isinstance(value, torch.Tensor)))
 
 
-def loss_weight(output: ModelOutput, inputs: dict[str, Any]) -> int:
-    """Return over how much the loss of a batch is a mean: labels that count, masked patches, or rows.
+def loss_weight(output: ModelOutput, inputs: dict[str, Any], model: PreTrainedModel) -> int:
+    """Return over how much the loss of a batch is a mean: labels that are predicted, masked patches, or rows.
 
     Raises:
         ProfileError: There is no loss.
@@ -103,18 +105,18 @@ def loss_weight(output: ModelOutput, inputs: dict[str, Any]) -> int:
         raise ProfileError(f"the data must hold labels; got only {', '.join(inputs) or 'nothing'}")
     labels = inputs.get("labels")
     if labels is not None and not labels.is_floating_point():
-        return int((labels != IGNORED_LABEL).sum())
+        return int((predicted_labels(model, labels) != IGNORED_LABEL).sum())
     if inputs.get("bool_masked_pos") is not None:
         return int(inputs["bool_masked_pos"].sum())
     return num_rows(inputs)
 
 
-def _loss(output: ModelOutput, inputs: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    weight = loss_weight(output, inputs)
+def _loss(output: ModelOutput, inputs: dict[str, Any], model: PreTrainedModel) -> tuple[np.ndarray, np.ndarray]:
+    weight = loss_weight(output, inputs, model)
     return np.array([float(output["loss"]) if weight else 0.0]), np.array([weight])
 
 
-def _predictions(output: ModelOutput, inputs: dict[str, Any], config: Any) -> tuple[np.ndarray, np.ndarray]:
+def _predictions(output: ModelOutput, inputs: dict[str, Any], model: PreTrainedModel) -> tuple[np.ndarray, np.ndarray]:
     logits = output_logits(output)
     if "start_positions" in inputs and "end_positions" in inputs:
         references = torch.stack((inputs["start_positions"], inputs["end_positions"]), dim=-1)
@@ -123,12 +125,13 @@ def _predictions(output: ModelOutput, inputs: dict[str, Any], config: Any) -> tu
     if labels is None:
         raise ProfileError(f"the data must hold labels; got only {', '.join(inputs) or 'nothing'}")
     if labels.shape == logits.shape[:-1] and not labels.is_floating_point() and logits.shape[-1] > 1:
+        labels = predicted_labels(model, labels)
         valid = labels != IGNORED_LABEL
         return _numpy(_finite(logits[valid]).argmax(dim=-1)), _numpy(labels[valid])
     if labels.numel() != logits.numel():
         raise ProfileError(f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(logits.shape)}")
     logits = _finite(logits.reshape(labels.shape))
-    if config.problem_type == "multi_label_classification":
+    if model.config.problem_type == "multi_label_classification":
         return _numpy(logits > 0).astype(int), _numpy(labels).astype(int)
     return _numpy(logits.float()), _numpy(labels.float())
 

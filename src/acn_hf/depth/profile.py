@@ -17,7 +17,7 @@ from ..support.records import Record, render
 from ..support.wrappers import unwrap
 from .evidence import Evidence, num_rows
 from .layers import layers_of
-from .metrics import Metric, ProfileError, resolve_metric
+from .metrics import ProfileError, resolve_metric
 from .outputs import depth_outputs
 
 ROUNDING = 1e-9
@@ -165,7 +165,8 @@ def measure_depth_profile(
         data (`datasets.Dataset`, `torch.utils.data.DataLoader`, or iterable of batches):
             What the model takes, labels included; other columns are dropped.
         metric (`str`, `evaluate.EvaluationModule` or `Callable`, *optional*, defaults to `"accuracy"`):
-            A name out of `METRICS`, or a function of `(predictions, references)`. Labels of -100 do not count.
+            A name out of `METRICS`, or a function of `(predictions, references)`. Labels of -100 do not count. Of
+            a causal language model each place is compared with the token after it.
         depths (iterable of `int`, *optional*): Defaults to all, `0..L`, or `1..L` of a class that needs a layer. Full
             depth is always measured too.
         batch_size (`int`, *optional*, defaults to 32): Rows in a batch, for a data set.
@@ -197,27 +198,13 @@ def measure_depth_profile(
     model = unwrap(model)
     num_layers = len(layers_of(model))
     chosen = None if depths is None else {num_layers, *(check_depth(depth, num_layers) for depth in depths)}
-    evidence = evidence_for(model, resolve_metric(metric, greater_is_better))
+    evidence = Evidence(resolve_metric(metric, greater_is_better))
     num_examples = 0
     with evaluating(model, device):
         for batch in batches(model, data, batch_size=batch_size, collate_fn=collate_fn):
-            evidence.add(depth_outputs(model, batch, chosen), batch, model.config)
+            evidence.add(depth_outputs(model, batch, chosen), batch, model)
             num_examples += num_rows(batch)
     return profile_of(model, evidence, num_examples)
-
-
-def evidence_for(model: PreTrainedModel, metric: Metric) -> Evidence:
-    """Return empty evidence of a metric that can be measured of a model.
-
-    Raises:
-        ProfileError: The model predicts the token after each one, and the metric compares what stands in one place.
-    """
-    if metric.needs != "loss" and getattr(model, "loss_type", None) == "ForCausalLM":
-        raise ProfileError(
-            f"{type(model).__name__} predicts the next token at every place: metric must be loss or perplexity; got "
-            f"{metric.name!r}"
-        )
-    return Evidence(metric)
 
 
 def profile_of(model: PreTrainedModel, evidence: Evidence, num_examples: int) -> DepthProfile:

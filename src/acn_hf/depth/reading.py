@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from ..modeling.depth import DepthError
 from .stack import Stack, cut_configs, find_stack, modules_above, with_layers
@@ -38,10 +38,10 @@ class Recording:
 
         Args:
             depth (`int`): In `[0, L]`.
-            inputs (`dict`): Keyword arguments of the model.
+            inputs (`dict`): Keyword arguments of the model. A cache among them is read, and not added to.
         """
         tapped = [_tapped(layer, partial(self.keep_state, index)) for index, layer in enumerate(self.layers[:depth])]
-        output = self.run_through(tapped, {**inputs, "return_dict": True})
+        output = self.run_through(tapped, uncached(inputs))
         if len(self._states) != depth:
             raise DepthError(
                 f"each of the first {depth} layers of {type(self.model).__name__} must run once; "
@@ -108,7 +108,7 @@ class Recording:
                 _replace(above, path, _replaying(module, [entry.output for entry in kept]))
         if watch is not None:
             body(view, self.stack).register_forward_hook(lambda _module, _inputs, output: watch(output))
-        return view(**{**inputs, "return_dict": True})
+        return view(**uncached(inputs, layers_run=False))
 
     def _standing_in(self, depth: int, output: Any) -> list[nn.Module]:
         """Return the one layer that returns what the layers up to a depth returned, or none."""
@@ -126,6 +126,9 @@ class Recording:
 
     def _view(self, layers: list[nn.Module], described: slice) -> PreTrainedModel:
         configs = cut_configs(self.model, self.stack, described, shared=True)
+        for config in configs.values():
+            if "use_cache" in vars(config):  # keys and values of every layer, which nobody reads
+                config.__dict__["use_cache"] = False
         return with_layers(self.model, self.stack, nn.ModuleList(layers), configs)
 
     def _beside(self, view: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
@@ -154,6 +157,20 @@ class Recording:
             self._late.add(path)  # it may read what the layers returned
         else:
             self._before.setdefault(path, []).append(_Kept(output))
+
+
+def uncached(inputs: dict[str, Any], layers_run: bool = True) -> dict[str, Any]:
+    """Return the keyword arguments of a pass that leaves no trace in a cache, and makes none.
+
+    Args:
+        inputs (`dict`): Keyword arguments of a model.
+        layers_run (`bool`, *optional*, defaults to `True`): Whether layers run, which would add to the cache that they read.
+    """
+    kept = {
+        name: copy.deepcopy(value) if layers_run and isinstance(value, Cache) else value
+        for name, value in inputs.items()
+    }
+    return {**kept, **({"use_cache": False} if "use_cache" in inputs else {}), "return_dict": True}
 
 
 def body(model: PreTrainedModel, stack: Stack) -> nn.Module:

@@ -14,7 +14,7 @@ from ..modeling.depth import DepthError
 from ..modeling.injected import adapter_configs
 from ..support.eval_mode import evaluating, fixed_randomness
 from .layers import layers_of, prefix_view
-from .reading import Recording
+from .reading import Recording, uncached
 
 _lowest: dict[tuple[type, bool, str], int] = {}
 """The lowest depth of each class and config that was checked, with adapters or without."""
@@ -49,7 +49,7 @@ def _check(model: PreTrainedModel, inputs: dict[str, Any]) -> int:
     try:
         recording = Recording(model)
         recording.run(number, inputs)
-        same = _same(recording.read(depth, inputs), prefix_view(model, depth)(**{**inputs, "return_dict": True}))
+        same = _same(recording.read(depth, inputs), prefix_view(model, depth)(**uncached(inputs)))
     except DepthError:
         raise
     except Exception as error:  # whatever upstream raises with fewer layers
@@ -83,7 +83,7 @@ def _shapes(model: PreTrainedModel) -> dict[str, torch.Size]:
 def _works_at(depth: int, model: PreTrainedModel, recording: Recording, inputs: dict[str, Any]) -> bool:
     """Return whether a model of this class can be one of so few layers, and be saved so."""
     try:
-        cut = prefix_view(model, depth)(**{**inputs, "return_dict": True})
+        cut = prefix_view(model, depth)(**uncached(inputs))
         return _config_says(model, depth) and _same(recording.read(depth, inputs), cut)
     except Exception:  # each class fails in its own way
         return False

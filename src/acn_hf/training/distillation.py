@@ -8,14 +8,13 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from ..depth.metrics import IGNORED_LABEL
+from ..depth.predicted_labels import predicted_labels
 from ..modeling.depth import output_logits
 from ..support.eval_mode import evaluating
 
 LABELS = ("labels", "next_sentence_label", "start_positions", "end_positions")
 """Arguments that a teacher does not need: it is asked for its own answer."""
-
-IGNORED = -100
-"""Label of tokens that do not count, upstream's convention."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,9 @@ class DistillationLoss:
     [`IntermediateSupervisionCallback`] or [`ResidualAnnealingCallback`].
 
     Classes (of texts, images, tokens, choices, several labels at once), numbers and answer spans have soft labels: of
-    tokens, those that have a label count; numbers are compared by their squared difference. Of a model for pretraining
-    they are those of the masked tokens. Masked images have none: `soft_labels` must be 0 there.
+    tokens, those that have a label count, or in a causal language model those before them; numbers are compared by
+    their squared difference. Of a model for pretraining they are those of the masked tokens. Masked images have none:
+    `soft_labels` must be 0 there.
 
     Args:
         teacher (`PreTrainedModel`): Of transformers or of acn_hf, with the head of the student. It is moved to the
@@ -120,9 +120,12 @@ class DistillationLoss:
             inputs (`dict`): Keyword arguments of the student.
             problem_type (`str`, *optional*): Of the student's config, once it has computed a loss.
         """
-        loss, share = output["loss"], _share_of_step(inputs)
+        labels = inputs.get("labels")
+        if labels is not None:  # where a causal language model is told a token, the place before is to learn it
+            labels = predicted_labels(self.teacher, labels)
+        loss, share = output["loss"], _share_of_step(labels, inputs.get("num_items_in_batch"))
         if lesson.logits is not None:
-            soft = share * self._soft_loss(output, lesson.logits, inputs, problem_type)
+            soft = share * self._soft_loss(output, lesson.logits, labels, problem_type)
             loss = (1 - self.soft_labels) * loss + self.soft_labels * soft
         if self.depth_states:
             distance = _relative_distance(state, lesson.state, inputs.get("attention_mask"))
@@ -130,7 +133,7 @@ class DistillationLoss:
         return loss
 
     def _soft_loss(
-        self, output: ModelOutput, teacher: torch.Tensor, inputs: dict[str, Any], problem_type: str | None
+        self, output: ModelOutput, teacher: torch.Tensor, labels: torch.Tensor | None, problem_type: str | None
     ) -> torch.Tensor:
         if "reconstruction" in output:
             raise ValueError(f"masked images have no soft labels: soft_labels must be 0; got {self.soft_labels}")
@@ -152,24 +155,22 @@ class DistillationLoss:
             reduction="none",
             log_target=True,
         ).sum(dim=-1)
-        return self.temperature**2 * _mean_of(divergence, _counted(divergence, inputs))
+        return self.temperature**2 * _mean_of(divergence, _counted(divergence, labels))
 
 
-def _share_of_step(inputs: dict[str, Any]) -> torch.Tensor | float:
+def _share_of_step(labels: torch.Tensor | None, items: Any) -> torch.Tensor | float:
     """Return which share of its step a batch is, where the loss of the labels is made for gradient accumulation.
 
     A model that is told `num_items_in_batch`, the labels of all batches of a step, divides by it, and nobody divides
     by the number of batches then.
     """
-    items, labels = inputs.get("num_items_in_batch"), inputs.get("labels")
-    return 1.0 if items is None or labels is None else (labels != IGNORED).sum() / items
+    return 1.0 if items is None or labels is None else (labels != IGNORED_LABEL).sum() / items
 
 
-def _counted(divergence: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor | None:
+def _counted(divergence: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor | None:
     """Return which tokens have a label, or None if what is predicted is not one class a token."""
-    labels = inputs.get("labels")
     if divergence.ndim == 2 and labels is not None and labels.shape == divergence.shape:
-        return labels != IGNORED
+        return labels != IGNORED_LABEL
     return None
 
 
