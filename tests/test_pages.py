@@ -97,6 +97,12 @@ def test_depth_of_any_model(tmp_path):
     assert not list((tmp_path / "short").glob("*.py"))
 
 
+def test_language_models(tmp_path):
+    printed = run_training_page("docs/language_models.md", tmp_path, **{"max_steps=60": "max_steps=6"})
+    assert "Depth profile over 8 examples" in printed
+    assert "perplexity" in printed
+
+
 def test_connectivity(tmp_path):
     assert run_page("docs/connectivity.md", tmp_path) == "torch.Size([7, 4, 10])\n"
 
