@@ -6,7 +6,13 @@ import torch
 from torch.nn import functional
 from transformers import Trainer, TrainingArguments
 
-from acn_hf import DistillationLoss, IntermediateSupervisionCallback, intermediate_supervision, truncate
+from acn_hf import (
+    DepthProfileCallback,
+    DistillationLoss,
+    IntermediateSupervisionCallback,
+    intermediate_supervision,
+    truncate,
+)
 from acn_hf.training.supervision import depth_weights
 from tests.support.any_models import NUM_LAYERS, any_model, texts
 
@@ -131,3 +137,27 @@ def test_a_teacher_speaks_where_the_next_token_counts(entry):
     divergence = (told.exp() * (told - said)).sum(dim=-1)[inputs["labels"][:, 1:] != -100].mean()
     assert loss.item() == pytest.approx(divergence.item(), rel=1e-4)
     assert half.item() == pytest.approx(divergence.item() / 2, rel=1e-4)
+
+
+def test_perplexity_is_measured_while_a_trainer_trains(tmp_path):
+    inputs = labelled()
+    rows = datasets.Dataset.from_dict(inputs).with_format("torch")
+    arguments = TrainingArguments(
+        str(tmp_path),
+        max_steps=1,
+        eval_strategy="steps",
+        eval_steps=1,
+        per_device_eval_batch_size=2,
+        use_cpu=True,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    model = build(LLAMA)
+    callback = DepthProfileCallback(metric="perplexity")
+    Trainer(model, arguments, train_dataset=rows, eval_dataset=rows, callbacks=[callback]).train()
+    tokens = tokens_of(inputs["labels"])
+    for depth, value in zip(callback.profile.depths, callback.profile.values, strict=True):
+        with torch.no_grad():
+            loss = sum_of_losses(truncate(model.eval(), depth), inputs) / tokens
+        assert value == pytest.approx(loss.exp().item(), rel=1e-4)
