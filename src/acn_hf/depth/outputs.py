@@ -20,7 +20,7 @@ def depth_outputs(
     """Yield `(depth, output)` for ascending depths, where `output` is what `truncate(model, depth)` would return.
 
     The layers run once, up to the largest depth; what stands above them runs once a depth, when its output is asked
-    for. No cache of keys and values is made for it, and one among the inputs is left as it is: nothing is generated here.
+    for. No cache of keys and values is made for it, and one among the inputs is read and left as it is.
 
     Args:
         model (`PreTrainedModel`): An ACN with a head, or any other model of transformers.

@@ -164,7 +164,8 @@ def uncached(inputs: dict[str, Any], layers_run: bool = True) -> dict[str, Any]:
 
     Args:
         inputs (`dict`): Keyword arguments of a model.
-        layers_run (`bool`, *optional*, defaults to `True`): Whether layers run, which would add to the cache that they read.
+        layers_run (`bool`, *optional*, defaults to `True`):
+            Whether layers run, which would add to the cache that they read.
     """
     kept = {
         name: copy.deepcopy(value) if layers_run and isinstance(value, Cache) else value
