@@ -4,17 +4,13 @@ import dataclasses
 import os
 from typing import Any
 
-import torch
 import transformers
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from .. import auto
-from ..modeling.depth import short_connections
-from ..modeling.injected import adapter_configs
 from ..modeling.modeling_acn import AcnPreTrainedModel
-from ..modeling.upstream import no_init_weights
 from ..support.wrappers import unwrap_parallel
 from .layouts import REASONS, ConversionError, layout_of, mapped_classes
 from .timm_mixers import (
@@ -25,6 +21,7 @@ from .timm_mixers import (
     read_timm_checkpoint,
     read_timm_model,
 )
+from .weights import built, check_plain, check_whole
 
 OWN_FIELDS = ("model_type", "architectures", "auto_map", "transformers_version")
 """Fields that say which class a config belongs to."""
@@ -117,24 +114,12 @@ def from_residual(
     asked = {"attention_residual": attention_residual, "pooling": pooling}
     fields |= {name: value for name, value in asked.items() if value is not None}
     if isinstance(original, TimmMixer):
-        return _checked_weights(original.build(**fields))
+        return check_whole(original.build(**fields))
     layout = layout_of(type(original).__name__)
     layout.check(original.config, type(original).__name__)
     fields = {**layout.fields(original.config), **fields}
     config = retyped(original.config, acn_class.config_class, **fields)
-    return _checked_weights(_with_weights(original, acn_class, config))
-
-
-def _checked_weights(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a model whose weights are numbers.
-
-    Raises:
-        ConversionError: One is nan or infinite.
-    """
-    for name, weight in model.named_parameters():
-        if not weight.is_meta and not torch.isfinite(weight).all():
-            raise ConversionError(f"weights must be finite numbers; {name} holds nan or infinity")
-    return model
+    return check_whole(_with_weights(original, acn_class, config))
 
 
 def acn_class_of(name: str) -> type[PreTrainedModel]:
@@ -262,46 +247,19 @@ def _checked_model(model: Any) -> PreTrainedModel | TimmMixer:
         peft = ": merge its adapters, merge_and_unload()" if hasattr(model, "merge_and_unload") else ""
         raise TypeError(f"a model of transformers or a path must be given; got {type(model).__name__}{peft}")
     acn_class_of(type(model).__name__)
-    if adapter_configs(model):
-        raise ConversionError(
-            f"adapters must be merged before a conversion; {type(model).__name__} holds {', '.join(model.peft_config)}"
-        )
-    if getattr(model, "hf_quantizer", None) is not None:
-        raise ConversionError(f"weights must be plain numbers; those of this {type(model).__name__} are quantised")
+    check_plain(model)
     return model
 
 
-def _with_weights(original: PreTrainedModel, acn_class: type[PreTrainedModel], config: Any) -> PreTrainedModel:
+def _with_weights(original: PreTrainedModel, acn_class: Any, config: Any) -> PreTrainedModel:
     """Return a model of `acn_class` with copies of the weights of `original`."""
-    options: dict[str, Any] = {}
-    if original.base_model is original:
-        options["add_pooling_layer"] = getattr(original, "pooler", None) is not None
-        if getattr(original.embeddings, "mask_token", None) is not None:
-            options["use_mask_token"] = True
-    # ViT draws its embeddings where nothing keeps it from that; what the caller draws next is not to depend on it.
-    with no_init_weights(), torch.random.fork_rng(devices=[]):
-        model = acn_class(config, **options)
     layout = layout_of(type(original).__name__)
-    held = len(original.base_model.get_submodule(layout.layers or model.layers_name))
+    held = len(original.base_model.get_submodule(layout.layers or acn_class.layers_name))
     if held != config.num_hidden_layers:
         raise ConversionError(f"the model holds {held} layers and its config says {config.num_hidden_layers}")
     weights = {layout.rename(name): weight.detach().clone() for name, weight in original.state_dict().items()}
     weights = layout.complete(weights, original.config)
-    if model.base_model.pooler is None:  # the mean of the tokens is read in its place
-        weights = {name: weight for name, weight in weights.items() if ".pooler." not in name}
-    missing, unexpected = model.load_state_dict(weights, strict=False, assign=True)
-    wrong = [name for name in missing if not name.endswith("short_connection.residual_scale")] + unexpected
-    if wrong:
-        raise ConversionError(
-            f"the weights of {type(original).__name__} do not map to {acn_class.__name__}: {wrong[:3]}"
-        )
-    model.tie_weights()
-    for short in short_connections(model):  # learned scales, which no original has
-        model._init_weights(short.to(original.dtype))
     # A tied weight has a name of its own at each of its places, and either may come first.
     named = original.named_parameters(remove_duplicate=False)
     trained = {layout.rename(name): parameter.requires_grad for name, parameter in named}
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(trained.get(name, True))
-    model.to(original.device)
-    return model.train(original.training)
+    return built(acn_class, config, weights, trained, like=original)

@@ -1,0 +1,29 @@
+"""Whether the weights of a model hold numbers: offloaded ones, and those of the meta device, do not."""
+
+from typing import Any
+
+from torch import nn
+
+
+def is_offloaded(model: nn.Module) -> bool:
+    """Return whether accelerate keeps weights of a model elsewhere and brings them for each pass."""
+    has_hooks = any(hasattr(module, "_hf_hook") for module in model.modules())
+    return has_hooks and any(weight.is_meta for weight in model.parameters())
+
+
+def absent_weights(model: nn.Module) -> str:
+    """Return how many weights of a model hold no numbers, and where they are; nothing if all of them do."""
+    absent = [name for name, weight in model.named_parameters() if weight.is_meta]
+    if not absent:
+        return ""
+    place = "offloaded to the CPU or to disk" if is_offloaded(model) else "on the meta device"
+    return f"{len(absent)} of this {type(model).__name__} are {place}, among them {absent[0]}"
+
+
+def execution_device(model: Any) -> Any:
+    """Return the device that a model computes on, which is not where its weights are if they are offloaded."""
+    if not is_offloaded(model):
+        return model.device
+    hooks = [getattr(module, "_hf_hook", None) for module in model.modules()]
+    devices = [device for hook in hooks if (device := getattr(hook, "execution_device", None)) is not None]
+    return devices[0] if devices else model.device
