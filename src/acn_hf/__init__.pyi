@@ -18,6 +18,7 @@ from .compress import (
 from .conversion import (
     ConversionError as ConversionError,
     from_residual as from_residual,
+    to_residual as to_residual,
 )
 from .depth import (
     Cost as Cost,

@@ -1,4 +1,4 @@
-"""A residual checkpoint becomes an ACN: of BERT and its relatives, ViT, DeiT, and timm's Mixers."""
+"""A residual checkpoint becomes an ACN and comes back: of BERT and its relatives, ViT, DeiT, and timm's Mixers."""
 
 import lazy_loader
 

@@ -2,6 +2,9 @@ from .convert import (
     from_residual as from_residual,
     load_residual as load_residual,
 )
+from .convert_back import (
+    to_residual as to_residual,
+)
 from .layouts import (
     ConversionError as ConversionError,
     layout_of as layout_of,

@@ -12,7 +12,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from .. import auto
 from ..modeling.modeling_acn import AcnPreTrainedModel
 from ..support.wrappers import unwrap_parallel
-from .layouts import REASONS, ConversionError, layout_of, mapped_classes
+from .layouts import REASONS, ConversionError, family_of, layout_of, mapped_classes
 from .timm_mixers import (
     HUB_OPTIONS,
     TimmMixer,
@@ -21,7 +21,7 @@ from .timm_mixers import (
     read_timm_checkpoint,
     read_timm_model,
 )
-from .weights import built, check_plain, check_whole
+from .weights import check_plain, check_whole, empty, filled
 
 OWN_FIELDS = ("model_type", "architectures", "auto_map", "transformers_version")
 """Fields that say which class a config belongs to."""
@@ -118,6 +118,8 @@ def from_residual(
     layout = layout_of(type(original).__name__)
     layout.check(original.config, type(original).__name__)
     fields = {**layout.fields(original.config), **fields}
+    if family_of(type(original).__name__) is not None:
+        fields["original_model_type"] = original.config.model_type
     config = retyped(original.config, acn_class.config_class, **fields)
     return check_whole(_with_weights(original, acn_class, config))
 
@@ -128,9 +130,7 @@ def acn_class_of(name: str) -> type[PreTrainedModel]:
     Raises:
         ConversionError: There is none; the message names those that have one.
     """
-    residual = {acn_name.removeprefix("Acn"): acn for acn_name, acn in auto.model_classes().items()}
-    classes = {other: acn for other, acn in residual.items() if hasattr(transformers, other)}  # it has no Mixer
-    classes |= {other: classes[bert] for other, bert in mapped_classes().items()}
+    classes = convertible_classes()
     if name not in classes:
         reason = f", {REASONS[name]}" if name in REASONS else ""
         raise ConversionError(
@@ -138,6 +138,13 @@ def acn_class_of(name: str) -> type[PreTrainedModel]:
             f"({', '.join(sorted(classes))}); got {name}{reason}"
         )
     return classes[name]
+
+
+def convertible_classes() -> dict[str, type[PreTrainedModel]]:
+    """Return the ACN class of every class of transformers that has one, by its name."""
+    residual = {acn_name.removeprefix("Acn"): acn for acn_name, acn in auto.model_classes().items()}
+    classes = {other: acn for other, acn in residual.items() if hasattr(transformers, other)}  # it has no Mixer
+    return classes | {other: classes[bert] for other, bert in mapped_classes().items()}
 
 
 def retyped(config: PreTrainedConfig, kind: type[PreTrainedConfig], **fields: Any) -> Any:
@@ -253,13 +260,15 @@ def _checked_model(model: Any) -> PreTrainedModel | TimmMixer:
 
 def _with_weights(original: PreTrainedModel, acn_class: Any, config: Any) -> PreTrainedModel:
     """Return a model of `acn_class` with copies of the weights of `original`."""
-    layout = layout_of(type(original).__name__)
-    held = len(original.base_model.get_submodule(layout.layers or acn_class.layers_name))
+    model, layout = empty(acn_class, config, like=original), layout_of(type(original).__name__)
+    held = len(original.base_model.get_submodule(layout.layers or model.layers_name))
     if held != config.num_hidden_layers:
         raise ConversionError(f"the model holds {held} layers and its config says {config.num_hidden_layers}")
     weights = {layout.rename(name): weight.detach().clone() for name, weight in original.state_dict().items()}
     weights = layout.complete(weights, original.config)
+    if model.base_model.pooler is None:  # the mean of the tokens is read in its place
+        weights = {name: weight for name, weight in weights.items() if ".pooler." not in name}
     # A tied weight has a name of its own at each of its places, and either may come first.
     named = original.named_parameters(remove_duplicate=False)
     trained = {layout.rename(name): parameter.requires_grad for name, parameter in named}
-    return built(acn_class, config, weights, trained, like=original)
+    return filled(model, weights, trained, like=original)

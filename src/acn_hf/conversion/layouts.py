@@ -29,6 +29,10 @@ class Layout:
         renames (`tuple[tuple[str, str], ...]`): Patterns and what replaces them, one after the other.
         fields (`Callable`): Returns the fields of the other config that differ, for a config.
         complete (`Callable`): Returns the weights, which have their new names already, as the other family holds them.
+        own_fields (`Callable`): The way back: returns the fields of this family's config that differ, for a config of
+            the other.
+        own_weights (`Callable`): The way back: returns the weights, which have their names of the other family still,
+            as this family holds them.
         check (`Callable`): Raises `ConversionError` if the config of a class, which is named, asks for what does not
             map.
         padding_side (`str`, *optional*): The side on which texts must be padded, where positions depend on it.
@@ -39,6 +43,8 @@ class Layout:
     renames: tuple[tuple[str, str], ...] = ()
     fields: Callable[[Any], dict[str, Any]] = field(default=lambda config: {})
     complete: Callable[[Weights, Any], Weights] = field(default=lambda weights, config: weights)
+    own_fields: Callable[[Any], dict[str, Any]] = field(default=lambda config: {})
+    own_weights: Callable[[Weights, Any], Weights] = field(default=lambda weights, config: weights)
     check: Callable[[Any, str], None] = field(default=lambda config, name: None)
     padding_side: str | None = None
 
@@ -51,8 +57,13 @@ class Layout:
 
 def layout_of(name: str) -> Layout:
     """Return the layout of a class of transformers; that of a family with an ACN of its own changes nothing."""
-    family = next((family for family in LAYOUTS if name in _classes(family)), None)
+    family = family_of(name)
     return Layout() if family is None else LAYOUTS[family]
+
+
+def family_of(name: str) -> str | None:
+    """Return the family of a class of transformers that has no ACN of its own, by the beginning of its name."""
+    return next((family for family in LAYOUTS if name in _classes(family)), None)
 
 
 def check_padding_side(processor: Any, name: str) -> None:
@@ -88,7 +99,29 @@ def _without_first_positions(weights: Weights, config: Any) -> Weights:
     return {name: weight[first:].clone() if name.endswith(POSITIONS) else weight for name, weight in weights.items()}
 
 
+def _own_roberta_fields(config: Any) -> dict[str, Any]:
+    _check_padding_token(config, "RoBERTa")
+    return {"max_position_embeddings": config.max_position_embeddings + _first_position(config)}
+
+
+def _with_first_positions(weights: Weights, config: Any) -> Weights:
+    """Put rows of zeros, which upstream starts that of padding with, before the positions of texts."""
+    first = _first_position(config)
+    return {
+        name: torch.cat([weight.new_zeros(first, weight.shape[1]), weight]) if name.endswith(POSITIONS) else weight
+        for name, weight in weights.items()
+    }
+
+
+def _check_padding_token(config: Any, name: str) -> None:
+    if config.pad_token_id is None:
+        raise ConversionError(
+            f"pad_token_id must be a number, since the positions of {name} begin after it; got {config.pad_token_id}"
+        )
+
+
 def _check_roberta(config: Any, name: str) -> None:
+    _check_padding_token(config, name)
     if name.endswith("ForMaskedLM") and config.hidden_act != "gelu":
         raise ConversionError(
             f"hidden_act must be 'gelu', which the head of {name} uses whatever it is; got {config.hidden_act!r}"
@@ -115,6 +148,8 @@ ROBERTA = Layout(
     ),
     fields=_roberta_fields,
     complete=_without_first_positions,
+    own_fields=_own_roberta_fields,
+    own_weights=_with_first_positions,
     check=_check_roberta,
     padding_side="right",
 )
@@ -145,6 +180,33 @@ def _with_empty_segments(weights: Weights, config: Any) -> Weights:
     return weights | added
 
 
+def _own_distilbert_fields(config: Any) -> dict[str, Any]:
+    if config.layer_norm_eps != 1e-12:
+        raise ConversionError(f"layer_norm_eps must be 1e-12 to be that of DistilBERT; got {config.layer_norm_eps}")
+    return {
+        "dim": config.hidden_size,
+        "n_layers": config.num_hidden_layers,
+        "n_heads": config.num_attention_heads,
+        "hidden_dim": config.intermediate_size,
+        "activation": config.hidden_act,
+        "dropout": config.hidden_dropout_prob,
+        "attention_dropout": config.attention_probs_dropout_prob,
+    }
+
+
+def _without_segments(weights: Weights, config: Any) -> Weights:
+    """Take away the segments, of which the first is added to all tokens, and the second name of the bias."""
+    kept = {}
+    for name, weight in weights.items():
+        if name.endswith(POSITIONS):
+            weight = weight + weights[name.removesuffix(POSITIONS) + SEGMENTS][:1]
+        if not name.endswith(SEGMENTS) and name != "cls.predictions.bias":
+            kept[name] = weight
+    if "cls.predictions.decoder.bias" in kept:  # the one that is added, where the two are not tied
+        kept["cls.predictions.bias"] = kept.pop("cls.predictions.decoder.bias")
+    return kept
+
+
 DISTILBERT = Layout(
     heads=("Model", "ForMaskedLM", "ForTokenClassification", "ForQuestionAnswering"),
     layers="transformer.layer",
@@ -166,6 +228,8 @@ DISTILBERT = Layout(
     ),
     fields=_distilbert_fields,
     complete=_with_empty_segments,
+    own_fields=_own_distilbert_fields,
+    own_weights=_without_segments,
 )
 
 
@@ -181,6 +245,7 @@ ELECTRA = Layout(
     heads=("Model", "ForTokenClassification", "ForQuestionAnswering"),
     layers="encoder.layer",
     renames=((r"^electra\.", "bert."),),
+    own_fields=lambda config: {"embedding_size": config.hidden_size},
     check=_check_electra,
 )
 

@@ -45,36 +45,33 @@ def check_whole(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def built(
-    model_class: type[PreTrainedModel], config: Any, weights: Weights, trained: dict[str, bool], like: PreTrainedModel
-) -> PreTrainedModel:
-    """Return a model with these weights, on the device of another and in its mode, with its parts if it has no head.
+def empty(model_class: Any, config: Any, like: PreTrainedModel) -> Any:
+    """Return a model whose weights are still to come, with the parts of `like` if that has no head."""
+    options = _parts(like, model_class) if like.base_model is like else {}
+    # ViT draws its embeddings where nothing keeps it from that; what the caller draws next is not to depend on it.
+    with no_init_weights(), torch.random.fork_rng(devices=[]):
+        return model_class(config, **options)
+
+
+def filled(model: Any, weights: Weights, trained: dict[str, bool], like: PreTrainedModel) -> PreTrainedModel:
+    """Put weights into an empty model, and put it on the device of another and in its mode.
 
     Args:
-        model_class (`type`): Of the model.
-        config (`PreTrainedConfig`): Of the model.
-        weights (`dict`): By their names in the model: all but learned scales, which start where the config says.
+        model (`PreTrainedModel`): Is changed.
+        weights (`dict`): By their names in it: all but learned scales, which start where the config says.
         trained (`dict[str, bool]`): Whether a gradient is asked for, by the same names; new ones are trained.
         like (`PreTrainedModel`): The other, that the weights were taken from.
 
     Raises:
-        ConversionError: Weights are missing, not known, or of another shape.
+        ConversionError: Weights are missing, have no place, or are of another shape.
     """
-    taken, options = type(like).__name__, {} if like.base_model is not like else _parts(like, model_class)
-    # ViT draws its embeddings where nothing keeps it from that; what the caller draws next is not to depend on it.
-    with no_init_weights(), torch.random.fork_rng(devices=[]):
-        model: Any = model_class(config, **options)
-    if model.base_model is not model and getattr(model.base_model, "pooler", None) is None:
-        weights = {name: weight for name, weight in weights.items() if ".pooler." not in name}  # read by no head
+    taken, made = type(like).__name__, type(model).__name__
     try:
         missing, unexpected = model.load_state_dict(weights, strict=False, assign=True)
     except RuntimeError as error:
-        raise ConversionError(
-            f"the weights of {taken} must have the shapes of {model_class.__name__}: {error}"
-        ) from None
-    wrong = [name for name in missing if not name.endswith(LEARNED_SCALE)] + unexpected
-    if wrong:
-        raise ConversionError(f"the weights of {taken} do not map to {model_class.__name__}: {wrong[:3]}")
+        raise ConversionError(f"the weights of {taken} must have the shapes of {made}: {error}") from None
+    if wrong := [name for name in missing if not name.endswith(LEARNED_SCALE)] + unexpected:
+        raise ConversionError(f"the weights of {taken} do not map to {made}: {wrong[:3]}")
     model.tie_weights()
     if is_acn(model):
         for short in short_connections(model):  # learned scales, which no original has

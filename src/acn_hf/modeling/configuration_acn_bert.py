@@ -11,7 +11,7 @@ from .configuration_acn import AcnConfig
 @strict
 class AcnBertConfig(AcnConfig, BertConfig):
     r"""
-    Configuration of AC-BERT: the fields of [`~transformers.BertConfig`], those of [`AcnConfig`], and one more.
+    Configuration of AC-BERT: the fields of [`~transformers.BertConfig`], those of [`AcnConfig`], and two more.
 
     `attention_residual` defaults to `True`: masked-language-model losses were lower with it at every depth.
 
@@ -20,6 +20,9 @@ class AcnBertConfig(AcnConfig, BertConfig):
             What the classifier of sequences reads: the pooler's output for the CLS token, as upstream, or the mean of
             all tokens that are not padding, as checkpoints of sentence embeddings were trained. In these, the CLS token
             of the lower layers says little.
+        original_model_type (`str`, *optional*):
+            The family of transformers, such as `"roberta"`, whose weights these were before `from_residual` gave them
+            the names of BERT; `to_residual` returns to it. `None` where it was BERT.
 
     Example:
 
@@ -55,6 +58,7 @@ class AcnBertConfig(AcnConfig, BertConfig):
 
     attention_residual: bool = True
     pooling: Literal["cls", "mean"] = "cls"
+    original_model_type: str | None = None
     use_cache: bool = False
 
     def validate_encoder_only(self) -> None:
