@@ -312,7 +312,7 @@ def test_a_checkpoint_is_not_written_over_itself(run, checkpoint, pictures, tmp_
 def test_a_checkpoint_is_not_converted_onto_itself(residual, files, monkeypatch):
     before = files(residual)
     monkeypatch.chdir(residual.parent)
-    with pytest.raises(ConversionError, match="the ACN must lie beside what it was converted from"):
+    with pytest.raises(ConversionError, match="a converted model must lie beside what it was converted from"):
         convert_checkpoint(residual, residual.name)
     assert files(residual) == before
 

@@ -134,7 +134,7 @@ def test_what_is_no_whole_checkpoint_is_not_pushed(run, hub, checkpoint, build, 
     (tmp_path / "file").write_text("mine")
     push = ("--token", OWNER_TOKEN)
     for place in ("missing", "file"):
-        text = one_line(run("push", tmp_path / place, REPO, *push))
+        text = wrong_usage(run("push", tmp_path / place, REPO, *push))
         assert "the place to upload from must be a folder" in text
     run("card", checkpoint)
     build(IMAGES).save_pretrained(checkpoint, depth=1)

@@ -7,6 +7,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, BertConfig, DeiTConfig, ViTConfig
 
 from acn_hf import AcnBertConfig, AcnBertModel, AcnDeiTConfig, AcnDeiTModel, AcnViTConfig, AcnViTModel, truncate
+from acn_hf.modeling.configuration_acn import NOT_UPSTREAM
 from tests.support.families import BASES, by_name, each_head
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -136,7 +137,7 @@ def test_only_what_differs_from_a_default_and_no_derived_value_is_stored(head, t
     config = head.config()
     config.save_pretrained(tmp_path)
     stored = json.loads((tmp_path / "config.json").read_text())
-    known = {*config.to_dict(), "auto_map"}
+    known = {*config.to_dict(), "auto_map", NOT_UPSTREAM}
     assert set(stored) <= known
     assert stored["model_type"] == config.model_type
 

@@ -33,14 +33,12 @@ Data = Annotated[str, typer.Argument(help="Hub name, CSV, TSV, Parquet or JSON f
 Device = Annotated[str, typer.Option(help="Where to run, e.g. cuda.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over what is there.")]
 Depth = Annotated[int | None, typer.Option(min=0, help="Cut at this depth.")]
-ResidualScale = Annotated[
-    Any,
-    typer.Option(
-        parser=_scales,
-        metavar="NUMBER[,NUMBER...]",
-        help="In [0, 1], one number or one a layer: 0 is the ACN, 1 computes what the checkpoint computes.",
-    ),
-]
+residual_scale_option = functools.partial(
+    typer.Option,
+    parser=_scales,
+    metavar="NUMBER[,NUMBER...]",
+    help="In [0, 1], one number or one a layer: 0 is the ACN, 1 computes what the checkpoint computes.",
+)
 
 
 @dataclass(frozen=True)
@@ -230,6 +228,12 @@ def check_files(overwrite: bool, *targets: Path) -> None:
         check_writable(target)
         if target.exists() and not overwrite:
             raise typer.BadParameter(f"{target} is there already (--overwrite writes over it)")
+
+
+def check_is_folder(folder: Path, what: str) -> None:
+    """Refuse a place that is no folder, before anything that takes long is imported."""
+    if not folder.is_dir():
+        raise typer.BadParameter(f"{what} must be a folder; {folder} is none")
 
 
 def check_writable(target: Path) -> None:

@@ -10,7 +10,16 @@ if TYPE_CHECKING:
     from ..publishing.facts import CardFacts
 
 from .base import command, console
-from .options import Depth, Model, Overwrite, ResidualScale, check_folder, check_writable, one_or_list
+from .options import (
+    Depth,
+    Model,
+    Overwrite,
+    check_folder,
+    check_is_folder,
+    check_writable,
+    one_or_list,
+    residual_scale_option,
+)
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a checkpoint.")]
 
@@ -20,11 +29,14 @@ def convert_command(
     source: Annotated[
         str,
         typer.Argument(
-            help="Checkpoint folder or Hub id of a BERT or ViT, with any head or none, or of a Mixer that timm wrote."
+            help="Checkpoint folder or Hub id: a BERT or ViT with any head or none, a Mixer of timm; back, an ACN."
         ),
     ],
-    out: Annotated[Path, typer.Argument(help="New folder for the ACN.")],
-    residual_scale: ResidualScale = "0",
+    out: Annotated[Path, typer.Argument(help="New folder for what it becomes.")],
+    to_residual: Annotated[
+        bool, typer.Option("--to-residual", help="The way back: write the BERT or ViT that an ACN of scale 1 computes.")
+    ] = False,
+    residual_scale: Annotated[Any, residual_scale_option(show_default="0")] = None,
     attention_residual: Annotated[
         bool | None,
         typer.Option(
@@ -32,7 +44,9 @@ def convert_command(
             help="Keep the short connection around attention. Defaults by the family: BERT keeps it, ViT does not.",
         ),
     ] = None,
-    readout: Annotated[Literal["auto", "sum"], typer.Option(help="What the long connections add up.")] = "auto",
+    readout: Annotated[
+        Literal["auto", "sum"] | None, typer.Option(help="What the long connections add up.", show_default="auto")
+    ] = None,
     learn_residual_scale: Annotated[
         bool, typer.Option("--learn-residual-scale", help="Each layer's scale is a parameter that starts there.")
     ] = False,
@@ -45,20 +59,25 @@ def convert_command(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the ACN of a residual checkpoint, with the same weights, its tokenizer or image processor, and a card."""
+    """Write the ACN of a residual checkpoint, with the same weights, its tokenizer or image processor, and a card.
+
+    With --to-residual it is the other way round: the checkpoint of transformers that an ACN of scale 1 computes.
+    """
+    asked: dict[str, Any] = {
+        "residual_scale": residual_scale and one_or_list(residual_scale),
+        "attention_residual": attention_residual,
+        "readout": readout,
+        "learn_residual_scale": learn_residual_scale or None,
+        "pooling": pooling,
+    }
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if to_residual and asked:
+        option = next(iter(asked)).replace("_", "-")
+        raise typer.BadParameter(f"--to-residual makes no ACN; --{option} must not be given")
     check_folder(out, overwrite, source=source)
     from ..publishing.checkpoints import convert_checkpoint
 
-    facts = convert_checkpoint(
-        source,
-        out,
-        residual_scale=one_or_list(residual_scale),
-        attention_residual=attention_residual,
-        readout=readout,
-        learn_residual_scale=learn_residual_scale,
-        pooling=pooling,
-        architecture=architecture,
-    )
+    facts = convert_checkpoint(source, out, architecture=architecture, to_residual=to_residual, **asked)
     console.print(facts.description or "")
     if facts.processor is None:
         console.print(
@@ -70,6 +89,8 @@ def convert_command(
 def _next_step(facts: "CardFacts", out: Path) -> str:
     from ..publishing.checkpoints import UNTRAINED
 
+    if not facts.is_acn:
+        return f"{facts.auto_class}.from_pretrained({str(out)!r}), wherever transformers is"
     if not facts.is_residual or UNTRAINED in (facts.description or ""):
         return f"train it, {facts.auto_class}.from_pretrained({str(out)!r}) after `import acn_hf`"
     if facts.auto_class == "AutoModel":
@@ -131,8 +152,7 @@ def card_command(
     language: Annotated[str | None, typer.Option(help="Code of the language of the texts, e.g. en.")] = None,
 ) -> None:
     """Write the model card of a checkpoint, or add to the one that is there."""
-    if not folder.is_dir():
-        raise typer.BadParameter(f"the checkpoint must be a folder; {folder} is none")
+    check_is_folder(folder, "the checkpoint")
     check_writable(folder)
     results = dict(map(_result, result)) if result else None
     from ..depth.profile import DepthProfile
@@ -174,6 +194,7 @@ def push_command(
     ] = False,
 ) -> None:
     """Upload a checkpoint, its processor and its card in one commit, if it can be loaded and is whole."""
+    check_is_folder(folder, "the place to upload from")
     from ..publishing.checkpoints import push_checkpoint
 
     info = push_checkpoint(

@@ -186,6 +186,7 @@ def load_residual(
             "takes residual_scale"
         )
     acn_class_of(name)
+    _check_not_quantised(source, options)
     try:
         model, info = getattr(transformers, name).from_pretrained(source, **options, output_loading_info=True)
     except SafetensorError as error:
@@ -200,6 +201,16 @@ def load_residual(
     missing = sorted(info["missing_keys"])
     _check_nothing_random(model, missing, source, new_head=architecture is not None)
     return _checked_model(model), missing
+
+
+def _check_not_quantised(source: str, options: dict[str, Any]) -> None:
+    """Raise `ConversionError` if the weights of a checkpoint are quantised, or are to be; before they are read."""
+    hub = {name: options[name] for name in HUB_OPTIONS if name in options}
+    stored, asked = PreTrainedConfig.get_config_dict(source, **hub)[0].get("quantization_config"), None
+    if stored is None and (asked := options.get("quantization_config")) is None:
+        return
+    method = (stored or {}).get("quant_method") or type(asked).__name__
+    raise ConversionError(f"weights must be plain numbers; those of {source} are quantised: {method}")
 
 
 def _check_nothing_random(model: PreTrainedModel, missing: list[str], source: str, *, new_head: bool) -> None:

@@ -61,7 +61,9 @@ def to_residual(model: nn.Module, *, architecture: str | None = None) -> PreTrai
     config = retyped(acn.config, model_class.config_class, **layout.own_fields(acn.config))
     layout.check(config, name)
     original = empty(model_class, config, like=acn)
-    weights = {key: value.detach().clone() for key, value in acn.state_dict().items() if not key.endswith(LEARNED_SCALE)}
+    weights = {
+        key: value.detach().clone() for key, value in acn.state_dict().items() if not key.endswith(LEARNED_SCALE)
+    }
     weights = layout.own_weights(weights, config)
     trained = {key: weight.requires_grad for key, weight in acn.named_parameters(remove_duplicate=False)}
     names = {key: layout.rename(key) for key in original.state_dict()}

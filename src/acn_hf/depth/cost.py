@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from ..modeling.depth import DepthError
 from ..support.eval_mode import evaluating
 from ..support.records import Record
+from ..support.weights import execution_device
 from .layers import is_acn
 from .stack import find_stack
 
@@ -91,7 +92,7 @@ def measure_cost(
             f"repeats must be >= 2, warmup >= 0 and batch_size >= 1; got {repeats}, {warmup} and {batch_size}"
         )
     inputs = example_inputs(model, batch_size) if inputs is None else inputs
-    inputs = {name: value.to(model.device) for name, value in inputs.items()}
+    inputs = {name: value.to(execution_device(model)) for name, value in inputs.items()}
     with evaluating(model):
         flops = _count_flops(model, inputs)
         times = [_timed(model, inputs) for _ in range(warmup + repeats)][warmup:]
@@ -103,7 +104,7 @@ def measure_cost(
         latency_ms=statistics.median(times),
         latency_spread_ms=quartiles[2] - quartiles[0],
         batch_size=len(next(iter(inputs.values()))),
-        device=str(model.device),
+        device=str(execution_device(model)),
         dtype=str(model.dtype).removeprefix("torch."),
     )
 
@@ -116,7 +117,7 @@ def example_inputs(model: PreTrainedModel, batch_size: int = 1) -> dict[str, tor
     most half as long as the config says.
     """
     config = _inner_config(model)
-    zeros = functools.partial(torch.zeros, device=model.device, dtype=model.dtype)
+    zeros = functools.partial(torch.zeros, device=execution_device(model), dtype=model.dtype)
     if model.main_input_name == "pixel_values":
         size = config.image_size
         height, width = (size, size) if isinstance(size, int) else size
@@ -129,7 +130,7 @@ def example_inputs(model: PreTrainedModel, batch_size: int = 1) -> dict[str, tor
     longest = getattr(config, "max_position_embeddings", 2 * USUAL_LENGTH)
     length = min(USUAL_LENGTH, longest if is_acn(model) else max(longest // 2, 1))
     shape = (batch_size, 2, length) if "MultipleChoice" in type(model).__name__ else (batch_size, length)
-    return {"input_ids": torch.ones(shape, dtype=torch.long, device=model.device)}
+    return {"input_ids": torch.ones(shape, dtype=torch.long, device=execution_device(model))}
 
 
 def _inner_config(model: PreTrainedModel) -> Any:
@@ -148,10 +149,10 @@ def _count_flops(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> int
 
 
 def _timed(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> float:
-    _synchronize(model.device)
+    _synchronize(execution_device(model))
     start = time.perf_counter()
     model(**inputs)
-    _synchronize(model.device)
+    _synchronize(execution_device(model))
     return (time.perf_counter() - start) * 1000
 
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from ..modeling.checkpoint import weight_files, written_beside
 from ..modeling.depth import replace_submodule
 from ..modeling.injected import adapter_configs, remove_adapters
+from ..support.weights import absent_weights, is_offloaded
 from ..support.wrappers import is_peft_model, unwrap, unwrap_parallel
 from . import layers, outputs
 from .cost import EXAMPLE_INPUTS, example_inputs
@@ -95,6 +96,7 @@ def save_truncated(model: Any, folder: str | os.PathLike, depth: int) -> None:
         DepthError: `depth` is not a whole number in `[0, L]`, or the layers of the model are not a plain stack.
         NotADirectoryError: `folder` is a file.
         TypeError: `model` is not one of transformers, or was adapted by prompts, which are not in its layers.
+        ValueError: The model is on the meta device, or accelerate offloaded it without a `device_map`.
 
     Example:
 
@@ -112,10 +114,18 @@ def save_truncated(model: Any, folder: str | os.PathLike, depth: int) -> None:
     ```
     """
     inner = unwrap(model)
+    _check_can_be_saved(inner)
     _check_stack(inner)
     short = truncate(model, depth) if is_peft_model(unwrap_parallel(model)) else layers.prefix_view(inner, depth)
     with written_beside(Path(folder), stale=weight_files(None)) as beside:
         short.save_pretrained(beside)
+
+
+def _check_can_be_saved(model: PreTrainedModel) -> None:
+    """Raise `ValueError` if weights hold no numbers; what `device_map` offloaded transformers brings back by itself."""
+    places = set(map(str, getattr(model, "hf_device_map", {}).values()))
+    if not places & {"cpu", "disk"} and (absent := absent_weights(model)):
+        raise ValueError(f"weights must be in memory to be saved; {absent}")
 
 
 def _check_stack(model: PreTrainedModel) -> None:
@@ -123,7 +133,8 @@ def _check_stack(model: PreTrainedModel) -> None:
 
     Where nothing is known of what a model takes, that is done when it is first measured.
     """
-    if not layers.is_acn(model) and model.main_input_name in EXAMPLE_INPUTS:
+    has_numbers = is_offloaded(model) or not absent_weights(model)
+    if has_numbers and not layers.is_acn(model) and model.main_input_name in EXAMPLE_INPUTS:
         check_once(model, example_inputs(model))
 
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, default_data_collator
 from ..modeling.depth import check_depth
 from ..support.eval_mode import evaluating
 from ..support.records import Record, render
+from ..support.weights import absent_weights, execution_device, is_offloaded
 from ..support.wrappers import unwrap
 from .evidence import Evidence, num_rows
 from .layers import layers_of
@@ -178,7 +179,8 @@ def measure_depth_profile(
 
     Raises:
         DepthError: A depth is not one that the model has, or its layers are not a plain stack.
-        ProfileError: The data are empty or hold no labels, or the metric is unknown or not a finite number.
+        ProfileError: The data are empty or hold no labels, the metric is unknown or not a finite number, the model is
+            on the meta device, or `device` is given for one whose weights are offloaded.
         TypeError: `model` is not one of transformers, has no head, or was adapted by prompts, which are not in its
             layers.
 
@@ -196,6 +198,7 @@ def measure_depth_profile(
     ```
     """
     model = unwrap(model)
+    _check_numbers(model, device)
     num_layers = len(layers_of(model))
     chosen = None if depths is None else {num_layers, *(check_depth(depth, num_layers) for depth in depths)}
     evidence = Evidence(resolve_metric(metric, greater_is_better))
@@ -205,6 +208,15 @@ def measure_depth_profile(
             evidence.add(depth_outputs(model, batch, chosen), batch, model)
             num_examples += num_rows(batch)
     return profile_of(model, evidence, num_examples)
+
+
+def _check_numbers(model: PreTrainedModel, device: str | torch.device | None) -> None:
+    """Raise `ProfileError` if weights hold no numbers, or are offloaded and are to be measured somewhere else."""
+    absent = absent_weights(model)
+    if absent and not is_offloaded(model):
+        raise ProfileError(f"weights must hold numbers to be measured; {absent}")
+    if absent and device is not None:
+        raise ProfileError(f"device must be None, since accelerate chose one for this model; got {device}: {absent}")
 
 
 def profile_of(model: PreTrainedModel, evidence: Evidence, num_examples: int) -> DepthProfile:
@@ -258,7 +270,7 @@ def batches(
             raise ProfileError(
                 f"the data must hold inputs of {type(model).__name__}; got only {', '.join(batch) or 'nothing'}"
             )
-        yield {name: _on_device(value, model.device) for name, value in inputs.items()}
+        yield {name: _on_device(value, execution_device(model)) for name, value in inputs.items()}
 
 
 def _has_transform(data: Any) -> bool:

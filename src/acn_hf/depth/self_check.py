@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from ..modeling.depth import DepthError
 from ..modeling.injected import adapter_configs
 from ..support.eval_mode import evaluating, fixed_randomness
+from ..support.weights import absent_weights, is_offloaded
 from .layers import layers_of, prefix_view
 from .reading import Recording, uncached
 
@@ -35,6 +36,8 @@ def check_once(model: PreTrainedModel, inputs: dict[str, Any]) -> int:
     """
     key = (type(model), bool(adapter_configs(model)), json.dumps(model.config.to_dict(), sort_keys=True, default=str))
     if key not in _lowest:
+        if (absent := absent_weights(model)) and not is_offloaded(model):
+            raise DepthError(f"weights must hold numbers for the depths of a model to be read; {absent}")
         with evaluating(model), fixed_randomness():
             _lowest[key] = _check(model, inputs)
     return _lowest[key]

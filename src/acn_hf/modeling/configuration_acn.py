@@ -7,6 +7,15 @@ from typing import Any, ClassVar, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+NOT_UPSTREAM = "experts_implementation"
+"""The entry of a `config.json` that keeps upstream's classes from reading an ACN as if it were a residual network.
+
+Every model class of transformers refuses an implementation of experts that it does not know, with what is written
+there, before it reads a weight. No ACN has experts. Configs, tokenizers and trainers pass over the entry.
+"""
+WHAT_IT_IS = "an Auto-Compressing Network"
+"""How that entry begins."""
+
 
 @strict
 class AcnConfig(PreTrainedConfig):
@@ -50,6 +59,29 @@ class AcnConfig(PreTrainedConfig):
     def num_depth_states(self) -> int:
         """Number of depth states, `y_0` to `y_L`."""
         return self.num_hidden_layers + 1
+
+    def __post_init__(self, **kwargs):
+        if str(kwargs.get(NOT_UPSTREAM)).startswith(WHAT_IT_IS):
+            del kwargs[NOT_UPSTREAM]
+        super().__post_init__(**kwargs)
+
+    @property
+    def is_upstream(self) -> bool:
+        """Whether upstream's class computes the same from the same weights, whatever they are."""
+        scales = self.residual_scale if isinstance(self.residual_scale, list) else [self.residual_scale]
+        reads_cls = getattr(self, "pooling", "cls") == "cls"
+        is_residual = all(scale == 1 for scale in scales) and not self.learn_residual_scale and self.readout == "auto"
+        return is_residual and reads_cls
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """Like upstream, for a `config.json`; that of an ACN also says what it is to who reads it as another model."""
+        fields = super().to_diff_dict()
+        if not self.is_upstream:
+            fields[NOT_UPSTREAM] = (
+                f"{WHAT_IT_IS} ({self.model_type}), whose layers other classes connect in another way; load it with an "
+                "Auto class of transformers, after `import acn_hf` (0.2 or newer) or with trust_remote_code=True"
+            )
+        return fields
 
     @classmethod
     def auto_class_of(cls, model_name: str) -> str | None:

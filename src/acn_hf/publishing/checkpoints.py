@@ -7,6 +7,7 @@ from typing import Any
 from huggingface_hub import CommitInfo
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from ..conversion import convert_back
 from ..conversion.convert import from_residual, load_residual
 from ..conversion.layouts import ConversionError, check_padding_side, layout_of
 from ..conversion.loader import load_model
@@ -41,22 +42,26 @@ def convert_checkpoint(
     learn_residual_scale: bool = False,
     pooling: str | None = None,
     architecture: str | None = None,
+    to_residual: bool = False,
     **facts: Any,
 ) -> CardFacts:
     """Write the ACN of a residual checkpoint, with its tokenizer or image processor and a model card.
 
-    The files appear when all are complete. How the weights are taken over: [`from_residual`].
+    The files appear when all are complete. How the weights are taken over: [`from_residual`], and [`to_residual`] for
+    the other direction.
 
     Args:
         source (`str` or `os.PathLike`): Folder or name on the Hub of a BERT or ViT, with any head or none, or of a
-            Mixer that timm wrote.
+            Mixer that timm wrote; with `to_residual`, of an ACN of scale 1.
         folder (`str` or `os.PathLike`): The folder to write to.
         residual_scale (`float` or `list[float]`, *optional*, defaults to 0.0): See [`from_residual`].
         attention_residual (`bool`, *optional*): See [`from_residual`].
         readout (`"auto"` or `"sum"`, *optional*, defaults to `"auto"`): See [`from_residual`].
         learn_residual_scale (`bool`, *optional*, defaults to `False`): See [`from_residual`].
         pooling (`"cls"` or `"mean"`, *optional*): See [`from_residual`].
-        architecture (`str`, *optional*): See [`from_residual`].
+        architecture (`str`, *optional*): See [`from_residual`] and [`to_residual`].
+        to_residual (`bool`, *optional*, defaults to `False`): Whether to write the model of transformers that an ACN of
+            scale 1 computes, which needs no other argument but `architecture`.
         facts: What the card says besides; see [`write_model_card`].
 
     Returns:
@@ -64,11 +69,13 @@ def convert_checkpoint(
 
     Raises:
         ConversionError: The weights do not map to an ACN, or the tokenizer pads texts on a side that they do not allow,
-            or `folder` is `source`.
+            or `folder` is `source`. With `to_residual`: the ACN does not compute what a model of transformers does.
         NotADirectoryError: `folder` or `source` is a file.
+        NotAnAcnError: With `to_residual`: the checkpoint is not whole.
         OSError: There is no such checkpoint.
         StrictDataclassError: A field of the config is out of range.
-        TypeError: A fact has a name that a card does not know.
+        TypeError: A fact has a name that a card does not know, or, with `to_residual`, the checkpoint holds no ACN or
+            another argument says how an ACN is made.
 
     Example:
 
@@ -90,25 +97,30 @@ def convert_checkpoint(
     if Path(source).is_file():
         raise NotADirectoryError(f"a checkpoint must be a folder or a name on the Hub; {source} is a file")
     if target.exists() and Path(source).exists() and target.samefile(source):
-        raise ConversionError(f"the ACN must lie beside what it was converted from, which stays; got {target} for both")
-    original, new = load_residual(source, architecture)
-    model = from_residual(
-        original,
-        residual_scale=residual_scale,
-        attention_residual=attention_residual,
-        readout=readout,
-        learn_residual_scale=learn_residual_scale,
-        pooling=pooling,
-    )
+        raise ConversionError(
+            f"a converted model must lie beside what it was converted from, which stays; got {target} for both"
+        )
+    options = {
+        "residual_scale": residual_scale,
+        "attention_residual": attention_residual,
+        "readout": readout,
+        "learn_residual_scale": learn_residual_scale,
+        "pooling": pooling,
+    }
+    if to_residual:
+        given = [name for name, value in options.items() if value not in (None, False, 0.0, "auto")]
+        if given:
+            raise TypeError(
+                f"to_residual=True makes no ACN, so {given[0]} must not be given; got {options[given[0]]!r}"
+            )
+        model, processor, description = _back(source, architecture)
+    else:
+        model, processor, description = _there(source, architecture, options)
     known = {
         "name": target.absolute().name,
         "base_model": None if Path(source).exists() else source,
-        "description": _description(model, original, new),
+        "description": description,
     }
-    if isinstance(original, TimmMixer):
-        processor = original.image_processor()
-    elif (processor := processor_beside(model, source)) is not None:
-        check_padding_side(processor, type(original).__name__)
     is_stale = weight_files(None)
     with written_beside(target, stale=lambda name: is_stale(name) or name in EVIDENCE_FILES) as beside:
         model.save_pretrained(beside)
@@ -117,6 +129,26 @@ def convert_checkpoint(
         written = collect(beside, model, **{**known, **facts})
         write_into(beside, written, target)
     return written
+
+
+def _there(source: str, architecture: str | None, options: dict[str, Any]) -> tuple[PreTrainedModel, Any, str]:
+    """Return the ACN of a residual checkpoint, its processor, and what to say of it."""
+    original, new = load_residual(source, architecture)
+    model = from_residual(original, **options)
+    if isinstance(original, TimmMixer):
+        processor = original.image_processor()
+    elif (processor := processor_beside(model, source)) is not None:
+        check_padding_side(processor, type(original).__name__)
+    return model, processor, _description(model, original, new)
+
+
+def _back(source: str, architecture: str | None) -> tuple[PreTrainedModel, Any, str]:
+    """Return the model of transformers in an ACN, its processor, and what to say of it."""
+    acn = load_model(source, needs_head=False)
+    model = convert_back.to_residual(acn, architecture=architecture)
+    name = type(acn).__name__
+    text = f"Converted from an `{name}` of residual scale 1, and computes what that computes; needs transformers alone."
+    return model, processor_beside(acn, source), text
 
 
 def processor_beside(model: PreTrainedModel, source: str) -> Any:
