@@ -162,7 +162,9 @@ def _synchronize(device: torch.device) -> None:
 
 
 def _stored_bytes(model: PreTrainedModel) -> int:
-    unique = {part.data_ptr(): part for tensor in model.state_dict().values() for part in _parts(tensor)}
+    parts = [part for tensor in model.state_dict().values() for part in _parts(tensor)]
+    # By their storage, which offloaded weights have too; all of these are at address 0.
+    unique = {(part.untyped_storage()._cdata, part.storage_offset()): part for part in parts}
     return sum(part.numel() * part.element_size() for part in unique.values())
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -20,10 +21,10 @@ def absent_weights(model: nn.Module) -> str:
     return f"{len(absent)} of this {type(model).__name__} are {place}, among them {absent[0]}"
 
 
-def execution_device(model: Any) -> Any:
+def execution_device(model: Any) -> torch.device:
     """Return the device that a model computes on, which is not where its weights are if they are offloaded."""
     if not is_offloaded(model):
         return model.device
     hooks = [getattr(module, "_hf_hook", None) for module in model.modules()]
     devices = [device for hook in hooks if (device := getattr(hook, "execution_device", None)) is not None]
-    return devices[0] if devices else model.device
+    return torch.device(devices[0]) if devices else model.device
