@@ -50,6 +50,8 @@ def from_residual(
     it is an ACN that starts from trained weights, and has to be trained: without its short connections a layer reads
     what it never read before. `docs/conversion.md` says which way there is the best.
 
+    The way back is [`to_residual`].
+
     With weights of the RoBERTa family, texts must be padded on the right; outputs of the padding itself then differ,
     and no others. In training, dropout stands where it stands in BERT.
 
@@ -77,8 +79,8 @@ def from_residual(
 
     Raises:
         ConversionError: The weights do not map to an ACN: another architecture, layers that are missing or too many,
-            weights that a checkpoint lacks or that are not whole, quantised weights, adapters beside them, or weights
-            that are not finite. Or `pooling` is given for a class that has no choice.
+            weights that a checkpoint lacks or that are not whole, quantised or offloaded weights, adapters beside them,
+            or weights that are not finite. Or `pooling` is given for a class that has no choice.
         OSError: There is no such checkpoint.
         StrictDataclassError: A field of the config is out of range.
         TypeError: `model_or_path` is neither a model nor a path, or is an ACN already.

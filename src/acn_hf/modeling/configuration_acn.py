@@ -67,7 +67,7 @@ class AcnConfig(PreTrainedConfig):
 
     @property
     def is_upstream(self) -> bool:
-        """Whether upstream's class computes the same from the same weights, whatever they are."""
+        """Whether upstream's class computes the same outputs from the same weights, whatever they are."""
         scales = self.residual_scale if isinstance(self.residual_scale, list) else [self.residual_scale]
         reads_cls = getattr(self, "pooling", "cls") == "cls"
         is_residual = all(scale == 1 for scale in scales) and not self.learn_residual_scale and self.readout == "auto"
