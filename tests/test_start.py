@@ -46,7 +46,9 @@ def command(*words):
         (("compress", "model", "data", __file__), 2),
         (("convert", "model", "out", "--residual-scale", "much"), 2),
         (("export", "model", "out", "--format", "program", "--int8"), 2),
+        (("convert", "model", "out", "--to-residual", "--readout", "sum"), 2),
         (("card", "no-such-folder"), 2),
+        (("push", "no-such-folder", "someone/acn"), 2),
     ],
     ids=lambda value: "-".join(value).replace("/", "_")[-40:] if isinstance(value, tuple) else None,
 )
