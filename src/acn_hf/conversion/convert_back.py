@@ -12,7 +12,7 @@ from ..depth.layers import is_acn
 from ..modeling.depth import check_acn, short_connections
 from ..support.wrappers import unwrap_parallel
 from .convert import convertible_classes, retyped
-from .layouts import ConversionError, family_of, layout_of
+from .layouts import ConversionError, Layout, family_of, layout_of
 from .weights import LEARNED_SCALE, check_plain, check_whole, empty, filled
 
 
@@ -60,17 +60,22 @@ def to_residual(model: nn.Module, *, architecture: str | None = None) -> PreTrai
     model_class, layout = getattr(transformers, name), layout_of(name)
     config = retyped(acn.config, model_class.config_class, **layout.own_fields(acn.config))
     layout.check(config, name)
-    original = empty(model_class, config, like=acn)
-    weights = {
-        key: value.detach().clone() for key, value in acn.state_dict().items() if not key.endswith(LEARNED_SCALE)
+    return check_whole(_with_weights(acn, empty(model_class, config, like=acn), layout))
+
+
+def _with_weights(acn: Any, original: Any, layout: Layout) -> PreTrainedModel:
+    """Return an empty model of transformers with copies of the weights of an ACN."""
+    theirs = {
+        name: weight.detach().clone() for name, weight in acn.state_dict().items() if not name.endswith(LEARNED_SCALE)
     }
-    weights = layout.own_weights(weights, config)
-    trained = {key: weight.requires_grad for key, weight in acn.named_parameters(remove_duplicate=False)}
-    names = {key: layout.rename(key) for key in original.state_dict()}
-    homeless = {key: value for key, value in weights.items() if key not in names.values()}  # refused by `filled`
-    weights = {key: weights[bert] for key, bert in names.items() if bert in weights} | homeless
-    trained = {key: trained[bert] for key, bert in names.items() if bert in trained}
-    return check_whole(filled(original, weights, trained, like=acn))
+    theirs = layout.own_weights(theirs, original.config)
+    names = {name: layout.rename(name) for name in original.state_dict()}
+    weights = {name: theirs[bert] for name, bert in names.items() if bert in theirs}
+    weights |= {bert: weight for bert, weight in theirs.items() if bert not in names.values()}  # refused by `filled`
+    # A tied weight has a name of its own at each of its places, and either may come first.
+    asked = {name: weight.requires_grad for name, weight in acn.named_parameters(remove_duplicate=False)}
+    trained = {name: asked[bert] for name, bert in names.items() if bert in asked}
+    return filled(original, weights, trained, like=acn)
 
 
 def _checked_acn(model: Any) -> Any:
