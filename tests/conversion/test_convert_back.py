@@ -292,23 +292,16 @@ def test_the_family_travels_with_the_checkpoint(tmp_path):
     assert (acn.config.original_model_type, type(to_residual(acn)).__name__) == ("roberta", "RobertaForMaskedLM")
     other_head = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path)
     assert type(to_residual(other_head)).__name__ == "RobertaForTokenClassification"
-    assert (
-        from_residual(
-            transformers.BertModel(transformers.BertConfig(num_hidden_layers=1, hidden_size=12))
-        ).config.original_model_type
-        is None
-    )
+    bert = transformers.BertModel(transformers.BertConfig(num_hidden_layers=1, hidden_size=12))
+    assert from_residual(bert).config.original_model_type is None
 
 
 @torch.no_grad()
 def test_segments_that_a_distilbert_learned_are_in_its_positions():
-    acn = from_residual(original("DistilBertForMaskedLM"), residual_scale=1.0)
-    acn.get_submodule(f"bert.{SEGMENTS.removesuffix('.weight')}").weight.normal_()
-    ours, expected = (
-        to_residual(acn.double())(**inputs_of("DistilBertForMaskedLM")),
-        acn(**inputs_of("DistilBertForMaskedLM")),
-    )
-    torch.testing.assert_close(ours.logits, expected.logits, rtol=1e-10, atol=1e-10)
+    name = "DistilBertForMaskedLM"
+    acn, inputs = from_residual(original(name), residual_scale=1.0).double(), inputs_of(name)
+    acn.get_parameter(f"bert.{SEGMENTS}").normal_()
+    torch.testing.assert_close(to_residual(acn)(**inputs).logits, acn(**inputs).logits, rtol=1e-10, atol=1e-10)
 
 
 def test_rows_for_padding_come_back_as_zeros():

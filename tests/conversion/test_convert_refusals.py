@@ -113,7 +113,8 @@ def test_an_acn_is_one_already(build, tmp_path):
         "AcnBertForSequenceClassification; its from_pretrained takes residual_scale"
     )
     refused(TypeError, text, tmp_path)
-    refused(TypeError, text, tmp_path, architecture="AcnBertForSequenceClassification")
+    for name in ("AcnBertForSequenceClassification", "BertForSequenceClassification", "BertModel"):
+        refused(TypeError, text, tmp_path, architecture=name)
 
 
 @pytest.mark.parametrize(

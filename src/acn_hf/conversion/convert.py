@@ -182,13 +182,8 @@ def load_residual(
             raise TypeError(f"architecture is a class of transformers, and timm wrote {source}; got {architecture}")
         return read_timm_checkpoint(source, **options), []
     name = architecture or saved_as(source, **options)
-    if name in auto.model_classes():
-        raise TypeError(
-            f"a residual checkpoint is converted, and {source} holds an ACN already, an {name}; its from_pretrained "
-            "takes residual_scale"
-        )
+    _check_stored(source, name, options)
     acn_class_of(name)
-    _check_not_quantised(source, options)
     try:
         model, info = getattr(transformers, name).from_pretrained(source, **options, output_loading_info=True)
     except SafetensorError as error:
@@ -205,14 +200,20 @@ def load_residual(
     return _checked_model(model), missing
 
 
-def _check_not_quantised(source: str, options: dict[str, Any]) -> None:
-    """Raise `ConversionError` if the weights of a checkpoint are quantised, or are to be; before they are read."""
-    hub = {name: options[name] for name in HUB_OPTIONS if name in options}
-    stored, asked = PreTrainedConfig.get_config_dict(source, **hub)[0].get("quantization_config"), None
-    if stored is None and (asked := options.get("quantization_config")) is None:
-        return
-    method = (stored or {}).get("quant_method") or type(asked).__name__
-    raise ConversionError(f"weights must be plain numbers; those of {source} are quantised: {method}")
+def _check_stored(source: str, name: str, options: dict[str, Any]) -> None:
+    """Refuse a checkpoint of an ACN, or of weights that are quantised or are to be, before the weights are read."""
+    stored, _ = PreTrainedConfig.get_config_dict(source, **{key: options[key] for key in HUB_OPTIONS if key in options})
+    acn_types = {kind.model_type for kind in auto.FAMILIES}
+    if stored.get("model_type") in acn_types or name in auto.model_classes():
+        held = (stored.get("architectures") or [name])[0]
+        raise TypeError(
+            f"a residual checkpoint is converted, and {source} holds an ACN already, an {held}; its from_pretrained "
+            "takes residual_scale"
+        )
+    asked = options.get("quantization_config")
+    if (quantised := stored.get("quantization_config")) is not None or asked is not None:
+        method = (quantised or {}).get("quant_method") or type(asked).__name__
+        raise ConversionError(f"weights must be plain numbers; those of {source} are quantised: {method}")
 
 
 def _check_nothing_random(model: PreTrainedModel, missing: list[str], source: str, *, new_head: bool) -> None:
