@@ -250,13 +250,7 @@ def test_lists_that_are_as_long_by_chance_are_not_taken_for_layers():
 
 
 def test_what_upstream_cannot_do_with_fewer_layers_is_refused():
-    fields = {
-        "decoder_layers": 3,
-        "encoder_layers": 3,
-        "hidden_size": 32,
-        "vocab_size": 60,
-        "decoder_attention_heads": 2,
-    }
+    fields = {"hidden_size": 32, "vocab_size": 60, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
     model = AnyModel("ProphetNetForCausalLM", fields).build()
     with pytest.raises(DepthError, match="a ProphetNetConfig must take any number of layers as num_hidden_layers"):
         depth_logits(model, input_ids=texts()["input_ids"])
