@@ -203,13 +203,6 @@ def test_arguments_that_cannot_be(options, text):
         LayerSheddingCallback(**options)
 
 
-def test_the_best_checkpoint_cannot_be_loaded_into_a_shorter_network(tmp_path):
-    run = trainer(tmp_path, load_best_model_at_end=True)
-    LayerSheddingCallback().attach(run)
-    with pytest.raises(ValueError, match="load_best_model_at_end must be False where layers leave"):
-        run.train()
-
-
 def test_several_processes_need_the_trainer(tmp_path):
     run = trainer(tmp_path)
     settings = SimpleNamespace(load_best_model_at_end=False, world_size=2)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from acn_hf import intermediate_supervision, truncate
-from acn_hf.modeling.depth import depth_outputs, shed_layers
+from acn_hf.depth.layers import shed_layers
+from acn_hf.modeling.depth import depth_outputs
 from acn_hf.training.supervision import IntermediateSupervision, depth_weights
 from tests.support.families import BASES, NUM_LAYERS, SOME_CONNECTIONS, TRAINED, by_name, each_head
 

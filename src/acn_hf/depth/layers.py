@@ -10,8 +10,9 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..modeling import depth as acn
-from ..modeling.depth import check_depth
+from ..modeling.depth import DepthError, check_depth
 from ..modeling.injected import adapter_configs, prefix_adapter_configs
+from ..support.eval_mode import fixed_randomness
 from .stack import cut_configs, find_stack, with_layers
 
 
@@ -87,3 +88,75 @@ def independent_copy(view: Any, configs: dict[int, PreTrainedConfig]) -> Any:
         configs (`dict[int, PreTrainedConfig]`): By the `id` of each config that they replace, in every module.
     """
     return copy.deepcopy(view, {**configs, **{id(config): config for config in configs.values()}})
+
+
+def shed_layers(model: PreTrainedModel, depth: int, outer: nn.Module | None = None) -> list[nn.Module]:
+    """Remove the layers above `depth` from the model itself, and return them.
+
+    Unlike [`truncate`] this changes `model`: it is for the middle of a training run, whose optimiser, wrappers and
+    callbacks hold on to this very object. It gets other configs, since other models may hold its own.
+
+    Args:
+        model (`PreTrainedModel`): Is changed in place.
+        depth (`int`): Number of layers to keep, in `[0, L]`.
+        outer (`nn.Module`, *optional*): What is wrapped around the model, and holds its config too.
+
+    Raises:
+        DepthError: `depth` is not a whole number in `[0, L]`, or the model has no stack of layers.
+    """
+    layers = layers_of(model)
+    view, configs = prefix(model, depth)
+    adapter_configs(model).update(adapter_configs(view))
+    removed = list(layers[depth:])
+    del layers[depth:]
+    put_configs(model if outer is None else outer, configs)
+    return removed
+
+
+def grow_layers(model: PreTrainedModel, config: PreTrainedConfig) -> list[nn.Module]:
+    """Add to the model itself the layers that a deeper model of its class has, and return them; their weights are new.
+
+    Args:
+        model (`PreTrainedModel`): Is changed in place.
+        config (`PreTrainedConfig`): That of the deeper model. The model gets it in the place of its own.
+
+    Raises:
+        DepthError: The config describes a model with fewer layers.
+    """
+    attention = model.config._attn_implementation
+    with fixed_randomness():
+        deep = type(model)._from_config(copy.deepcopy(config), dtype=model.dtype, attn_implementation=attention)
+    deep.config._name_or_path = model.config._name_or_path
+    layers, wanted = layers_of(model), layers_of(deep)
+    if len(wanted) < len(layers):
+        raise DepthError(f"a model of {len(layers)} layers cannot grow to {len(wanted)}")
+    added = [layer.to(model.device).train(layers.training) for layer in wanted[len(layers) :]]
+    configs = dict(zip(map(id, _configs_above(model)), _configs_above(deep), strict=True))
+    layers.extend(added)
+    put_configs(model, configs)
+    return added
+
+
+def _configs_above(model: PreTrainedModel) -> list[PreTrainedConfig]:
+    """Return the configs of a model, of its base model, and of its stack; two of them may be one."""
+    own = [model.config, model.base_model.config]
+    return own if is_acn(model) else [*own, find_stack(model).config]
+
+
+def give_own_configs(model: nn.Module) -> None:
+    """Put copies in the place of all configs that the modules of a model hold, since others may hold them too."""
+    configs = [value for module in model.modules() for value in vars(module).values() if _is_config(value)]
+    copies: dict[int, Any] = {}
+    put_configs(model, {id(config): copy.deepcopy(config, copies) for config in configs})
+
+
+def put_configs(model: nn.Module, configs: dict[int, PreTrainedConfig]) -> None:
+    """Give the modules of a model other configs, in the place of those with these `id`s, whatever their names are."""
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if id(value) in configs and _is_config(value):
+                module.__dict__[name] = configs[id(value)]
+
+
+def _is_config(value: Any) -> bool:
+    return isinstance(value, PreTrainedConfig)

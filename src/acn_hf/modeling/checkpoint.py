@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from torch import nn
 from transformers import PreTrainedModel
 
 from .depth import DepthError, encoder_layers, layers_path
@@ -38,18 +39,22 @@ def check_layers_of_state_dict(model: PreTrainedModel, state_dict: dict[str, Any
 
     Adapters of layers count too, but only where the model has them: one made for the lower layers alone is complete.
     """
-    held = layers_held(model, state_dict, prefix)
-    if held != model.config.num_hidden_layers:
+    held = layers_held(encoder_layers(model), prefix + layers_path(model), state_dict)
+    check_layers_held(held, model.config.num_hidden_layers)
+
+
+def check_layers_held(held: int, depth: int) -> None:
+    """Raise `DepthError` if weights are those of more or fewer layers than a model of `depth` layers has."""
+    if held != depth:
         raise DepthError(
-            f"the weights are those of {held} layers and this model has {model.config.num_hidden_layers}; "
+            f"the weights are those of {held} layers and this model has {depth}; "
             "build the model at their depth, with from_pretrained(checkpoint) or acn_hf.truncate(model, depth)"
         )
 
 
-def layers_held(model: PreTrainedModel, state_dict: dict[str, Any], prefix: str) -> int:
-    """Return for how many layers of an ACN a state dict, whose keys begin with `prefix`, is complete."""
-    layers = encoder_layers(model)
-    pattern = re.compile(rf"^{re.escape(prefix + layers_path(model))}\.(\d+)\.(.+)$")
+def layers_held(layers: nn.ModuleList, path: str, state_dict: dict[str, Any]) -> int:
+    """Return for how many of some layers a state dict, in which their list is named `path`, is complete."""
+    pattern = re.compile(rf"^{re.escape(path)}\.(\d+)\.(.+)$")
     stored: dict[str, set[int]] = {}
     for key in state_dict:
         if match := pattern.match(key):
@@ -65,9 +70,8 @@ def layers_held(model: PreTrainedModel, state_dict: dict[str, Any], prefix: str)
     return min(lacking, default=len(layers))
 
 
-def check_adapter_configs(model: PreTrainedModel, configs: dict[str, Any]) -> None:
-    """Raise `DepthError` if the config of an adapter names a layer that the model does not have."""
-    depth = len(encoder_layers(model))
+def check_adapter_configs(depth: int, configs: dict[str, Any]) -> None:
+    """Raise `DepthError` if the config of an adapter names a layer that a model of so many does not have."""
     for config in configs.values():
         missing = [index for index in layers_to_transform(config) if not 0 <= index < depth]
         if missing:

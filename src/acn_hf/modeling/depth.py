@@ -195,30 +195,6 @@ def prefix_view(model: PreTrainedModel, depth: int) -> PreTrainedModel:
     return view
 
 
-def shed_layers(model: PreTrainedModel, depth: int) -> list[nn.Module]:
-    """Remove the layers above `depth` from the model itself, and return them.
-
-    Unlike [`truncate`] this changes `model`: it is for the middle of a training run, whose optimiser, wrappers and
-    callbacks hold on to this very object.
-
-    Raises:
-        DepthError: `depth` is not a whole number in `[0, L]`, or layers and config disagree.
-        TypeError: `model` is not an ACN.
-    """
-    layers, depth = _layers_and_depth(model, depth)
-    adapter_configs(model).update(prefix_adapter_configs(model, layers_path(model), depth))
-    removed = list(layers[depth:])
-    del layers[depth:]
-    for config in own_configs(model):
-        config.cut_to(depth)
-    return removed
-
-
-def own_configs(model: PreTrainedModel) -> list[Any]:
-    """Return the configs of a model: the head and the base model may have one each, or share it."""
-    return list({id(config): config for config in (model.config, model.base_model.config)}.values())
-
-
 def replace_submodule(module: nn.Module, path: str, replacement: nn.Module, config: Any = None) -> Any:
     """Return a view of `module` with one submodule replaced; all others are shared, and `module` is not touched.
 

@@ -18,7 +18,7 @@ from .checkpoint import (
     written_beside,
 )
 from .connectivity import ShortConnection
-from .depth import DepthError, check_layers_match_config, layers_path, prefix_view, truncate
+from .depth import DepthError, check_layers_match_config, encoder_layers, layers_path, prefix_view, truncate
 from .injected import adapter_configs, put_back_on_error, remove_adapters
 from .upstream import no_init_weights
 
@@ -91,7 +91,7 @@ class AcnPreTrainedModel(PreTrainedModel):
         # before lets the model see the config, so a refused adapter is taken out again.
         self.__dict__["peft_config"] = configs
         try:
-            check_adapter_configs(self, configs)
+            check_adapter_configs(len(encoder_layers(self)), configs)
         except DepthError:
             if len(configs) == 1:
                 remove_adapters(self, merge=False)
@@ -110,7 +110,7 @@ class AcnPreTrainedModel(PreTrainedModel):
             DepthError: `layers_to_transform` names a layer that the model does not have.
         """
         with put_back_on_error(self):
-            check_adapter_configs(self, {"new": adapter_config})
+            check_adapter_configs(len(encoder_layers(self)), {"new": adapter_config})
             return super().add_adapter(adapter_config, *args, **kwargs)
 
     def load_adapter(self, peft_model_id=None, adapter_name=None, *args, **kwargs):

@@ -5,7 +5,8 @@ from typing import Any, Self
 
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ..modeling.depth import own_configs, short_connections
+from ..depth.layers import give_own_configs
+from ..modeling.depth import short_connections
 from ..support.wrappers import unwrap_acn
 from .callbacks import IntermediateSupervisionCallback
 from .distillation import DistillationLoss
@@ -100,6 +101,7 @@ class ResidualAnnealingCallback(TrainerCallback):
                 raise ValueError(f"{name} must hold one number for each of the {len(layers)} layers; got {len(scales)}")
         if model.config.learn_residual_scale:
             raise ValueError("scales that are annealed cannot be learned: learn_residual_scale must be False; got True")
+        give_own_configs(kwargs["model"])
         if self.teaching is not None:
             self.teaching.on_train_begin(args, state, control, **kwargs)
 
@@ -139,7 +141,7 @@ class ResidualAnnealingCallback(TrainerCallback):
 
     def _set(self, model: PreTrainedModel, step: int, state: TrainerState) -> None:
         scale = self.scale_at(step, state.max_steps, len(short_connections(model)))
-        for config in own_configs(model):
+        for config in (model.config, model.base_model.config):
             config.residual_scale = scale
 
 

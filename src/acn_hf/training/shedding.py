@@ -1,18 +1,23 @@
 """Layers that leave while training: the run gets cheaper as the network compresses itself."""
 
+import copy
+import weakref
 from collections.abc import Callable
 from itertools import pairwise, takewhile
 from typing import Any
 
+import torch
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel, TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import logging
 
+from ..depth.layers import grow_layers, layers_of, layers_path, shed_layers
 from ..depth.profile import DepthProfile
-from ..modeling.checkpoint import layers_held
-from ..modeling.depth import encoder_layers, shed_layers
-from ..support.wrappers import unwrap_acn
+from ..modeling.checkpoint import check_layers_held, layers_held
+from ..modeling.injected import adapter_configs
+from ..support.wrappers import unwrap
 from .measuring_callback import MeasuringCallback
 
 logger = logging.get_logger(__name__)
@@ -25,7 +30,10 @@ class LayerSheddingCallback(MeasuringCallback):
 
     When the effective depth plus a margin stays below the present depth for several measurements in a row, the layers
     above the largest of these are removed, and training goes on with the shorter network. The checkpoints are those of
-    the shorter network from then on. A run that is resumed from one may build its model at either depth.
+    the shorter network from then on. A run that is resumed from one may build its model at either depth. With
+    `load_best_model_at_end` the best checkpoint is loaded at its own depth: if layers left after it, they come back.
+
+    The model gets a config of its own when layers leave; the one that it was made from stays as it is.
 
     The Trainer's log says at every measurement how deep the network is (`eval_shedding_depth`) and needs to be
     (`eval_shedding_effective_depth`), and which share of all layer-steps was saved (`eval_shedding_saved_layer_steps`).
@@ -43,10 +51,13 @@ class LayerSheddingCallback(MeasuringCallback):
         collate_fn (`Callable`, *optional*): Makes a batch of rows of `data`.
 
     Raises:
-        ValueError: An argument is out of its range; when training begins, `load_best_model_at_end` is set, since the
-            best checkpoint may be deeper than the network at the end, or there are several processes and the callback
-            is not attached to its Trainer; later, the Trainer evaluates on several sets and no `data` are given.
-        TypeError: When training begins, the model is not an ACN, or its weights are sharded over processes.
+        DepthError: The model has no stack of layers, or a run is resumed from a checkpoint of more layers.
+        ValueError: An argument is out of its range; when training begins, `load_best_model_at_end` is set for a model
+            with adapters, whose checkpoints do not hold the layers that left, or there are several processes and the
+            callback is not attached to its Trainer; later, the Trainer evaluates on several sets and no `data` are
+            given.
+        TypeError: When training begins, the model is not one of transformers, or its weights are sharded over
+            processes.
     """
 
     def __init__(
@@ -75,7 +86,8 @@ class LayerSheddingCallback(MeasuringCallback):
     def on_init_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         # Before training begins the Trainer may load a checkpoint whose layers have left.
         if self._loading is None:
-            self._loading = unwrap_acn(kwargs["model"]).register_load_state_dict_pre_hook(_shed_to_fit)
+            inner = unwrap(kwargs["model"])
+            self._loading = inner.register_load_state_dict_pre_hook(_shed_to_fit(inner, kwargs["model"]))
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -84,10 +96,11 @@ class LayerSheddingCallback(MeasuringCallback):
         if self._loading is not None:
             self._loading.remove()
             self._loading = None
-        if args.load_best_model_at_end:
+        inner = unwrap(kwargs["model"])
+        if args.load_best_model_at_end and adapter_configs(inner):
             raise ValueError(
-                "load_best_model_at_end must be False where layers leave: the best checkpoint may be deeper than the "
-                "network at the end; got True"
+                "load_best_model_at_end must be False where layers of an adapted model leave: a checkpoint of adapters "
+                "does not hold the layers, which may have to come back; got True"
             )
         if args.world_size > 1 and self.trainer is None:
             raise ValueError(
@@ -96,7 +109,35 @@ class LayerSheddingCallback(MeasuringCallback):
             )
         self._is_training = True
         if not _depths(state):
-            self.log({f"eval_{DEPTH}": len(encoder_layers(unwrap_acn(kwargs["model"])))}, state)
+            self.log({f"eval_{DEPTH}": len(layers_of(inner))}, state)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # The last entry of a run, and the last event before the Trainer loads its best checkpoint.
+        if self._is_training and logs is not None and "train_runtime" in logs:
+            self._is_training = False
+            if args.load_best_model_at_end and state.best_model_checkpoint is not None:
+                self._fit_to_best(kwargs["model"], state.best_model_checkpoint, kwargs["optimizer"])
+
+    def _fit_to_best(self, model: Any, checkpoint: str, optimizer: Any) -> None:
+        """Give the model as many layers as the best checkpoint holds."""
+        inner = unwrap(model)
+        config = type(inner.config).from_pretrained(checkpoint)
+        with torch.device("meta"):
+            wanted = len(layers_of(type(inner)(copy.deepcopy(config))))
+        layers = layers_of(inner)
+        if wanted < len(layers):
+            self._shed(inner, wanted, optimizer, model)
+        elif wanted > len(layers):
+            logger.info(f"layers {len(layers) + 1} to {wanted} come back: {checkpoint} holds them")
+            _hand_over(grow_layers(inner, config), layers, optimizer)
+            self._rebuild_reducer()
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -115,7 +156,7 @@ class LayerSheddingCallback(MeasuringCallback):
                 "the depth must be chosen on one set: give LayerSheddingCallback data, since the Trainer evaluates on "
                 f"several; got {prefix.removeprefix('eval_')}"
             )
-        return super().measure_and_take(args, state, prefix="eval", model=model, **kwargs)
+        return super().measure_and_take(args, state, prefix="eval", model=model, outer=model, **kwargs)
 
     def take(
         self, profile: DepthProfile, args: TrainingArguments, state: TrainerState, model: PreTrainedModel, **kwargs: Any
@@ -124,7 +165,7 @@ class LayerSheddingCallback(MeasuringCallback):
         present, effective = profile.depths[-1], profile.effective_depth(self.tolerance)
         target = self._target(state, present, effective)
         if target < present:
-            self._shed(model, target, kwargs["optimizer"])
+            self._shed(model, target, kwargs["optimizer"], kwargs["outer"])
             logger.info(
                 f"step {state.global_step}: layers {target + 1} to {present} left; "
                 f"every further step runs {target} of {_depths(state)[0][1]} layers"
@@ -142,17 +183,29 @@ class LayerSheddingCallback(MeasuringCallback):
         wanted = [*now, *(entry[f"eval_{EFFECTIVE_DEPTH}"] for entry in before)][: self.patience]
         return min(present, max(wanted) + self.margin) if len(wanted) == self.patience else present
 
-    def _shed(self, model: PreTrainedModel, depth: int, optimizer: Any) -> None:
-        removed = {id(parameter) for layer in shed_layers(model, depth) for parameter in layer.parameters()}
+    def _shed(self, model: PreTrainedModel, depth: int, optimizer: Any, outer: nn.Module) -> None:
+        removed = {id(parameter) for layer in shed_layers(model, depth, outer) for parameter in layer.parameters()}
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 if id(parameter) in removed:
                     optimizer.state.pop(parameter, None)
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in removed]
+        self._rebuild_reducer()
+
+    def _rebuild_reducer(self) -> None:
         wrapper = None if self.trainer is None else self.trainer.model_wrapped
         if isinstance(wrapper, DistributedDataParallel):
             # Builds the reducer anew, as after unpickling: the old one would wait for gradients of removed layers.
             wrapper.__setstate__(wrapper.__getstate__())
+
+
+def _hand_over(added: list[nn.Module], layers: nn.ModuleList, optimizer: Any) -> None:
+    """Let an optimiser train new layers, should the run go on, as it trains the first layer."""
+    groups = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+    like = dict(layers[0].named_parameters())
+    for layer in added:
+        for name, parameter in layer.named_parameters():
+            groups.get(id(like.get(name)), optimizer.param_groups[0])["params"].append(parameter)
 
 
 def saved_layer_steps(state: TrainerState) -> float:
@@ -183,8 +236,18 @@ def _last_removal(state: TrainerState) -> int | None:
     return steps[-1] if steps else None
 
 
-def _shed_to_fit(model: PreTrainedModel, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-    held = layers_held(model, state_dict, prefix)
-    if held < len(encoder_layers(model)):
-        logger.info(f"the checkpoint holds {held} layers; the others left before it was written")
-        shed_layers(model, held)
+def _shed_to_fit(model: PreTrainedModel, outer: nn.Module) -> Callable[..., None]:
+    """Return a hook that cuts a model to the layers that it is given weights of; in copies of the model it is idle."""
+    own, whole = weakref.ref(model), weakref.ref(outer)
+
+    def fit(model: PreTrainedModel, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if model is not own():
+            return
+        layers = layers_of(model)
+        held = layers_held(layers, prefix + layers_path(model), state_dict)
+        if held < len(layers):
+            logger.info(f"the checkpoint holds {held} layers; the others left before it was written")
+            shed_layers(model, held, whole())
+        check_layers_held(held, len(layers))
+
+    return fit
