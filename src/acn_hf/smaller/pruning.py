@@ -1,4 +1,4 @@
-"""Zeros in the weights of an ACN: which weights may become zero, which go first, and how many have gone.
+"""Zeros in the weights of a model: which weights may become zero, which go first, and how many have gone.
 
 A pruned model is an ordinary one: its zeros stand in the ordinary weights, and checkpoints keep them.
 """
@@ -11,15 +11,18 @@ import torch
 from rich.table import Table
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
-from ..modeling import depth as plain
-from ..modeling.depth import encoder_layers, layers_path
+from ..depth.layers import layers_of, layers_path, truncate
 from ..modeling.injected import adapter_configs
 from ..support.records import Record, render
-from ..support.wrappers import unwrap_acn
+from ..support.wrappers import unwrap
 
 logger = logging.get_logger(__name__)
+
+LINEAR = (nn.Linear, Conv1D)
+"""Modules that multiply by a matrix; in GPT-2 it is transposed."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +73,17 @@ def measure_sparsity(model: Any) -> Sparsity:
     """Count the zeros in the weights of every layer.
 
     Args:
-        model (`PreTrainedModel`): A model of acn_hf. What `torch.compile` and data parallelism return is taken for the
-            model inside.
+        model (`PreTrainedModel`): A model of acn_hf, or any other of transformers that has one stack of layers. What
+            `torch.compile` and data parallelism return is taken for the model inside.
 
     Returns:
-        `Sparsity`: Of the linear modules in the layers; embeddings, norms, biases and the head are not counted.
+        `Sparsity`: Of the linear modules in the layers, the `Conv1D` of GPT-2 among them; embeddings, norms, biases,
+        convolutions and the head are not counted.
 
     Raises:
-        TypeError: `model` is not an ACN, its weights are sharded over processes, it holds adapters, which have
-            weights of their own, or it is quantised.
+        DepthError: The model has no stack of layers, or several.
+        TypeError: `model` is not one of transformers, its weights are sharded over processes, it holds adapters, which
+            have weights of their own, or it is quantised.
 
     Example:
 
@@ -91,7 +96,7 @@ def measure_sparsity(model: Any) -> Sparsity:
 
     ```
     """
-    layers = [[m.weight for m in layer.modules() if isinstance(m, nn.Linear)] for layer in encoder_layers(_own(model))]
+    layers = [[m.weight for m in layer.modules() if isinstance(m, LINEAR)] for layer in layers_of(_own(model))]
     return Sparsity(
         zeros=tuple(sum(count_zeros(weight) for weight in weights) for weights in layers),
         weights=tuple(sum(weight.numel() for weight in weights) for weights in layers),
@@ -105,8 +110,8 @@ def prune_model(model: Any, sparsity: float, *, modules: Sequence[str] | None = 
     make no forward pass of dense matrices faster. Fine-tune with [`PruningCallback`], which keeps them.
 
     Args:
-        model (`PreTrainedModel`): A model of acn_hf; it is left as it is. What `torch.compile` and data parallelism
-            return is taken for the model inside.
+        model (`PreTrainedModel`): A model of acn_hf, or any other of transformers that has one stack of layers; it is
+            left as it is. What `torch.compile` and data parallelism return is taken for the model inside.
         sparsity (`float`): Share of the weights that are zero in the end, in [0, 1). Weights that are zero already
             count.
         modules (sequence of `str`, *optional*): Which linear modules, by their dotted names or the ends of these
@@ -118,7 +123,9 @@ def prune_model(model: Any, sparsity: float, *, modules: Sequence[str] | None = 
         module that is left without any weight is named in a warning: it gives its bias, whatever it reads.
 
     Raises:
-        TypeError: `model` is not an ACN, its weights are sharded over processes, it holds adapters, or it is quantised.
+        DepthError: The model has no stack of layers, or several.
+        TypeError: `model` is not one of transformers, its weights are sharded over processes, it holds adapters, or it
+            is quantised.
         ValueError: `sparsity` is out of range, an entry of `modules` names no linear module, or one whose weights are
             tied to embeddings.
 
@@ -139,7 +146,7 @@ def prune_model(model: Any, sparsity: float, *, modules: Sequence[str] | None = 
     check_sparsity(sparsity)
     inner = _own(model)
     prunable_weights(inner, modules)
-    pruned = plain.truncate(inner, len(encoder_layers(inner)))
+    pruned = truncate(inner, len(layers_of(inner)))
     weights = prunable_weights(pruned, modules)
     zero_lowest(weights, {name: weight.abs() for name, weight in weights.items()}, sparsity)
     warn_of_empty(weights, ())
@@ -156,14 +163,14 @@ def prunable_weights(model: Any, modules: Sequence[str] | None = None) -> dict[s
     """Return the weights that may be pruned, by their names; the same ones at every call, not copies.
 
     Args:
-        model (`PreTrainedModel`): An ACN, or what wraps one.
+        model (`PreTrainedModel`): Any that has one stack of layers, or what wraps one.
         modules (sequence of `str`, *optional*): See [`prune_model`].
 
     Raises:
         TypeError, ValueError: See [`prune_model`].
     """
     model = _own(model)
-    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, LINEAR)}
     if modules is None:
         chosen = [name for name in linear if name.startswith(f"{layers_path(model)}.")]
     else:
@@ -187,8 +194,8 @@ def _named(linear: Iterable[str], modules: Sequence[str]) -> list[str]:
 
 
 def _own(model: Any) -> PreTrainedModel:
-    """Return the ACN inside `model`, which must hold ordinary weights alone."""
-    inner = unwrap_acn(model)
+    """Return the model of transformers inside `model`, which must hold ordinary weights alone."""
+    inner = unwrap(model)
     if getattr(inner.config, "quantization_config", None) is not None:
         raise TypeError(f"a model must be pruned before it is quantised; got a quantised {type(inner).__name__}")
     if adapter_configs(inner):

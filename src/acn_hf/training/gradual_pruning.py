@@ -9,7 +9,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..smaller.pruning import check_sparsity, count_zeros, prunable_weights, warn_of_empty, zero_lowest
-from ..support.wrappers import unwrap_acn
+from ..support.wrappers import unwrap
 
 METHODS = ("magnitude", "movement")
 SHAPES: dict[str, Callable[[float], float]] = {
@@ -48,8 +48,9 @@ class PruningCallback(TrainerCallback):
             `load_best_model_at_end` is set although the best checkpoint may not be pruned yet, DeepSpeed holds the
             gradients, movement pruning in float16 has no `max_grad_norm`, without which the gradients stay scaled, it
             is to rank frozen weights, or a checkpoint to go on from holds no scores.
-        TypeError: When training begins, the model is not an ACN, its weights are sharded over processes, it holds
-            adapters, or it is quantised.
+        DepthError: When training begins, the model has no stack of layers, or several.
+        TypeError: When training begins, the model is not one of transformers, its weights are sharded over processes,
+            it holds adapters, or it is quantised.
 
     Source: Zhu & Gupta 2017, arXiv 1710.01878 (the cubic schedule); Sanh et al. 2020, arXiv 2005.07683, equations 2 to
     4 (movement); both methods prune an ACN in arXiv 2506.09714.
@@ -165,7 +166,7 @@ class PruningCallback(TrainerCallback):
 
     def _weights(self, model: Any) -> dict[str, nn.Parameter]:
         """Return the weights that are pruned; layers that left have taken theirs along."""
-        parameters = dict(unwrap_acn(model).named_parameters())
+        parameters = dict(unwrap(model).named_parameters())
         return {name: parameters[name] for name in self._names if name in parameters}
 
     @staticmethod
