@@ -67,19 +67,23 @@ def _check(model: PreTrainedModel, inputs: dict[str, Any]) -> int:
 
 def _config_says(model: PreTrainedModel, depth: int) -> bool:
     """Return whether the config of the cut model, saved and read, describes a model of the same weights."""
-    view = prefix_view(model, depth)
-    if adapter_configs(model):  # which no config describes
-        return True
+    # Adapters are described by no config.
+    return bool(adapter_configs(model)) or is_described(prefix_view(model, depth))
+
+
+def is_described(model: PreTrainedModel) -> bool:
+    """Return whether the config of a model, saved and read, describes a model of the same weights."""
     try:
-        config = type(view.config).from_dict(view.config.to_dict())
+        config = type(model.config).from_dict(model.config.to_dict())
         with torch.device("meta"):
             described = type(model)(config)
     except Exception:  # each class refuses with errors of its own
         return False
-    return _shapes(described) == _shapes(view)
+    return shapes(described) == shapes(model)
 
 
-def _shapes(model: PreTrainedModel) -> dict[str, torch.Size]:
+def shapes(model: PreTrainedModel) -> dict[str, torch.Size]:
+    """Return the shapes of the weights of a model."""
     return {name: weight.shape for name, weight in model.state_dict().items()}
 
 

@@ -1,5 +1,6 @@
 """The same network in numbers of fewer bits: bfloat16, or int8 by torchao."""
 
+import copy
 import tempfile
 from typing import Any
 
@@ -64,8 +65,23 @@ def quantize(model: Any, precision: str = "int8") -> PreTrainedModel:
     if getattr(inner.config, "quantization_config", None) is not None:
         raise TypeError(f"a model must be quantised once; got a quantised {type(inner).__name__}")
     if precision == "bf16":
-        return truncate(inner, len(layers_of(inner))).to(torch.bfloat16)
+        return _to_bfloat16(inner)
     return _to_int8(inner)
+
+
+def _to_bfloat16(model: PreTrainedModel) -> PreTrainedModel:
+    """Return what would be read from a checkpoint in bfloat16: what is not stored may be of more bits."""
+    rounded = truncate(model, len(layers_of(model)))
+    with torch.device("meta"):
+        read = type(model)._from_config(copy.deepcopy(model.config), dtype=torch.bfloat16)
+    dtypes = {name: buffer.dtype for name, buffer in read.named_buffers()}
+    # Frequencies of rotary embeddings, for instance, stay in float32 wherever a checkpoint is read.
+    kept = {name: buffer for name, buffer in rounded.named_buffers() if dtypes.get(name) == buffer.dtype}
+    rounded.to(torch.bfloat16)
+    for name, buffer in kept.items():
+        module, _, own = name.rpartition(".")
+        rounded.get_submodule(module)._buffers[own] = buffer
+    return rounded
 
 
 def _to_int8(model: PreTrainedModel) -> PreTrainedModel:
