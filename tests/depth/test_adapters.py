@@ -105,7 +105,7 @@ def test_the_new_head_and_nothing_else_is_trained_beside_the_adapter(build, head
     trained = {name for name, parameter in wrapped.named_parameters() if parameter.requires_grad}
     of_heads = {name for name in trained if ".modules_to_save.default." in name}
     assert trained - of_heads == {name for name, _ in wrapped.named_parameters() if ".lora_" in name}
-    assert {name.split(".modules_to_save.")[0].split(".")[-1] for name in of_heads} == set(config.modules_to_save or ())
+    assert {name.split(".modules_to_save.")[0].split(".")[-1] for name in of_heads} == set(NEW_MODULES[head.name] or ())
 
 
 def test_what_is_said_of_the_adapter_is_kept(build):

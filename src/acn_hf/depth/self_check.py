@@ -5,6 +5,7 @@ are read from one pass must be those of the model that is cut.
 """
 
 import json
+import re
 from typing import Any
 
 import torch
@@ -67,19 +68,24 @@ def _check(model: PreTrainedModel, inputs: dict[str, Any]) -> int:
 
 def _config_says(model: PreTrainedModel, depth: int) -> bool:
     """Return whether the config of the cut model, saved and read, describes a model of the same weights."""
-    # Adapters are described by no config.
-    return bool(adapter_configs(model)) or is_described(prefix_view(model, depth))
+    return is_described(prefix_view(model, depth))
 
 
 def is_described(model: PreTrainedModel) -> bool:
-    """Return whether the config of a model, saved and read, describes a model of the same weights."""
+    """Return whether the config of a model, saved and read, describes a model of the same weights.
+
+    Adapters are described by no config; of a model that holds some, it is asked for the weights beside them.
+    """
     try:
         config = type(model.config).from_dict(model.config.to_dict())
         with torch.device("meta"):
             described = type(model)(config)
     except Exception:  # each class refuses with errors of its own
         return False
-    return shapes(described) == shapes(model)
+    if not adapter_configs(model):
+        return shapes(described) == shapes(model)
+    held = {re.sub(r"\.(base_layer|original_module)(?=\.|$)", "", name): shape for name, shape in shapes(model).items()}
+    return all(held.get(name) == shape for name, shape in shapes(described).items())
 
 
 def shapes(model: PreTrainedModel) -> dict[str, torch.Size]:
