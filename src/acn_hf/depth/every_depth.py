@@ -18,6 +18,7 @@ from ..support.wrappers import is_peft_model, unwrap, unwrap_parallel
 from . import layers, outputs
 from .cost import EXAMPLE_INPUTS, example_inputs
 from .self_check import check_once
+from .tuners import check_can_be_cut, fit_tuner
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -45,6 +46,8 @@ def truncate(model: Any, depth: int, *, merge_adapter: bool = False) -> Any:
     Raises:
         DepthError: `depth` is not a whole number in `[0, L]`, or the layers of the model are not a plain stack.
         TypeError: `model` is not one of transformers, or was adapted by prompts, which are not in its layers.
+        ValueError: Its adapters are of a type that cannot be cut (FROD, UniLoRA without `save_indices`), or that cannot
+            be merged (`layer_replication`).
 
     Example:
 
@@ -70,12 +73,12 @@ def truncate(model: Any, depth: int, *, merge_adapter: bool = False) -> Any:
 
 def _truncate_peft_model(model: "PeftModel", inner: PreTrainedModel, depth: int) -> "PeftModel":
     """Return a copy of a `PeftModel` around the first layers of the model inside it."""
+    if depth < len(layers.layers_of(inner)):
+        check_can_be_cut(inner)
     short, configs = layers.prefix(inner, depth)
     view = replace_submodule(model, "base_model.model", short)
-    names = dict(short.named_modules())
-    tuner = view.base_model
-    tuner.peft_config = short.peft_config
-    tuner.targeted_module_names = [name for name in tuner.targeted_module_names if name in names]
+    view.base_model.peft_config = short.peft_config
+    fit_tuner(view.base_model, short)
     return layers.independent_copy(view, configs)
 
 
@@ -96,7 +99,8 @@ def save_truncated(model: Any, folder: str | os.PathLike, depth: int) -> None:
         DepthError: `depth` is not a whole number in `[0, L]`, or the layers of the model are not a plain stack.
         NotADirectoryError: `folder` is a file.
         TypeError: `model` is not one of transformers, or was adapted by prompts, which are not in its layers.
-        ValueError: The model is on the meta device, or accelerate offloaded it without a `device_map`.
+        ValueError: The model is on the meta device, or accelerate offloaded it without a `device_map`, or its adapters
+            are of a type that cannot be cut (FROD, UniLoRA without `save_indices`).
 
     Example:
 

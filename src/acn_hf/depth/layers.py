@@ -13,7 +13,9 @@ from ..modeling import depth as acn
 from ..modeling.depth import DepthError, check_depth
 from ..modeling.injected import adapter_configs, prefix_adapter_configs
 from ..support.eval_mode import fixed_randomness
+from ..support.wrappers import is_peft_model, unwrap_parallel
 from .stack import cut_configs, find_stack, with_layers
+from .tuners import fit_tuner
 
 
 def is_acn(model: Any) -> bool:
@@ -110,6 +112,8 @@ def shed_layers(model: PreTrainedModel, depth: int, outer: nn.Module | None = No
     removed = list(layers[depth:])
     del layers[depth:]
     put_configs(model if outer is None else outer, configs)
+    if is_peft_model(peft_model := unwrap_parallel(outer)):
+        fit_tuner(peft_model.base_model, model)
     return removed
 
 

@@ -56,7 +56,7 @@ def _check(model: PreTrainedModel, inputs: dict[str, Any]) -> int:
         same = _same(recording.read(depth, inputs), prefix_view(model, depth)(**uncached(inputs)))
     except DepthError:
         raise
-    except Exception as error:  # whatever upstream raises with fewer layers
+    except Exception as error:  # whatever upstream raises with fewer layers, and peft without its own forward
         raise DepthError(f"{name} does not run with its first {depth} layers: {error}") from error
     if not same:
         raise DepthError(

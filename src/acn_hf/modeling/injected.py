@@ -37,7 +37,7 @@ def prefix_adapter_configs(model: nn.Module, layers: str, depth: int) -> dict[st
 def _prefix(config: Any, adapter: str, depth: int, kept: dict[str, nn.Module], cut: dict[str, nn.Module]) -> Any:
     config = copy.deepcopy(config)
 
-    left, gone = ([name for name, module in part.items() if _is_adapted(module, adapter)] for part in (kept, cut))
+    left, gone = (adapted_names(part, adapter) for part in (kept, cut))
 
     def stays(entry: str, left: Iterable[str], gone: Iterable[str]) -> bool:
         """Whether an entry, as peft matches it, names a module that is left, or none that is gone."""
@@ -48,18 +48,45 @@ def _prefix(config: Any, adapter: str, depth: int, kept: dict[str, nn.Module], c
         value = getattr(config, field, None)
         if isinstance(value, (list, set)):
             setattr(config, field, type(value)(entry for entry in value if stays(re.escape(entry), kept, cut)))
-    for field in ("rank_pattern", "alpha_pattern"):
+    if parameters := getattr(config, "target_parameters", None):
+        modules = {entry: re.escape(entry.rpartition(".")[0]) for entry in parameters}
+        config.target_parameters = [entry for entry in parameters if stays(modules[entry], kept, cut)]
+    for field in ("rank_pattern", "alpha_pattern", "n_frequency_pattern"):
         if patterns := getattr(config, field, None):
             setattr(config, field, {entry: rank for entry, rank in patterns.items() if stays(entry, left, gone)})
     if not left:
         # An empty list of layers would mean every layer, and an entry that matches nothing is refused by peft.
         nothing: dict[str, Any] = {"layers_to_transform": None, "layers_pattern": None, "exclude_modules": None}
-        nothing |= {"target_modules": NO_MODULE, "rank_pattern": {}, "alpha_pattern": {}}
+        nothing |= {"target_modules": NO_MODULE, "target_parameters": None, "rank_pattern": {}, "alpha_pattern": {}}
         for field in nothing.keys() & vars(config).keys():
             setattr(config, field, nothing[field])
     elif transformed := layers_to_transform(config):
         config.layers_to_transform = [index for index in transformed if index < depth]
+    if ranges := getattr(config, "layer_replication", None):
+        config.layer_replication = _first_of(ranges, depth)
     return config
+
+
+def _first_of(ranges: list[tuple[int, int]], depth: int) -> list[tuple[int, int]] | None:
+    """Return the first `depth` of the layers that some ranges name one after the other, as ranges."""
+    first = []
+    for start, end in ranges:
+        length = min(end - start, depth)
+        depth -= length
+        first.append((start, start + length))
+    return [pair for pair in first if pair[0] < pair[1]] or None
+
+
+def adapted_names(modules: dict[str, nn.Module], adapter: str) -> list[str]:
+    """Return the names of the modules that hold an adapter, and those of its parameters, with its name and without.
+
+    Some of these parameters is what AdaLoRA gives a rank to. Trained tokens and modules that are trained whole are
+    none of them: they are named by other fields of a config.
+    """
+    whole = tuple(f"{name}." for name, module in modules.items() if hasattr(module, "original_module"))
+    names = [name for name, module in modules.items() if not name.startswith(whole) and _is_adapted(module, adapter)]
+    parameters = [f"{name}.{own}" for name in names for own, _ in modules[name].named_parameters()]
+    return [*names, *parameters, *(name.removesuffix(f".{adapter}") for name in parameters)]
 
 
 def layers_to_transform(config: Any) -> list[int]:
@@ -78,7 +105,13 @@ def remove_adapters(model: nn.Module, *, merge: bool) -> None:
     Args:
         model (`nn.Module`): Changed in place.
         merge (`bool`): Whether what the active adapters learned is kept, in the weights.
+
+    Raises:
+        ValueError: The adapters are to be merged, and layers that were replicated share weights, each with an adapter
+            of its own.
     """
+    if merge and any(getattr(config, "layer_replication", None) for config in adapter_configs(model).values()):
+        raise ValueError("layers of layer_replication share their weights: what each one learned cannot be merged")
     _replace_adapted(model, merge)
     model.__dict__.pop("peft_config", None)
     model.__dict__.pop("_hf_peft_config_loaded", None)
@@ -89,11 +122,16 @@ def _replace_adapted(module: nn.Module, merge: bool) -> None:
     children: list[tuple[str, Any]] = list(module.named_children())
     for name, child in children:
         active = merge and not getattr(child, "disable_adapters", False)
-        if hasattr(child, "unload_and_optionally_merge_module"):  # of modules that are trained whole, such as heads
-            plain = child.original_module
-            if active:
-                plain = child.unload_and_optionally_merge_module(merge=True, safe_merge=False, adapter_names=None)
-            setattr(module, name, plain)
+        if hasattr(child, "unload_and_optionally_merge_module"):  # such as heads, which are trained whole
+            is_whole = hasattr(child, "original_module")
+            if is_whole and not active:
+                setattr(module, name, child.original_module)
+                continue
+            is_merged = not is_whole and child.merged
+            if is_merged and not active:
+                child.unmerge()
+            options = {"merge": active and not is_merged, "safe_merge": False, "adapter_names": None}
+            setattr(module, name, child.unload_and_optionally_merge_module(**options))
         elif hasattr(child, "base_layer"):
             if active and not child.merged:  # merged in place, it computes with what is in the weights alone
                 child.merge()

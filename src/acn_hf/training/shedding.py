@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from ..depth.layers import grow_layers, layers_of, layers_path, shed_layers
 from ..depth.profile import DepthProfile
+from ..depth.tuners import check_can_be_cut
 from ..modeling.checkpoint import check_layers_held, layers_held
 from ..modeling.injected import adapter_configs
 from ..support.wrappers import unwrap
@@ -53,7 +54,8 @@ class LayerSheddingCallback(MeasuringCallback):
     Raises:
         DepthError: The model has no stack of layers, or a run is resumed from a checkpoint of more layers.
         ValueError: An argument is out of its range; when training begins, `load_best_model_at_end` is set for a model
-            with adapters, whose checkpoints do not hold the layers that left, or there are several processes and the
+            with adapters, whose checkpoints do not hold the layers that left, its adapters are of a type that cannot be
+            cut (FROD, UniLoRA without `save_indices`), or there are several processes and the
             callback is not attached to its Trainer; later, the Trainer evaluates on several sets and no `data` are
             given.
         TypeError: When training begins, the model is not one of transformers, or its weights are sharded over
@@ -97,6 +99,7 @@ class LayerSheddingCallback(MeasuringCallback):
             self._loading.remove()
             self._loading = None
         inner = unwrap(kwargs["model"])
+        check_can_be_cut(inner)
         if args.load_best_model_at_end and adapter_configs(inner):
             raise ValueError(
                 "load_best_model_at_end must be False where layers of an adapted model leave: a checkpoint of adapters "
