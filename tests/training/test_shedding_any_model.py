@@ -1,12 +1,15 @@
 """Layers leave from any model of transformers as from an ACN: the run goes on as if they had never been there."""
 
 import datasets
+import peft
 import pytest
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from acn_hf import IntermediateSupervisionCallback, LayerSheddingCallback, PruningCallback, depth_logits, truncate
 from acn_hf.depth.layers import grow_layers, layers_of, shed_layers
+from acn_hf.support.wrappers import unwrap
+from tests.support.adapted import quiet
 from tests.support.any_models import ALL, NUM_LAYERS, any_model
 from tests.support.training import same_weights, weights
 from tests.training.test_shedding import Scripted, depths
@@ -98,6 +101,40 @@ def test_a_resumed_run_ends_with_the_same_weights(name, built, tmp_path):
         run.train(resume_from_checkpoint=resume)
     assert len(layers_of(model)) == 1
     assert same_weights(weights(model), weights(whole))
+
+
+class Allocating(TrainerCallback):
+    """Lets an AdaLoRA give ranks to its weights, as its documentation asks for."""
+
+    def on_optimizer_step(self, args, state, control, model=None, **kwargs):
+        model.base_model.update_and_allocate(state.global_step)
+
+
+@quiet
+@pytest.mark.filterwarnings("ignore:The following rank_pattern keys:RuntimeWarning")  # which peft looks for as LoRA's
+@pytest.mark.parametrize("name", ["LoRA", "AdaLoRA"])
+def test_layers_leave_together_with_their_adapters(name, tmp_path):
+    entry = any_model("BertForSequenceClassification")
+    config = {
+        "LoRA": lambda: peft.LoraConfig(r=2, target_modules=["query"], layers_to_transform=[0, 3]),
+        "AdaLoRA": lambda: peft.AdaLoraConfig(
+            init_r=4, target_r=2, total_step=10, tinit=1, tfinal=2, target_modules=["query"]
+        ),
+    }[name]()
+    model = peft.get_peft_model(entry.build(), config)
+    run = trainer(entry.name, tmp_path, model, eval_strategy="no", max_steps=10, save_steps=10)
+    Scripted(4, 4, 4, 2, patience=1, margin=0).attach(run)
+    if name == "AdaLoRA":
+        run.add_callback(Allocating())
+    run.train()
+    assert len(layers_of(unwrap(model))) == model.config.num_hidden_layers == 2
+    assert all("layer.0." in target or "layer.1." in target for target in model.targeted_module_names)
+    again = peft.PeftModel.from_pretrained(truncate(entry.build(), 2), tmp_path / "checkpoint-10").eval()
+    with torch.no_grad():
+        logits = [each(**entry.inputs()).logits for each in (model.eval(), again)]
+    torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-6)
+    assert config.peft_type == model.peft_config["default"].peft_type
+    assert config is not model.peft_config["default"]
 
 
 @pytest.mark.parametrize("name", ["BertForSequenceClassification", "ModernBertForSequenceClassification"])

@@ -110,7 +110,7 @@ def _task_type(model: PreTrainedModel) -> str | None:
     return task if kind is not None and _hands_on_segments(kind, model) else None
 
 
-def _hands_on_segments(kind: type, model: PreTrainedModel) -> bool:
+def _hands_on_segments(kind: Any, model: PreTrainedModel) -> bool:
     """Return whether a class of peft gives a model all that its tokenizer makes.
 
     `PeftModelForQuestionAnswering` of peft 0.21 takes `token_type_ids` and drops them, so that a BERT does not see any

