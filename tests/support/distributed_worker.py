@@ -14,11 +14,12 @@ from transformers import AutoModelForImageClassification, Trainer
 
 from acn_hf import DepthProfileCallback, IntermediateSupervisionCallback, measure_depth_profile
 from acn_hf.depth.metrics import ProfileError
-from tests.support.any_models import ALL, AnyModel, batch_of, with_labels, without_chance
+from tests.support.any_models import ALL, AnyModel, any_model, batch_of, with_labels, without_chance
 from tests.support.families import TRAINED
 from tests.support.pruned_in_two import pruned_runs
-from tests.support.training import CHECKPOINTING, build_model, doubled, train_one_step, trainer, weights
+from tests.support.training import CHECKPOINTING, build_model, doubled, same_weights, train_one_step, trainer, weights
 from tests.training.test_shedding import Scripted, depths
+from tests.training.test_shedding_best import LEAVES, run as run_to_the_best
 
 RUN = {"per_device_train_batch_size": 8, "max_steps": 4, "learning_rate": 1e-3, "max_grad_norm": 1.0}
 """Two processes with batches of 8 do what one does with batches of 16."""
@@ -121,6 +122,20 @@ def shedding_with_checkpointing(folder: Path) -> dict[str, Any]:
     return shedding(folder, **CHECKPOINTING)
 
 
+def best_of_a_plain_model(folder: Path) -> dict[str, Any]:
+    """Layers of a BERT leave at step 2, and come back with the best checkpoint, that of step 1."""
+    model = any_model("BertForSequenceClassification").build()
+    run = run_to_the_best("BertForSequenceClassification", folder, model, 1, LEAVES)
+    others = [None, None]
+    dist.all_gather_object(others, weights(model))
+    read = type(model).from_pretrained(folder / "checkpoint-1")
+    return {
+        "depths": depths(run),
+        "layers": model.config.num_hidden_layers,
+        "same": same_weights(*others) and same_weights(others[0], weights(read)),
+    }
+
+
 def resumed_after_shedding(folder: Path) -> dict[str, Any]:
     """Go on from step 3 of `shedding`, when a layer had left, with a model of all layers."""
     run = trainer(folder, build_model(seed=5), **RUN, eval_strategy="no")
@@ -211,7 +226,7 @@ def pruned(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 CHECKS = [
     plain, supervised, profiled, failing, shedding, shedding_where_all_are_used, shedding_with_checkpointing,
-    resumed_after_shedding, accumulated, supervised_any_models, sharded, pruned,
+    best_of_a_plain_model, resumed_after_shedding, accumulated, supervised_any_models, sharded, pruned,
 ]  # fmt: skip
 
 

@@ -78,6 +78,13 @@ def test_layers_leave_in_both(two, name):
     torch.testing.assert_close(result["weights"], two("shedding")["weights"], rtol=1e-4, atol=1e-5)
 
 
+def test_the_best_checkpoint_of_a_plain_model_comes_back_in_both(two):
+    result = two("best_of_a_plain_model")
+    assert list(result["depths"].values()) == [4, 4, 2, 2, 2, 2, 2]
+    assert result["layers"] == 4
+    assert result["same"]
+
+
 def test_a_run_goes_on_after_layers_left(two):
     resumed, whole = two("resumed_after_shedding"), two("shedding")
     if "unsupported" in resumed:
