@@ -221,3 +221,12 @@ def test_an_adapter_of_layers_above_alone(kind, options, tmp_path):
             peft.PeftModel.from_pretrained(base, tmp_path)
     else:
         assert torch.equal(logits(peft.PeftModel.from_pretrained(base, tmp_path).eval(), kind), expected)
+
+
+@each_kind
+@pytest.mark.parametrize(("class_name", "name"), [("PolyConfig", "POLY"), ("ShadowConfig", "SHADOW")])
+def test_what_needs_a_pass_of_its_own_is_refused(kind, class_name, name):
+    model = peft.get_peft_model(build(kind), config_of(class_name, {})).eval()
+    for function in (lambda: depth_logits(model, **ENTRIES[kind].inputs()), lambda: truncate(model, 2)):
+        with pytest.raises(TypeError, match=f"must be in the layers .*; one of type {name} needs a forward pass"):
+            function()

@@ -11,6 +11,9 @@ from transformers import PreTrainedModel
 from ..modeling.depth import check_acn
 
 ONLY_CALLED = "_acn_hf_only_called"
+"""By this a view says that it is neither measured nor cut."""
+OWN_PASSES = {"POLY", "SHADOW", "XLORA"}
+"""Types of adapters that are told something at each pass, or compute something beside the layers."""
 
 
 def unwrap(model: Any) -> PreTrainedModel:
@@ -20,7 +23,7 @@ def unwrap(model: Any) -> PreTrainedModel:
 
     Raises:
         TypeError: There is no model of transformers inside, its weights are sharded over processes, or PEFT adapted it
-            by prompts.
+            by prompts, or by what needs a forward pass of its own (Poly, Shadow, X-LoRA).
     """
     model = unwrap_parallel(model)
     while is_peft_model(model):
@@ -29,6 +32,12 @@ def unwrap(model: Any) -> PreTrainedModel:
             raise TypeError(
                 "adapters must be in the layers of the model, to be there at every depth; "
                 f"{prompts[0]!r} is one of prompts ({model.peft_config[prompts[0]].peft_type.value})"
+            )
+        others = [config.peft_type.value for config in model.peft_config.values()]
+        if not OWN_PASSES.isdisjoint(others):
+            raise TypeError(
+                "adapters must be in the layers of the model, to be there at every depth; one of type "
+                f"{min(OWN_PASSES & set(others))} needs a forward pass of its own"
             )
         model = unwrap_parallel(model.base_model.model)
     if not isinstance(model, PreTrainedModel):
