@@ -113,9 +113,6 @@ def test_the_auto_class_of_peft_reads_the_adapter(entry, tmp_path):
     base = type(build(entry)).from_pretrained(tmp_path / "base")
     adapted = with_peft(base)
     task = next(task for ending, task in ENDINGS.items() if type(base).__name__.endswith(ending))
-    if DROPS_SEGMENTS and task == "QUESTION_ANS" and "Bert" in name_of(entry):
-        assert adapted.peft_config["default"].task_type is None
-        return
     assert adapted.peft_config["default"].task_type == task
     adapted.save_pretrained(tmp_path / "adapter")
     again = READERS[task].from_pretrained(tmp_path / "adapter").eval()
@@ -143,9 +140,12 @@ def test_the_auto_class_of_peft_reads_the_adapter(entry, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["bert-ForQuestionAnswering", "BertForQuestionAnswering"])
-def test_an_adapted_model_sees_where_the_question_ends(name):
+def test_an_adapted_model_sees_where_the_question_ends(name, caplog):
     entry = next(entry for entry in READ if entry.name == name)
-    adapted, inputs = with_peft(build(entry)), entry.inputs()
+    if DROPS_SEGMENTS:
+        lora_config(build(entry))
+        assert "PeftModelForQuestionAnswering does not hand token_type_ids on to the model" in caplog.text
+    adapted, inputs = with_peft(build(entry), task_type=None), entry.inputs()
     ids = inputs["input_ids"]
     with torch.no_grad():
         outputs = [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+from transformers.utils import logging
 
 from ..modeling.checkpoint import check_adapter_configs
 from ..modeling.configuration_acn import AcnConfig
@@ -16,6 +17,8 @@ from .layers import layers_of, layers_path
 
 if TYPE_CHECKING:
     from peft import LoraConfig
+
+logger = logging.get_logger(__name__)
 
 
 def lora_config(model: PreTrainedModel, **options: Any) -> "LoraConfig":
@@ -31,7 +34,7 @@ def lora_config(model: PreTrainedModel, **options: Any) -> "LoraConfig":
         options: Fields of [`~peft.LoraConfig`]. `target_modules` defaults to what peft adapts in models of this type,
             which are the queries and values of every layer as a rule; where peft does not know the type, to all linear
             modules but the head. `task_type` defaults to the one whose `AutoPeftModelFor...` reads the adapter, if
-            there is one that hands all inputs on: that of peft 0.21 for question answering drops `token_type_ids`.
+            there is one. That for question answering drops `token_type_ids` (peft 0.21); a warning says so.
             `modules_to_save`, if given, replaces what stands above.
 
     Returns:
@@ -58,7 +61,9 @@ def lora_config(model: PreTrainedModel, **options: Any) -> "LoraConfig":
 
     inner = unwrap(model)
     heads, is_new = _heads(inner), _is_new(inner)
-    defaults: dict[str, Any] = {"task_type": _task_type(inner), "target_modules": _usual_targets(inner)}
+    defaults: dict[str, Any] = {"target_modules": _usual_targets(inner)}
+    if "task_type" not in options:
+        defaults["task_type"] = _task_type(inner)
     if heads and is_new:
         has_pooler = getattr(inner.base_model, "pooler", None) is not None and inner.base_model is not inner
         defaults["modules_to_save"] = [*heads, "pooler"] if has_pooler else heads
@@ -107,7 +112,12 @@ def _task_type(model: PreTrainedModel) -> str | None:
         auto = "AutoModelForFeatureExtraction"  # as peft calls the task of a base model
     served = {kind.__name__: (task, kind) for task, kind in MODEL_TYPE_TO_PEFT_MODEL_MAPPING.items()}
     task, kind = served.get((auto or "").replace("AutoModel", "PeftModel"), (None, None))
-    return task if kind is not None and _hands_on_segments(kind, model) else None
+    if kind is not None and not _hands_on_segments(kind, model):
+        logger.warning(
+            f"{kind.__name__} does not hand token_type_ids on to the model, so that it does not see which tokens are "
+            "the question: with task_type=None, peft.get_peft_model does, and PeftModel.from_pretrained reads it"
+        )
+    return task
 
 
 def _hands_on_segments(kind: Any, model: PreTrainedModel) -> bool:
