@@ -1,6 +1,5 @@
 """What a model costs: parameters, FLOPs, bytes, latency."""
 
-import functools
 import statistics
 import time
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from ..modeling.depth import DepthError
+from ..support.auto_classes import auto_class_of
 from ..support.eval_mode import evaluating
 from ..support.records import Record
 from ..support.weights import execution_device
@@ -20,10 +20,12 @@ from .stack import find_stack
 
 USUAL_LENGTH = 128
 """Tokens in a text of which nothing else is known."""
-EXAMPLE_INPUTS = ("input_ids", "input_values", "pixel_values")
+EXAMPLE_INPUTS = ("input_ids", "pixel_values", "input_values", "input_features")
 """The main inputs that an example can be made of."""
 ONE_SECOND = 16_000
 """Samples in a second of sound, as speech models take it."""
+FRAMES_IN_ONE_SECOND = 100
+"""Frames in a second of a spectrogram of speech."""
 
 
 @dataclass(frozen=True)
@@ -113,27 +115,75 @@ def example_inputs(model: PreTrainedModel, batch_size: int = 1) -> dict[str, tor
     """Return inputs of the model's own size: zeros for images, videos and sound, or tokens.
 
     A text has 128 tokens, fewer if the model takes fewer. Sound is a spectrogram of the config's size, or a second of
-    samples. A model that is not an ACN may need room for other things than tokens among its positions: its texts are at
-    most half as long as the config says.
+    samples or frames.
+
+    Raises:
+        ValueError: The config does not say what the main input looks like.
     """
-    config = _inner_config(model)
-    zeros = functools.partial(torch.zeros, device=execution_device(model), dtype=model.dtype)
-    if model.main_input_name == "pixel_values":
-        size = config.image_size
-        height, width = (size, size) if isinstance(size, int) else size
-        frames = [config.num_frames] if hasattr(config, "num_frames") else []
-        return {"pixel_values": zeros(batch_size, *frames, config.num_channels, height, width)}
-    if model.main_input_name == "input_values":
-        is_spectrogram = hasattr(config, "num_mel_bins")
-        sound = (config.max_length, config.num_mel_bins) if is_spectrogram else (ONE_SECOND,)
-        return {"input_values": zeros(batch_size, *sound)}
-    longest = getattr(config, "max_position_embeddings", 2 * USUAL_LENGTH)
-    length = min(USUAL_LENGTH, longest if is_acn(model) else max(longest // 2, 1))
-    shape = (batch_size, 2, length) if "MultipleChoice" in type(model).__name__ else (batch_size, length)
-    return {"input_ids": torch.ones(shape, dtype=torch.long, device=execution_device(model))}
+    name = model.main_input_name
+    if name != "input_ids":
+        any_length = ONE_SECOND if name == "input_values" else FRAMES_IN_ONE_SECOND
+        one = (any_length if size is None else size for size in input_shape(model))
+        return {name: torch.zeros(batch_size, *one, device=execution_device(model), dtype=model.dtype)}
+    choices = [2] if takes_choices(model) else []
+    shape = (batch_size, *choices, usual_length(model))
+    return {name: torch.ones(shape, dtype=torch.long, device=execution_device(model))}
 
 
-def _inner_config(model: PreTrainedModel) -> Any:
+def input_shape(model: PreTrainedModel, image_size: tuple[int, int] | None = None) -> tuple[int | None, ...]:
+    """Return the shape of one image, video or sound that a model takes; `None` stands for any length.
+
+    Args:
+        model (`PreTrainedModel`): Its main input is not a text.
+        image_size (`tuple[int, int]`, *optional*): Height and width of images. Defaults to those of the config.
+
+    Raises:
+        ValueError: The config does not say what the main input looks like.
+    """
+    config, main = inner_config(model), model.main_input_name
+    try:
+        if main == "pixel_values":
+            size = image_size or config.image_size
+            height, width = (size, size) if isinstance(size, int) else size
+            frames = [config.num_frames] if hasattr(config, "num_frames") else []
+            return (*frames, config.num_channels, height, width)
+        if main == "input_values":
+            return (config.max_length, config.num_mel_bins) if hasattr(config, "num_mel_bins") else (None,)
+        if main == "input_features":
+            if hasattr(config, "max_source_positions"):  # whose first convolutions halve the frames
+                return config.num_mel_bins, 2 * config.max_source_positions
+            return None, config.num_mel_bins if hasattr(config, "num_mel_bins") else config.feature_projection_input_dim
+    except AttributeError as error:
+        raise ValueError(f"{type(model).__name__} takes {main}, whose size its config must say: {error}") from error
+    raise ValueError(
+        f"an example can be made of {', '.join(EXAMPLE_INPUTS)}; {type(model).__name__} takes {main}, of which its "
+        "config says no size"
+    )
+
+
+def longest_text(model: PreTrainedModel) -> int | None:
+    """Return how many tokens a model takes as its config says it, or `None` where it does not."""
+    return getattr(inner_config(model), "max_position_embeddings", None)
+
+
+def usual_length(model: PreTrainedModel) -> int:
+    """Return the length of a text that a model surely takes: 128 tokens, or fewer.
+
+    A model that is not an ACN may need room for other things than tokens among its positions: its texts are at most
+    half as long as the config says.
+    """
+    longest = longest_text(model)
+    if longest is None:
+        return USUAL_LENGTH
+    return min(USUAL_LENGTH, longest if is_acn(model) else max(longest // 2, 1))
+
+
+def takes_choices(model: PreTrainedModel) -> bool:
+    """Return whether each example of a model is several texts, of which it chooses one."""
+    return any(auto_class_of(kind.__name__) == "AutoModelForMultipleChoice" for kind in type(model).__mro__)
+
+
+def inner_config(model: PreTrainedModel) -> Any:
     """Return the config that describes the inputs: of a model that holds several, the one above its layers."""
     try:
         return model.config if is_acn(model) else find_stack(model).config

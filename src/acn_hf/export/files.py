@@ -1,4 +1,4 @@
-"""An ACN as a file that runs without this package: ONNX and `torch.export`. ONNX needs the extra `onnx`."""
+"""A model as a file that runs without this package: ONNX and `torch.export`. ONNX needs the extra `onnx`."""
 
 import importlib
 import io
@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from transformers import PreTrainedConfig
 
+from ..depth.layers import layers_of
 from ..modeling.checkpoint import written_beside
 from ..support.records import Record
-from ..support.wrappers import unwrap_acn
+from ..support.wrappers import unwrap
+from .inputs import Inputs, names_of_sizes
 from .program import (
     CHECKED_BATCH_SIZES,
     ExportError,
-    Inputs,
     Served,
+    cannot,
     inference,
     largest_difference,
     quiet_leaf_specs,
@@ -131,13 +134,13 @@ def export_onnx(
     opset = DEFAULT_OPSET if opset is None else opset
     if isinstance(opset, bool) or not isinstance(opset, int) or opset < LEAST_OPSET:
         raise ValueError(f"opset must be a whole number >= {LEAST_OPSET}, the oldest that torch writes; got {opset!r}")
-    if getattr(unwrap_acn(model).config, "quantization_config", None) is not None:
+    if getattr(unwrap(model).config, "quantization_config", None) is not None:
         raise ValueError(
             'ONNX is written from float weights, and quantize="int8" makes them int8; got a quantised model'
         )
     _check_folder(Path(folder), overwrite)
     _check_extra()
-    forward = served(model, depth, torch.float32)
+    forward = served(model, depth, torch.float32, processor)
 
     def write(beside: Path) -> tuple[Path, float]:
         path = beside / "model.onnx"
@@ -209,11 +212,11 @@ def export_program(
     ```
     """
     _check_folder(Path(folder), overwrite)
-    forward = served(model, depth)
+    forward = served(model, depth, processor=processor)
 
     def write(beside: Path) -> tuple[Path, float]:
         path = beside / "model.pt2"
-        program, _ = traced(forward)
+        program = traced(forward)
         archive = io.BytesIO()  # torch ends the whole process when it cannot write to a file
         torch.export.save(program, archive)
         path.write_bytes(archive.getbuffer())
@@ -267,7 +270,8 @@ def _written(
     config: Any = forward.model.config
     config.architectures = [type(forward.model).__name__]
     config.__dict__.pop("auto_map", None)  # names files of code, which an export does not need
-    config._name_or_path = ""  # may be a folder of this machine
+    for part in (config, *(value for value in vars(config).values() if isinstance(value, PreTrainedConfig))):
+        part._name_or_path = ""  # may be a folder of this machine
     with written_beside(Path(folder), stale=lambda name: MODEL_FILES.fullmatch(name) is not None) as beside:
         path, difference = write(beside)
         size = sum(file.stat().st_size for file in beside.iterdir())
@@ -276,7 +280,7 @@ def _written(
             processor.save_pretrained(beside)
     return ExportReport(
         path=str(Path(folder) / path.name),
-        depth=config.num_hidden_layers,
+        depth=len(layers_of(forward.model)),
         opset=opset,
         quantize=quantize,
         size_bytes=size,
@@ -297,14 +301,21 @@ def _checked(forward: Served, run: Callable[[Inputs], dict[str, Any]]) -> float:
 def _write_onnx(forward: Served, path: Path, opset: int) -> None:
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    program, shapes = traced(forward)
-    first, *others = shapes  # all share the names of the sizes, and torch warns when a name is given twice
-    with inference(), quiet_leaf_specs(), _quiet("torch.onnx._internal.exporter._registration", "torchvision is not"):
+    program = traced(forward)
+    sizes = names_of_sizes(forward.shapes)
+    first, *others = sizes  # all share the names of the sizes, and torch warns when a name is given twice
+    outputs = list(forward(**program.example_inputs[1]))
+    with (
+        inference(),
+        quiet_leaf_specs(),
+        cannot("torch.onnx", forward),
+        _quiet("torch.onnx._internal.exporter._registration", "torchvision is not"),
+    ):
         onnx_program: Any = torch.onnx.export(
             program,
             dynamo=True,
-            dynamic_shapes={first: shapes[first]} | dict.fromkeys(others),
-            output_names=list(forward(**program.example_inputs[1])),
+            dynamic_shapes={first: sizes[first]} | dict.fromkeys(others),
+            output_names=outputs,
             opset_version=opset,
             verbose=False,
         )

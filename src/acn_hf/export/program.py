@@ -1,5 +1,6 @@
-"""One forward pass of an ACN as a program that needs no code of ours, and how far its outputs are from the model's."""
+"""One forward pass of a model as a program that needs no code of ours, and how far its outputs are from the model's."""
 
+import inspect
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -9,19 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.export import Dim, ExportedProgram
-from transformers import BertForMultipleChoice, DeiTForMaskedImageModeling, PreTrainedModel, ViTForMaskedImageModeling
+from torch.export import ExportedProgram
+from transformers import PreTrainedModel
 
+from ..depth.cost import example_inputs
 from ..depth.every_depth import truncate
-from ..modeling.depth import encoder_layers
-from ..support.wrappers import unwrap_acn
+from ..depth.layers import is_acn, layers_of
+from ..depth.self_check import check_once
+from ..modeling.depth import DepthError, check_depth
+from ..support.wrappers import unwrap
+from .inputs import Inputs, Shapes, dynamic_shapes, input_shapes, longest_checked, random_inputs, read_positions
 
-Inputs = dict[str, torch.Tensor]
 TRACED_BATCH_SIZE = 2
 """A size of 1 would be taken for a constant."""
 CHECKED_BATCH_SIZES = (1, 7)
 """Other than the traced one, so that a size that was taken for a constant shows."""
-TRACED_LENGTH, LONGEST_CHECKED = 8, 128
+TRACED_LENGTH = 8
 
 
 class ExportError(RuntimeError):
@@ -32,68 +36,85 @@ class Served(nn.Module):
     """The forward pass of a model, from named tensors to a dictionary of named tensors.
 
     A plain dictionary, since an output class of transformers could not be loaded without transformers. `loss` is left
-    out: nobody serves it. A subclass for each set of inputs, since the names of a program are those of the arguments.
+    out: nobody serves it.
+
+    Args:
+        model (`PreTrainedModel`): Is run without a cache.
+        shapes (`Shapes`): Its inputs; see [`input_shapes`].
     """
 
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: PreTrainedModel, shapes: Shapes):
         super().__init__()
-        self.model = model
+        self.model, self.shapes = model, shapes
+        named = inspect.signature(model.forward).parameters
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in named.values())
+        asked = {"return_dict": True, "output_hidden_states": False, "output_attentions": False}
+        self.options = {name: value for name, value in asked.items() if takes_any or name in named}
+        if "use_cache" in named:
+            self.options["use_cache"] = False
 
-    def outputs(self, **inputs: torch.Tensor) -> Inputs:
-        outputs = self.model(**inputs, return_dict=True, output_hidden_states=False, output_attentions=False)
-        return {name: value for name, value in outputs.items() if name != "loss"}
+        def forward(**inputs: torch.Tensor) -> Inputs:
+            outputs = model(**inputs, **self.options)
+            return {name: value for name, value in outputs.items() if name != "loss"}
 
-
-class ServedText(Served):
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor) -> Inputs:
-        return self.outputs(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
-
-
-class ServedImages(Served):
-    def forward(self, pixel_values: torch.Tensor) -> Inputs:
-        return self.outputs(pixel_values=pixel_values)
-
-
-class ServedMaskedImages(Served):
-    def forward(self, pixel_values: torch.Tensor, bool_masked_pos: torch.Tensor) -> Inputs:
-        return self.outputs(pixel_values=pixel_values, bool_masked_pos=bool_masked_pos)
+        # The names of a program are those of the arguments.
+        kind = inspect.Parameter.KEYWORD_ONLY
+        forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [inspect.Parameter(name, kind) for name in shapes]
+        )
+        self.forward = forward
 
 
-def served(model: Any, depth: int | None, dtype: torch.dtype | None = None) -> Served:
+def served(model: Any, depth: int | None, dtype: torch.dtype | None = None, processor: Any = None) -> Served:
     """Return the forward pass of a copy of the first `depth` layers, on the CPU, for inference; `model` is left alone.
 
     Args:
         model (`PreTrainedModel` or `PeftModel`): What [`truncate`] takes; adapters are merged.
         depth (`int`, *optional*): Defaults to all layers.
         dtype (`torch.dtype`, *optional*): Of the copy. Defaults to that of the model.
+        processor (*optional*): Says which inputs it makes, and how large its images are.
 
     Raises:
-        DepthError: The model does not have this depth.
-        TypeError: `model` is not an ACN, its weights are sharded, or it was adapted by prompts.
-        ValueError: Some of the weights are not in memory.
+        DepthError: The model does not have this depth, or its layers are not a plain stack.
+        ExportError: The model does not run on inputs as its signature, its config and the processor describe them.
+        TypeError: `model` is not one of transformers, its weights are sharded, or it was adapted by prompts.
+        ValueError: Some of the weights are not in memory, or nothing says how large the inputs are.
     """
-    inner = unwrap_acn(model)
+    inner = unwrap(model)
     absent = next((name for name, weight in inner.named_parameters() if weight.is_meta), None)
     if absent is not None:
         raise ValueError(f"all weights of the model must be in memory to be exported; {absent} is on the meta device")
-    copy = truncate(model, len(encoder_layers(inner)) if depth is None else depth, merge_adapter=True)
+    shapes = input_shapes(inner, processor)
+    copy = truncate(model, _checked_depth(inner, depth), merge_adapter=True)
     for module in copy.modules():
         # Hooks watch the passes of the user's model, and would be called with tensors without values. A `forward` bound
         # to the instance is accelerate's, which moves weights and inputs between devices, and a call may be compiled.
         module.__dict__.update(_forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict())
         for bound in ("forward", "_old_forward", "_hf_hook", "_compiled_call_impl"):
             module.__dict__.pop(bound, None)
-    for layer in encoder_layers(copy):
-        if "chunk_size_feed_forward" in layer.__dict__:  # the same numbers in slices, whose number must be known
-            layer.__dict__["chunk_size_feed_forward"] = 0
+        if "chunk_size_feed_forward" in module.__dict__:  # the same numbers in slices, whose number must be known
+            module.__dict__["chunk_size_feed_forward"] = 0
     copy.config.return_dict = True  # what the argument says does not reach every module of transformers
-    copy.set_attn_implementation("sdpa")
+    copy.set_attn_implementation("sdpa" if copy._supports_sdpa else "eager")
     type(copy).to(copy, device="cpu", dtype=dtype)  # accelerate binds another `to`, and to the user's model
     copy.eval().requires_grad_(False)
-    if copy.main_input_name != "pixel_values":
-        return ServedText(copy)
-    masked = isinstance(copy, (ViTForMaskedImageModeling, DeiTForMaskedImageModeling))
-    return ServedMaskedImages(copy) if masked else ServedImages(copy)
+    forward = Served(copy, shapes)
+    inputs = random_inputs(copy, shapes, TRACED_BATCH_SIZE, min(TRACED_LENGTH, longest_checked(copy)))
+    try:
+        with inference():
+            forward(**inputs)
+    except Exception as error:  # each class fails in its own way
+        raise ExportError(f"{type(copy).__name__} must run on {_sizes(inputs)} to be exported: {error}") from error
+    return forward
+
+
+def _checked_depth(model: PreTrainedModel, depth: int | None) -> int:
+    """Return the depth that is asked for, if it is one at which the class of the model runs."""
+    number = len(layers_of(model))
+    depth = number if depth is None else check_depth(depth, number)
+    if depth == 0 and not is_acn(model) and check_once(model, example_inputs(model)) > 0:
+        raise DepthError(f"depth must lie in [1, {number}] for {type(model).__name__}, which needs a layer; got 0")
+    return depth
 
 
 @contextmanager
@@ -103,76 +124,38 @@ def inference() -> Iterator[None]:
         yield
 
 
-def random_inputs(forward: Served, batch_size: int, length: int) -> Inputs:
-    """Return inputs of a model that differ from row to row, with padding; the same at every call.
+def traced(forward: Served) -> ExportedProgram:
+    """Return the program of a forward pass.
 
-    Args:
-        forward (`Served`): Decides which inputs, their sizes and their dtype.
-        batch_size (`int`): Rows.
-        length (`int`): Tokens in each row of text, padding included.
+    Raises:
+        ExportError: `torch.export` cannot make one.
     """
-    config: Any = forward.model.config
-    draw = torch.Generator().manual_seed(0)
-    if isinstance(forward, ServedText):
-        choices = (batch_size + 1,) if isinstance(forward.model, BertForMultipleChoice) else ()
-        shape = (batch_size, *choices, length)
-        held = torch.randint(1, length + 1, shape[:-1], generator=draw)
-        held.view(-1)[0] = length
-        return {
-            "input_ids": torch.randint(0, config.vocab_size, shape, generator=draw),
-            "attention_mask": (torch.arange(length) < held[..., None]).long(),
-            "token_type_ids": torch.randint(0, config.type_vocab_size, shape, generator=draw),
-        }
-    height, width = _pair(config.image_size)
-    pixels = torch.randn(batch_size, config.num_channels, height, width, generator=draw)
-    inputs = {"pixel_values": pixels.to(forward.model.dtype)}
-    if isinstance(forward, ServedMaskedImages):
-        patch_height, patch_width = _pair(config.patch_size)
-        num_patches = (height // patch_height) * (width // patch_width)
-        inputs["bool_masked_pos"] = torch.rand(batch_size, num_patches, generator=draw) < 0.5
-    return inputs
-
-
-def _pair(size: Any) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
-
-
-def dynamic_shapes(forward: Served, inputs: Inputs) -> dict[str, dict[int, Any]]:
-    """Return the names and the ranges of the sizes of each input that may differ from call to call."""
-    batch_size = Dim("batch_size", min=1)
-    shapes: dict[str, dict[int, Any]] = {name: {0: batch_size} for name in inputs}
-    if isinstance(forward, ServedText):
-        longest = forward.model.config.max_position_embeddings
-        length = Dim("sequence_length", min=1, max=longest) if longest > 1 else None
-        choices = Dim("num_choices", min=1)
-        for name, value in inputs.items():
-            shapes[name][value.ndim - 1] = length
-            if value.ndim == 3:
-                shapes[name][1] = choices
-    return shapes
-
-
-def traced(forward: Served) -> tuple[ExportedProgram, dict[str, dict[int, Any]]]:
-    """Return the program of a forward pass, and which of its sizes are dynamic."""
-    inputs = random_inputs(forward, TRACED_BATCH_SIZE, min(TRACED_LENGTH, _longest(forward)))
-    shapes = dynamic_shapes(forward, inputs)
-    with inference():
-        program = torch.export.export(forward, (), inputs, dynamic_shapes=shapes, strict=False)
+    length = min(TRACED_LENGTH, longest_checked(forward.model))
+    inputs = random_inputs(forward.model, forward.shapes, TRACED_BATCH_SIZE, length)
+    ranges = dynamic_shapes(forward.model, forward.shapes)
+    with inference(), cannot("torch.export", forward):
+        program = torch.export.export(forward, (), inputs, dynamic_shapes=ranges, strict=False)
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)  # names folders of this machine, and would be in every file
-    return program, shapes
+    return program
 
 
-def _longest(forward: Served) -> int:
-    return forward.model.config.max_position_embeddings if isinstance(forward, ServedText) else 1
+@contextmanager
+def cannot(exporter: str, forward: Served) -> Iterator[None]:
+    """Say what an exporter cannot export: each error of a block becomes one of ours."""
+    try:
+        yield
+    except Exception as error:  # they have no base class of their own
+        name = type(forward.model).__name__
+        raise ExportError(f"{exporter} of torch {torch.__version__} cannot export {name}: {error}") from error
 
 
 def checks(forward: Served) -> Iterator[tuple[Inputs, Inputs]]:
     """Yield inputs of sizes that were not traced, and the outputs of the model for them."""
-    longest = min(LONGEST_CHECKED, _longest(forward))
+    longest = longest_checked(forward.model)
     for batch_size, length in zip(CHECKED_BATCH_SIZES, (1, longest), strict=True):
-        inputs = random_inputs(forward, batch_size, length)
+        inputs = random_inputs(forward.model, forward.shapes, batch_size, length)
         with inference():
             expected = forward(**inputs)
         yield inputs, expected
@@ -181,7 +164,8 @@ def checks(forward: Served) -> Iterator[tuple[Inputs, Inputs]]:
 def largest_difference(forward: Served, run: Callable[[Inputs], dict[str, Any]]) -> float:
     """Return how far what `run` returns is from the outputs of the model, over all [`checks`].
 
-    The absolute difference, divided by the largest output of that name where it is above 1.
+    The absolute difference, divided by the largest output of that name where it is above 1. What a causal model says
+    of the padding before a text is left out: see [`read_positions`].
 
     Raises:
         ExportError: It fails, an output is missing or has another shape, or no number comes out.
@@ -191,20 +175,25 @@ def largest_difference(forward: Served, run: Callable[[Inputs], dict[str, Any]])
         try:
             found = run(inputs)
         except Exception as error:  # those of onnxruntime have no base class of their own
-            sizes = {name: tuple(value.shape) for name, value in inputs.items()}
-            raise ExportError(f"the exported model must take every size; it fails for {sizes}: {error}") from error
-        shapes = {name: tuple(value.shape) for name, value in expected.items()}
-        if {name: tuple(value.shape) for name, value in found.items()} != shapes:
             raise ExportError(
-                f"the exported model must return {shapes}; got { {k: v.shape for k, v in found.items()} }"
-            )
+                f"the exported model must take every size; it fails for {_sizes(inputs)}: {error}"
+            ) from error
+        if _sizes(found) != _sizes(expected):
+            raise ExportError(f"the exported model must return {_sizes(expected)}; got {_sizes(found)}")
+        read = read_positions(inputs)
         for name, value in expected.items():
             wanted, got = value.double().numpy(), np.asarray(torch.as_tensor(found[name]).double())
+            if read is not None and wanted.shape[: read.ndim] == tuple(read.shape):
+                wanted, got = wanted[read.numpy()], got[read.numpy()]
             difference = float(np.abs(got - wanted).max() / max(1.0, np.abs(wanted).max()))
             if not np.isfinite(difference):
                 raise ExportError(f"the outputs must be finite numbers, for random inputs too; {name} is not")
             largest = max(largest, difference)
     return largest
+
+
+def _sizes(tensors: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in tensors.items()}
 
 
 @contextmanager
