@@ -59,13 +59,13 @@ def family_of(name):
     return max((family for family in FIELDS if name.startswith(family)), key=len)
 
 
-def head_of(name):
+def auto_class_for(name):
     """Return the entry of the BERT head to which a class maps."""
     return by_name(f"bert-{name.removeprefix(family_of(name))}")
 
 
 def config_of(name, **options):
-    fields = {**FIELDS[family_of(name)], "num_labels": head_of(name).fields["num_labels"], **options}
+    fields = {**FIELDS[family_of(name)], "num_labels": auto_class_for(name).fields["num_labels"], **options}
     return getattr(transformers, f"{family_of(name)}Config")(**fields)
 
 
@@ -81,7 +81,7 @@ def original(name, **options):
 
 def inputs_of(name, padded=False, labels=False):
     """Return a batch without segments; of the second text, two tokens on the right may be padding."""
-    batch = head_of(name).inputs(labels=labels)
+    batch = auto_class_for(name).inputs(labels=labels)
     del batch["token_type_ids"]
     if padded:
         batch["input_ids"][1, ..., -2:] = config_of(name).pad_token_id
@@ -103,7 +103,7 @@ def converted(tmp_path):
 @SOURCES
 @each_class
 def test_at_scale_1_it_is_the_residual_model(converted, name, source):
-    model, head, inputs = original(name), head_of(name), inputs_of(name, labels=True)
+    model, head, inputs = original(name), auto_class_for(name), inputs_of(name, labels=True)
     acn = converted(model, source, residual_scale=1.0)
     assert type(acn) is head.acn
     ours, theirs = acn(**inputs, output_hidden_states=True), model(**inputs, output_hidden_states=True)
@@ -144,7 +144,7 @@ def test_at_other_scales_it_is_an_acn_of_bert(name):
         naive = NaiveBertModel(acn.config, add_pooling_layer=acn.pooler is not None).eval()
         naive.load_state_dict(acn.state_dict())
     else:
-        naive = head_of(name).build_naive(acn)
+        naive = auto_class_for(name).build_naive(acn)
     ours = acn(**inputs)[0]
     expected = naive(**inputs, token_type_ids=torch.zeros_like(inputs["input_ids"]))[0]
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
@@ -158,7 +158,7 @@ def test_the_auto_class_loads_what_was_converted(name, tmp_path):
     acn.save_pretrained(tmp_path)
     assert acn.config.model_type == "acn_bert"
     options = {} if acn.base_model is not acn else {"add_pooling_layer": acn.pooler is not None}
-    loaded = getattr(transformers, head_of(name).auto).from_pretrained(tmp_path, **options)
+    loaded = getattr(transformers, auto_class_for(name).auto).from_pretrained(tmp_path, **options)
     assert same_weights(loaded, acn)
     assert torch.equal(loaded(**inputs)[0], acn(**inputs)[0])
 
@@ -167,7 +167,7 @@ def test_the_auto_class_loads_what_was_converted(name, tmp_path):
 def test_only_fields_of_bert_stay(name):
     model = original(name, id2label={0: "no", 1: "yes"}) if "For" in name else original(name)
     config = from_residual(model).config
-    known = set(head_of(name).acn.config_class().to_dict()) | {"architectures", "dtype"}
+    known = set(auto_class_for(name).acn.config_class().to_dict()) | {"architectures", "dtype"}
     assert set(config.to_dict()) <= known
     assert config.num_hidden_layers == NUM_LAYERS
     assert (config.pad_token_id, config.id2label) == (model.config.pad_token_id, model.config.id2label)

@@ -18,13 +18,13 @@ from acn_hf import (
 )
 from acn_hf.depth.layers import layers_of
 from acn_hf.exits.early_exit import OF_EXAMPLES, OF_TOKENS
-from acn_hf.support.auto_classes import head_of
+from acn_hf.support.auto_classes import auto_class_for
 from tests.support.adapted import quiet
 from tests.support.any_models import ALL, NUM_LAYERS, any_model, batch_of, texts
 from tests.support.covering import covering
 from tests.support.exits import PlannedExit
 
-CLASSIFIERS = [entry for entry in ALL if head_of(getattr(transformers, entry.name)) in OF_EXAMPLES + OF_TOKENS]
+CLASSIFIERS = [entry for entry in ALL if auto_class_for(getattr(transformers, entry.name)) in OF_EXAMPLES + OF_TOKENS]
 PLANS = [(4, 1, 2), (2, 1, 1), (3, 3, 1), (1, 1, 1), (0, 2, 4), (0, 0, 0)]
 BERT, WORDS = any_model("BertForSequenceClassification"), any_model("XLMRobertaForMaskedLM")
 
@@ -47,7 +47,7 @@ def planned(entry, plan):
 @pytest.mark.parametrize("entry", CLASSIFIERS, ids=lambda entry: entry.name)
 def test_an_example_gets_what_the_cut_model_says(entry):
     model = entry.build()
-    counted = {"counted": torch.ones(3, 9)} if head_of(type(model)) in OF_TOKENS else {}
+    counted = {"counted": torch.ones(3, 9)} if auto_class_for(type(model)) in OF_TOKENS else {}
     for plan in PLANS[:1] + PLANS[-2:]:
         check(model, batch_of(entry, 3), planned(entry, plan), **counted)
 
@@ -67,7 +67,7 @@ def test_every_batch_and_every_implementation(entry, plan, implementation, numbe
     inputs = batch_of(entry, number)
     inputs = {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}
     plan = planned(entry, [plan[row % len(plan)] for row in range(number)])
-    counted = {"counted": torch.ones(number, 9)} if head_of(type(model)) in OF_TOKENS else {}
+    counted = {"counted": torch.ones(number, 9)} if auto_class_for(type(model)) in OF_TOKENS else {}
     output = predict_early_exit(model, inputs, PlannedExit(plan), **counted)
     assert tuple(output.exit_depths.tolist()) == plan
     tolerance = 1e-5 if dtype == torch.float32 else 0.05

@@ -7,11 +7,11 @@ import torch
 
 from acn_hf import ExitPolicy, depth_logits
 from acn_hf.exits import early_exit
-from acn_hf.support.auto_classes import head_of
+from acn_hf.support.auto_classes import auto_class_for
 from tests.support.families import HEADED
 
-OF_EXAMPLES = [head for head in HEADED if head_of(head.acn) in early_exit.OF_EXAMPLES]
-OF_TOKENS = [head for head in HEADED if head_of(head.acn) in early_exit.OF_TOKENS]
+OF_EXAMPLES = [head for head in HEADED if auto_class_for(head.acn) in early_exit.OF_EXAMPLES]
+OF_TOKENS = [head for head in HEADED if auto_class_for(head.acn) in early_exit.OF_TOKENS]
 CLASSIFIERS = OF_EXAMPLES + OF_TOKENS
 
 

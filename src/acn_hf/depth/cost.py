@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel
 
 from ..modeling.depth import DepthError
-from ..support.auto_classes import auto_class_of
+from ..support.auto_classes import auto_class_for
 from ..support.eval_mode import evaluating
 from ..support.records import Record
 from ..support.weights import execution_device
@@ -149,10 +149,11 @@ def input_shape(model: PreTrainedModel, image_size: tuple[int, int] | None = Non
             return (*frames, config.num_channels, height, width)
         if main == "input_values":
             return (config.max_length, config.num_mel_bins) if hasattr(config, "num_mel_bins") else (None,)
-        if main == "input_features":
-            if hasattr(config, "max_source_positions"):  # whose first convolutions halve the frames
-                return config.num_mel_bins, 2 * config.max_source_positions
-            return None, config.num_mel_bins if hasattr(config, "num_mel_bins") else config.feature_projection_input_dim
+        if main == "input_features" and hasattr(config, "feature_projection_input_dim"):
+            return None, config.feature_projection_input_dim
+        if main == "input_features":  # of a fixed number of positions, where the first convolutions halve the frames
+            fixed = hasattr(config, "max_source_positions")
+            return (config.num_mel_bins, 2 * config.max_source_positions) if fixed else (None, config.num_mel_bins)
     except AttributeError as error:
         raise ValueError(f"{type(model).__name__} takes {main}, whose size its config must say: {error}") from error
     raise ValueError(
@@ -163,7 +164,8 @@ def input_shape(model: PreTrainedModel, image_size: tuple[int, int] | None = Non
 
 def longest_text(model: PreTrainedModel) -> int | None:
     """Return how many tokens a model takes as its config says it, or `None` where it does not."""
-    return getattr(inner_config(model), "max_position_embeddings", None)
+    longest = getattr(inner_config(model), "max_position_embeddings", None)
+    return longest if isinstance(longest, int) and longest > 0 else None  # some say -1 for any number
 
 
 def usual_length(model: PreTrainedModel) -> int:
@@ -180,7 +182,7 @@ def usual_length(model: PreTrainedModel) -> int:
 
 def takes_choices(model: PreTrainedModel) -> bool:
     """Return whether each example of a model is several texts, of which it chooses one."""
-    return any(auto_class_of(kind.__name__) == "AutoModelForMultipleChoice" for kind in type(model).__mro__)
+    return auto_class_for(type(model)) == "AutoModelForMultipleChoice"
 
 
 def inner_config(model: PreTrainedModel) -> Any:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from ..depth.layers import is_acn, layers_of, layers_path
 from ..depth.metrics import IGNORED_LABEL
 from ..modeling.depth import DepthError, output_logits, replace_submodule
-from ..support.auto_classes import head_of
+from ..support.auto_classes import auto_class_for
 from ..support.eval_mode import evaluating
 from ..support.wrappers import only_called, unwrap
 from .exiting_connection import ExitingConnection
@@ -154,7 +154,7 @@ def check_fits(model: PreTrainedModel, policy: ExitPolicy) -> None:
     """
     if not isinstance(policy, ExitPolicy):
         raise TypeError(f"policy must be an ExitPolicy; got {type(policy).__name__}")
-    head, config = head_of(type(model)), model.config
+    head, config = auto_class_for(type(model)), model.config
     name = type(model).__name__
     if head not in OF_EXAMPLES + OF_TOKENS:
         raise TypeError(f"a policy needs probabilities of classes, for each example or each token; {name} gives none")
@@ -173,7 +173,7 @@ def check_fits(model: PreTrainedModel, policy: ExitPolicy) -> None:
 
 def predicts_tokens(model: PreTrainedModel) -> bool:
     """Return whether the head gives logits for each token, and not for each example."""
-    return head_of(type(model)) in OF_TOKENS
+    return auto_class_for(type(model)) in OF_TOKENS
 
 
 def counted_tokens(model: PreTrainedModel, inputs: Mapping[str, Any], counted: Counted | None) -> torch.Tensor | None:

@@ -13,6 +13,7 @@ from torch.export import Dim
 from transformers import PreTrainedModel
 
 from ..depth.cost import ONE_SECOND, inner_config, input_shape, longest_text, takes_choices, usual_length
+from ..support.auto_classes import auto_class_for
 
 BATCH, CHOICES, TOKENS, SAMPLES, FRAMES = "batch_size", "num_choices", "sequence_length", "num_samples", "num_frames"
 """The sizes that may differ from call to call, as they are called in ONNX."""
@@ -53,7 +54,8 @@ def input_shapes(model: PreTrainedModel, processor: Any = None) -> Shapes:
     if main == "pixel_values":
         *others, height, width = cast(tuple[int, ...], input_shape(model, image_size(processor)))
         shapes = {main: (BATCH, *others, height, width)}
-        if "bool_masked_pos" in named and model.base_model is not model:  # features are those of whole images
+        gives_features = auto_class_for(type(model)) in ("AutoModel", "AutoBackbone")
+        if "bool_masked_pos" in named and not gives_features:  # which are those of whole images
             patch_height, patch_width = _pair(inner_config(model).patch_size)
             shapes["bool_masked_pos"] = (BATCH, (height // patch_height) * (width // patch_width))
         return shapes

@@ -16,7 +16,7 @@ def auto_class_of(model_name: str) -> str | None:
     return next(iter([*named, *in_pipelines, *serving]), None)
 
 
-def head_of(model_class: type) -> str | None:
+def auto_class_for(model_class: type) -> str | None:
     """Return the name of the Auto class that serves a class, one of acn_hf too, or one from which it is derived."""
     for kind in model_class.__mro__:
         config_class = kind.__dict__.get("config_class") or getattr(kind, "config_class", None)

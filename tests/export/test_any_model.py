@@ -1,0 +1,334 @@
+"""Every model of transformers with one stack of layers is exported as it is, at every depth, and computes the same."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import peft
+import pytest
+import torch
+from transformers import AutoConfig, BertTokenizer, CLIPImageProcessorPil, RobertaTokenizer, Wav2Vec2FeatureExtractor
+
+import acn_hf
+from acn_hf.depth.layers import layers_of
+from acn_hf.export.inputs import input_shapes, random_inputs
+from tests.support.adapted import quiet
+from tests.support.any_models import ALL, BODY, GROUPED, IMAGES, NUM_LAYERS, TEXT, TOKENS, AnyModel, any_model
+from tests.support.covering import covering
+from tests.support.exporting import difference, outputs, run_onnx, run_program, session, tried
+
+TOLERANCE = 1e-4
+EXPORTS = {"onnx": (acn_hf.export_onnx, run_onnx), "program": (acn_hf.export_program, run_program)}
+PADDING = ("none", "right", "left")
+BATCH, LENGTH = "batch_size", "sequence_length"
+
+
+def varied(entry, **changed):
+    """Return a small model none of whose weights is as it was initialised, so that every part of it shows."""
+    model = entry.build(**changed)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    return model
+
+
+def exported(entry, depth, kind, padding, folder, sizes):
+    """Export one depth of a model, and compare it with the truncated model at sizes that were not traced."""
+    export, runner = EXPORTS[kind]
+    model = varied(entry)
+    short = acn_hf.truncate(model, depth)
+    report = export(model, folder, depth=depth)
+    assert report.depth == depth
+    assert report.max_difference < TOLERANCE
+    run = runner(report.path)
+    shapes = input_shapes(short)
+    for batch_size, length in sizes:
+        inputs = tried(short, shapes, batch_size, length, padding)
+        assert difference(run, short, inputs, relative=True) < TOLERANCE
+    config = AutoConfig.from_pretrained(folder)
+    assert type(config) is type(model.config)
+    assert config.architectures == [entry.name]
+    assert len(layers_of(type(model)(config))) == depth
+    return short, run
+
+
+KINDS_OF_MODELS = {
+    ("BertForSequenceClassification", 1, "onnx", "right"),
+    ("ViTForImageClassification", 0, "program", "none"),
+    ("LlamaForCausalLM", 1, "onnx", "left"),
+    ("Wav2Vec2ForSequenceClassification", 1, "program", "none"),
+}
+
+
+@pytest.mark.parametrize(("name", "depth", "kind", "padding"), sorted(KINDS_OF_MODELS))
+def test_models_of_four_kinds(name, depth, kind, padding, tmp_path):
+    short, run = exported(any_model(name), depth, kind, padding, tmp_path, [(1, 5), (3, 7)])
+    inputs = tried(short, input_shapes(short), 3, 7, padding)
+    other = acn_hf.truncate(varied(any_model(name)), 2)
+    assert difference(run, other, inputs) > 100 * TOLERANCE  # another depth shows
+
+
+def combinations():
+    """Return every model, depth and padding that there is, by name: only texts have padding, or a length of 1."""
+    return {
+        (entry.name, str(depth), padding): (entry, depth, padding)
+        for entry in ALL
+        for depth in entry.depths
+        for padding in (PADDING if "input_ids" in entry.inputs() else PADDING[:1])
+    }
+
+
+@pytest.mark.slow
+@covering(combination=combinations(), kind=EXPORTS, whole=False)
+def test_every_model_at_every_depth(combination, kind, tmp_path):
+    entry, depth, padding = combination
+    exported(entry, depth, kind, padding, tmp_path, [(1, 1), (5, 13), (2, 19)])
+
+
+NAMES = {
+    "BertForSequenceClassification": {"input_ids", "attention_mask", "token_type_ids"},
+    "DistilBertForSequenceClassification": {"input_ids", "attention_mask"},
+    "DebertaV2ForSequenceClassification": {"input_ids", "attention_mask"},
+    "MPNetForSequenceClassification": {"input_ids", "attention_mask"},
+    "LayoutLMForSequenceClassification": {"input_ids", "attention_mask", "token_type_ids", "bbox"},
+    "GPT2LMHeadModel": {"input_ids", "attention_mask"},
+    "ASTForAudioClassification": {"input_values"},
+    "Wav2Vec2ForSequenceClassification": {"input_values"},
+}
+SHAPES = {
+    "BertForSequenceClassification": (BATCH, LENGTH),
+    "SiglipForImageClassification": (BATCH, 3, 16, 16),
+    "VideoMAEForVideoClassification": (BATCH, 4, 3, 16, 16),
+    "ASTForAudioClassification": (BATCH, 32, 16),
+    "Wav2Vec2ForSequenceClassification": (BATCH, "num_samples"),
+}
+
+
+@pytest.mark.parametrize("entry", ALL, ids=lambda entry: entry.name)
+def test_the_model_says_what_it_takes(entry):
+    model = varied(entry)
+    shapes = input_shapes(model)
+    assert set(shapes) == NAMES.get(entry.name, set(shapes))
+    assert entry.inputs().keys() <= set(shapes)
+    assert shapes[model.main_input_name] == SHAPES.get(entry.name, shapes[model.main_input_name])
+    inputs = random_inputs(model, shapes, 2, 5)
+    for name, value in inputs.items():
+        assert value.dtype == (torch.float32 if value.is_floating_point() else torch.int64), name
+    with torch.no_grad():
+        whole = model(**inputs)[0]
+        for name in inputs.keys() - {model.main_input_name}:  # each of them counts
+            assert not torch.equal(whole, model(**{key: inputs[key] for key in inputs.keys() - {name}})[0]), name
+
+
+WORDS = {"vocab": {word: index for index, word in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])}, "merges": []}
+PROCESSORS = {
+    "a tokenizer without token types": (
+        "RobertaForSequenceClassification",
+        {},
+        lambda: RobertaTokenizer(**WORDS),
+        {"input_ids": (BATCH, LENGTH), "attention_mask": (BATCH, LENGTH)},
+    ),
+    "a tokenizer with token types": (
+        "DistilBertForSequenceClassification",
+        {},
+        lambda: BertTokenizer(vocab={"[PAD]": 0, "[UNK]": 1}),
+        {"input_ids": (BATCH, LENGTH), "attention_mask": (BATCH, LENGTH)},
+    ),
+    "images of another size": (
+        "Dinov2ForImageClassification",
+        {},
+        lambda: CLIPImageProcessorPil(crop_size={"height": 12, "width": 24}),
+        {"pixel_values": (BATCH, 3, 12, 24)},
+    ),
+    "images of several sizes": (
+        "Dinov2ForImageClassification",
+        {},
+        lambda: CLIPImageProcessorPil(do_center_crop=False),
+        {"pixel_values": (BATCH, 3, 16, 16)},
+    ),
+    "sound with a mask": (
+        "Wav2Vec2ForSequenceClassification",
+        {"feat_extract_norm": "layer"},
+        lambda: SimpleNamespace(feature_extractor=Wav2Vec2FeatureExtractor(return_attention_mask=True)),
+        {"input_values": (BATCH, "num_samples"), "attention_mask": (BATCH, "num_samples")},
+    ),
+    "sound without a mask": (
+        "Wav2Vec2ForSequenceClassification",
+        {},
+        lambda: Wav2Vec2FeatureExtractor(return_attention_mask=False),
+        {"input_values": (BATCH, "num_samples")},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PROCESSORS)
+def test_the_processor_says_what_it_makes(case):
+    name, changed, processor, expected = PROCESSORS[case]
+    model = any_model(name).build(**changed)
+    shapes = input_shapes(model, processor())
+    assert shapes == expected
+    with torch.no_grad():
+        assert model(**random_inputs(model, shapes, 2, 5))[0].shape == (2, 2)
+
+
+def test_images_have_the_size_that_the_processor_makes(tmp_path):
+    model = varied(any_model("Dinov2ForImageClassification"))
+    processor = CLIPImageProcessorPil(crop_size={"height": 12, "width": 24})
+    report = acn_hf.export_program(model, tmp_path, depth=1, processor=processor)
+    inputs = {"pixel_values": torch.randn(3, 3, 12, 24)}
+    assert difference(run_program(report.path), acn_hf.truncate(model, 1), inputs) < TOLERANCE
+    with pytest.raises(acn_hf.ExportError, match=r"ViTFor\S+ must run on {'pixel_values': \(2, 3, 12, 24\)} to be exp"):
+        acn_hf.export_program(any_model("ViTForImageClassification").build(), tmp_path / "vit", processor=processor)
+    assert not (tmp_path / "vit").exists()
+
+
+def test_a_sound_and_its_mask(tmp_path):
+    model = varied(any_model("Wav2Vec2ForSequenceClassification"), feat_extract_norm="layer")
+    processor = Wav2Vec2FeatureExtractor(return_attention_mask=True)
+    report = acn_hf.export_program(model, tmp_path, depth=1, processor=processor)
+    batch = processor([np.ones(900), np.ones(400)], sampling_rate=16_000, padding=True, return_tensors="pt")
+    inputs = {**batch, "attention_mask": batch["attention_mask"].long()}
+    run = run_program(report.path)
+    assert difference(run, acn_hf.truncate(model, 1), inputs) < TOLERANCE
+    assert (tmp_path / "preprocessor_config.json").is_file()
+
+
+def test_padding_before_a_text_changes_nothing(tmp_path):
+    model = varied(any_model("LlamaForCausalLM"))
+    run = run_program(acn_hf.export_program(model, tmp_path, depth=1).path)
+    ids = torch.randint(5, 50, (2, 6), generator=torch.Generator().manual_seed(0))
+    whole = run({"input_ids": ids, "attention_mask": torch.ones_like(ids)})["logits"]
+    padding = torch.zeros(2, 3, dtype=torch.long)
+    mask = torch.cat([padding, torch.ones_like(ids)], 1)
+    padded = run({"input_ids": torch.cat([padding, ids], 1), "attention_mask": mask})["logits"]
+    np.testing.assert_allclose(padded[:, 3:], whole, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("ModernBertForMaskedLM", {"local_attention": 4}),
+        pytest.param("Gemma3ForCausalLM", {"sliding_window": 4}, marks=pytest.mark.slow),
+    ],
+)
+def test_windows_of_attention_hold_for_longer_texts(name, changed, tmp_path):
+    model = varied(any_model(name), **changed)
+    run = run_program(acn_hf.export_program(model, tmp_path, depth=2).path)
+    short = acn_hf.truncate(model, 2)
+    for length in (3, 12, 33):
+        assert difference(run, short, tried(short, input_shapes(short), 2, length, "none")) < TOLERANCE
+
+
+MORE_HEADS = {
+    "BertForMultipleChoice": TEXT,
+    "ViTForMaskedImageModeling": {**BODY, **IMAGES, "encoder_stride": 4},
+    "LlamaForSequenceClassification": GROUPED,
+    "BertModel": TEXT,
+    "WhisperForAudioClassification": {
+        **{f"{part}_layers": NUM_LAYERS for part in ("encoder", "decoder")},
+        **{f"{part}_attention_heads": 2 for part in ("encoder", "decoder")},
+        **{f"{part}_ffn_dim": 48 for part in ("encoder", "decoder")},
+        **TOKENS,
+        "d_model": 32,
+        "num_mel_bins": 8,
+        "max_source_positions": 20,
+        "decoder_start_token_id": 1,
+    },
+    "Wav2Vec2BertForSequenceClassification": {**BODY, "feature_projection_input_dim": 16},
+}
+NAMES_OF_MORE = {
+    "BertForMultipleChoice": {"input_ids": (BATCH, "num_choices", LENGTH)},
+    "ViTForMaskedImageModeling": {"pixel_values": (BATCH, 3, 16, 16), "bool_masked_pos": (BATCH, 16)},
+    "WhisperForAudioClassification": {"input_features": (BATCH, 8, 40)},
+    "Wav2Vec2BertForSequenceClassification": {"input_features": (BATCH, "num_frames", 16)},
+}
+
+
+@pytest.mark.parametrize("name", MORE_HEADS)
+def test_heads_and_inputs_of_other_kinds(name, tmp_path):
+    entry = AnyModel(name, MORE_HEADS[name])
+    model = varied(entry)
+    shapes = input_shapes(model)
+    assert NAMES_OF_MORE.get(name, {}).items() <= shapes.items()
+    run = run_program(acn_hf.export_program(model, tmp_path, depth=1).path)
+    short = acn_hf.truncate(model, 1)
+    assert difference(run, short, tried(short, shapes, 3, 6, "right"), relative=True) < TOLERANCE
+
+
+@pytest.mark.slow
+def test_onnx_names_what_may_differ(tmp_path):
+    model = any_model("LayoutLMForSequenceClassification").build()
+    report = acn_hf.export_onnx(model, tmp_path, depth=1)
+    sizes = {given.name: given.shape for given in session(report.path).get_inputs()}
+    assert sizes == {name: list(shape) for name, shape in input_shapes(model).items()}
+
+
+def test_config_json_is_that_of_upstream(tmp_path):
+    entry = any_model("SiglipForImageClassification")
+    model = entry.build(id2label={0: "cat", 1: "dog"})
+    model.config.vision_config._name_or_path = str(tmp_path)
+    before = model.config.to_dict()
+    acn_hf.export_program(model, tmp_path / "out", depth=2)
+    assert model.config.to_dict() == before
+    config = AutoConfig.from_pretrained(tmp_path / "out")
+    assert config.vision_config.num_hidden_layers == 2
+    assert config.text_config.num_hidden_layers == NUM_LAYERS
+    assert config.id2label == {0: "cat", 1: "dog"}
+    assert str(tmp_path) not in (tmp_path / "out" / "config.json").read_text()
+
+
+def test_an_upstream_model_is_left_as_it_is(tmp_path):
+    entry, calls = any_model("LlamaForCausalLM"), []
+    model = entry.build(attn_implementation="eager").train()
+    before, config = outputs(model, entry.inputs())["logits"], model.config.to_dict()
+    model.model.layers[0].register_forward_hook(lambda *_: calls.append(1))
+    acn_hf.truncate(model, 1)  # the class is checked
+    calls.clear()
+    acn_hf.export_program(model, tmp_path, depth=1)
+    assert not calls
+    assert model.training
+    assert model.config.to_dict() == config
+    assert model.config._attn_implementation == "eager"
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert np.array_equal(before, outputs(model, entry.inputs())["logits"])
+    assert calls
+
+
+@quiet
+def test_adapters_of_an_upstream_model_are_merged(tmp_path):
+    entry = any_model("LlamaForCausalLM")
+    adapted = peft.get_peft_model(
+        varied(entry), peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    )
+    merged = acn_hf.truncate(adapted, 1, merge_adapter=True)
+    run = run_program(acn_hf.export_program(adapted, tmp_path, depth=1).path)
+    assert difference(run, merged, entry.inputs() | {"attention_mask": torch.ones(3, 9).long()}) < TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["LlamaForCausalLM", "DistilBertForSequenceClassification"])
+def test_int8_of_an_upstream_model(name, tmp_path):
+    model = varied(any_model(name), vocab_size=2000)
+    full = acn_hf.export_onnx(model, tmp_path / "full", depth=1)
+    report = acn_hf.export_onnx(model, tmp_path / "int8", depth=1, quantize="int8")
+    assert report.size_bytes < 0.5 * full.size_bytes
+    assert TOLERANCE < report.max_difference < 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_onnx_of_half_precision_is_float32(dtype, tmp_path):
+    entry = any_model("ViTForImageClassification")
+    model = varied(entry).to(dtype)
+    report = acn_hf.export_onnx(model, tmp_path, depth=1)
+    assert model.dtype == dtype
+    short = acn_hf.truncate(model, 1).float()
+    assert difference(run_onnx(report.path), short, entry.inputs()) < TOLERANCE
+
+
+def test_a_program_keeps_half_precision(tmp_path):
+    entry = any_model("BertForSequenceClassification")
+    model = varied(entry).bfloat16()
+    report = acn_hf.export_program(model, tmp_path, depth=1)
+    short = acn_hf.truncate(model, 1)
+    assert difference(run_program(report.path), short, tried(short, input_shapes(short), 3, 6, "left")) == 0
