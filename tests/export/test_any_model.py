@@ -79,7 +79,7 @@ def combinations():
 
 
 @pytest.mark.slow
-@covering(combination=combinations(), kind=EXPORTS, whole=False)
+@covering(combination=combinations(), kind=list(EXPORTS), whole=False)
 def test_every_model_at_every_depth(combination, kind, tmp_path):
     entry, depth, padding = combination
     exported(entry, depth, kind, padding, tmp_path, [(1, 1), (5, 13), (2, 19)])

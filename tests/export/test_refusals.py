@@ -5,10 +5,10 @@ import sys
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
 
 import acn_hf
 from acn_hf.export import files as export, program as tracing
+from tests.support.any_models import BODY, IMAGES, TEXT, AnyModel, any_model
 from tests.support.families import by_name
 
 HEAD = by_name("bert-ForSequenceClassification")
@@ -96,11 +96,64 @@ def test_a_checkpoint_in_the_folder(export_to, model, tmp_path, files):
     assert files(tmp_path) == before
 
 
+REFUSED = {
+    "LongformerForSequenceClassification": (
+        {**TEXT, "attention_window": 4},
+        acn_hf.ExportError,
+        r"torch.export of torch \S+ cannot export Longformer\S+: Could not guard on data-dependent expression [^\n]*$",
+    ),
+    "MobileBertForSequenceClassification": (
+        {**TEXT, "embedding_size": 32, "true_hidden_size": 32, "intra_bottleneck_size": 32},
+        acn_hf.ExportError,
+        r"cannot export MobileBert\S+: Constraints violated \(sequence_length\)! - Not all values of [^\n]*$",
+    ),
+    "BeitForMaskedImageModeling": (
+        {**BODY, **IMAGES, "use_mask_token": False},
+        acn_hf.ExportError,
+        r"Beit\S+ must run on {'pixel_values': \(2, 3, 16, 16\), 'bool_masked_pos': .*} to be exported: 'None",
+    ),
+    "Dinov2Backbone": (
+        {**BODY, **IMAGES},
+        acn_hf.ExportError,
+        "a model must return tensors to be exported; those of Dinov2Backbone lie in others",
+    ),
+    "PatchTSTForPrediction": (
+        {"d_model": 16, "num_attention_heads": 2, "ffn_dim": 16, "num_hidden_layers": 2},
+        ValueError,
+        r"made of input_ids, pixel_values, input_values, input_features; PatchTST\S+ takes past_values",
+    ),
+    "T5ForConditionalGeneration": (
+        {"d_model": 32, "num_layers": 3, "num_heads": 2, "d_ff": 32, "d_kv": 16, "vocab_size": 60},
+        acn_hf.DepthError,
+        r"a model must have one stack of layers to have depth; T5ForConditionalGeneration has 2: encoder\.block, dec",
+    ),
+}
+
+
 @each_export
-def test_a_model_of_another_architecture(export_to, tmp_path):
-    upstream = BertForSequenceClassification(BertConfig(hidden_size=16, num_attention_heads=2, num_hidden_layers=1))
-    with pytest.raises(TypeError, match="only the models of acn_hf work at every depth; got BertForSequenceClass"):
-        export_to(upstream, tmp_path)
+@pytest.mark.parametrize("name", REFUSED)
+def test_upstream_models_that_cannot_be_exported(export_to, name, tmp_path):
+    fields, error, text = REFUSED[name]
+    with pytest.raises(error, match=text):
+        export_to(AnyModel(name, fields).build(), tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+
+
+@each_export
+def test_a_depth_that_a_class_of_transformers_does_not_have(export_to, tmp_path):
+    model = any_model("ModernBertForMaskedLM").build()
+    with pytest.raises(acn_hf.DepthError, match=r"depth must lie in \[1, 4\] for ModernBert\S+, which needs a layer"):
+        export_to(model, tmp_path / "new", depth=0)
+    with pytest.raises(acn_hf.DepthError, match=r"depth must lie in \[0, 4\] for this model; got 5"):
+        export_to(model, tmp_path / "new", depth=5)
+    assert not list(tmp_path.iterdir())
+
+
+@each_export
+def test_what_is_no_model_of_transformers(export_to, tmp_path):
+    with pytest.raises(TypeError, match="only models of transformers have depth; got Linear"):
+        export_to(torch.nn.Linear(2, 2), tmp_path / "new")
+    assert not list(tmp_path.iterdir())
 
 
 @each_export

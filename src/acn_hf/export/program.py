@@ -1,6 +1,7 @@
 """One forward pass of a model as a program that needs no code of ours, and how far its outputs are from the model's."""
 
 import inspect
+import re
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ class Served(nn.Module):
     """The forward pass of a model, from named tensors to a dictionary of named tensors.
 
     A plain dictionary, since an output class of transformers could not be loaded without transformers. `loss` is left
-    out: nobody serves it.
+    out, which nobody serves, and what is no tensor.
 
     Args:
         model (`PreTrainedModel`): Is run without a cache.
@@ -55,7 +56,7 @@ class Served(nn.Module):
 
         def forward(**inputs: torch.Tensor) -> Inputs:
             outputs = model(**inputs, **self.options)
-            return {name: value for name, value in outputs.items() if name != "loss"}
+            return {name: value for name, value in outputs.items() if name != "loss" and torch.is_tensor(value)}
 
         # The names of a program are those of the arguments.
         kind = inspect.Parameter.KEYWORD_ONLY
@@ -102,9 +103,11 @@ def served(model: Any, depth: int | None, dtype: torch.dtype | None = None, proc
     inputs = random_inputs(copy, shapes, TRACED_BATCH_SIZE, min(TRACED_LENGTH, longest_checked(copy)))
     try:
         with inference():
-            forward(**inputs)
+            found = forward(**inputs)
     except Exception as error:  # each class fails in its own way
         raise ExportError(f"{type(copy).__name__} must run on {_sizes(inputs)} to be exported: {error}") from error
+    if not found:
+        raise ExportError(f"a model must return tensors to be exported; those of {type(copy).__name__} lie in others")
     return forward
 
 
@@ -143,12 +146,18 @@ def traced(forward: Served) -> ExportedProgram:
 
 @contextmanager
 def cannot(exporter: str, forward: Served) -> Iterator[None]:
-    """Say what an exporter cannot export: each error of a block becomes one of ours."""
+    """Say what an exporter cannot export, and why: each error of a block becomes one of ours."""
     try:
         yield
     except Exception as error:  # they have no base class of their own
-        name = type(forward.model).__name__
-        raise ExportError(f"{exporter} of torch {torch.__version__} cannot export {name}: {error}") from error
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        reason = re.sub(r"For more information, run with \S+", "", str(first)).strip().split("\n\n")[0]
+        raise ExportError(
+            f"{exporter} of torch {torch.__version__} cannot export {type(forward.model).__name__}: "
+            f"{' '.join(reason.split())}"
+        ) from error
 
 
 def checks(forward: Served) -> Iterator[tuple[Inputs, Inputs]]:
