@@ -1,11 +1,16 @@
-"""Commands that write a checkpoint in another form, convert and export; conversion on the way; and bench."""
+"""The command that writes a checkpoint in another form, convert; conversion on the way; and bench."""
 
 import json
 
 import pytest
 import torch
 import transformers
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification, BertModel
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertForSequenceClassification,
+    BertModel,
+)
 
 from acn_hf import CardFacts, ConversionError, DepthCost, convert_checkpoint, truncate
 from acn_hf.conversion.loader import NotAnAcnError, load_model
@@ -253,46 +258,6 @@ def test_every_whole_checkpoint_is_loaded(build, head, tmp_path):
     loaded = load_model(tmp_path, needs_head=False)
     with torch.no_grad():
         assert torch.equal(loaded(**head.inputs())[0], model(**head.inputs())[0])
-
-
-# --- export
-
-
-@pytest.mark.parametrize(("form", "name"), [("onnx", "model.onnx"), ("program", "model.pt2")])
-def test_export_writes_a_file_that_was_checked(run, checkpoint, tmp_path, form, name):
-    if form == "onnx":
-        pytest.importorskip("onnxruntime")
-    result = run("export", checkpoint, tmp_path / "exported", "--format", form, "--depth", 1)
-    assert result.exit_code == 0, result.output
-    assert {name, "config.json", "preprocessor_config.json"} <= names_in(tmp_path / "exported")
-    assert f"{name}: 1 layers" in result.output
-    assert "largest difference from the model" in result.output
-    assert "must be empty" in wrong_usage(run("export", checkpoint, tmp_path / "exported", "--format", form))
-    again = run("export", checkpoint, tmp_path / "exported", "--format", form, "--overwrite")
-    assert again.exit_code == 0, again.output
-
-
-def test_export_in_8_bits(run, checkpoint, tmp_path):
-    pytest.importorskip("onnxruntime")
-    result = run("export", checkpoint, tmp_path / "exported", "--int8")
-    assert result.exit_code == 0, result.output
-    assert "model_int8.onnx" in names_in(tmp_path / "exported")
-    assert "model.onnx" not in names_in(tmp_path / "exported")
-
-
-def test_what_cannot_be_exported_leaves_nothing(run, checkpoint, gpt2, tmp_path):
-    out = tmp_path / "exported"
-    assert "depth must lie in [0, 3] for this model; got 4" in one_line(
-        run("export", checkpoint, out, "--format", "program", "--depth", 4)
-    )
-    assert "only the models of acn_hf work at every depth; got GPT2LMHeadModel" in one_line(run("export", gpt2, out))
-    text = wrong_usage(run("export", checkpoint, out, "--format", "program", "--int8"))
-    assert "--int8 is for --format onnx; got --format program" in text
-    assert "--opset is for --format onnx" in wrong_usage(
-        run("export", checkpoint, out, "--format", "program", "--opset", 20)
-    )
-    assert not out.exists()
-    assert "format" in wrong_usage(run("export", checkpoint, out, "--format", "tflite"))
 
 
 # --- a source that is the target

@@ -5,6 +5,7 @@ import torch
 
 from acn_hf import Cost, measure_cost, truncate
 from acn_hf.depth.cost import example_inputs
+from tests.support.any_models import ALL, MORE_KINDS, any_model
 from tests.support.families import HEADED, NUM_LAYERS, by_name, each_head
 
 CLASSIFIER = by_name("bert-ForSequenceClassification")
@@ -72,6 +73,23 @@ def test_example_inputs_fit_every_head(head, build):
     assert len(next(iter(inputs.values()))) == 2
     with torch.no_grad():
         assert model(**inputs)
+
+
+@pytest.mark.parametrize("entry", [*ALL, *MORE_KINDS], ids=lambda entry: entry.name)
+def test_example_inputs_fit_every_model_of_transformers(entry):
+    model = entry.build()
+    inputs = example_inputs(model, batch_size=2)
+    assert list(inputs) == [model.main_input_name]
+    assert len(inputs[model.main_input_name]) == 2
+    with torch.no_grad():
+        assert model(**inputs)
+
+
+def test_inputs_of_which_the_config_says_nothing():
+    model = any_model("ViTForImageClassification").build()
+    model.main_input_name = "input_features"
+    with pytest.raises(ValueError, match=r"takes input_features, whose size its config must say: .* 'num_mel_bins'"):
+        example_inputs(model)
 
 
 def test_the_model_is_left_as_it_was_found(build):

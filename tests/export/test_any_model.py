@@ -12,7 +12,7 @@ import acn_hf
 from acn_hf.depth.layers import layers_of
 from acn_hf.export.inputs import input_shapes, random_inputs
 from tests.support.adapted import quiet
-from tests.support.any_models import ALL, BODY, GROUPED, IMAGES, NUM_LAYERS, TEXT, TOKENS, AnyModel, any_model
+from tests.support.any_models import ALL, MORE_KINDS, NUM_LAYERS, any_model
 from tests.support.covering import covering
 from tests.support.exporting import difference, outputs, run_onnx, run_program, session, tried
 
@@ -182,6 +182,7 @@ def test_images_have_the_size_that_the_processor_makes(tmp_path):
     assert not (tmp_path / "vit").exists()
 
 
+@pytest.mark.slow
 def test_a_sound_and_its_mask(tmp_path):
     model = varied(any_model("Wav2Vec2ForSequenceClassification"), feat_extract_norm="layer")
     processor = Wav2Vec2FeatureExtractor(return_attention_mask=True)
@@ -219,23 +220,6 @@ def test_windows_of_attention_hold_for_longer_texts(name, changed, tmp_path):
         assert difference(run, short, tried(short, input_shapes(short), 2, length, "none")) < TOLERANCE
 
 
-MORE_HEADS = {
-    "BertForMultipleChoice": TEXT,
-    "ViTForMaskedImageModeling": {**BODY, **IMAGES, "encoder_stride": 4},
-    "LlamaForSequenceClassification": GROUPED,
-    "BertModel": TEXT,
-    "WhisperForAudioClassification": {
-        **{f"{part}_layers": NUM_LAYERS for part in ("encoder", "decoder")},
-        **{f"{part}_attention_heads": 2 for part in ("encoder", "decoder")},
-        **{f"{part}_ffn_dim": 48 for part in ("encoder", "decoder")},
-        **TOKENS,
-        "d_model": 32,
-        "num_mel_bins": 8,
-        "max_source_positions": 20,
-        "decoder_start_token_id": 1,
-    },
-    "Wav2Vec2BertForSequenceClassification": {**BODY, "feature_projection_input_dim": 16},
-}
 NAMES_OF_MORE = {
     "BertForMultipleChoice": {"input_ids": (BATCH, "num_choices", LENGTH)},
     "ViTForMaskedImageModeling": {"pixel_values": (BATCH, 3, 16, 16), "bool_masked_pos": (BATCH, 16)},
@@ -244,12 +228,15 @@ NAMES_OF_MORE = {
 }
 
 
-@pytest.mark.parametrize("name", MORE_HEADS)
-def test_heads_and_inputs_of_other_kinds(name, tmp_path):
-    entry = AnyModel(name, MORE_HEADS[name])
+@pytest.mark.parametrize(
+    "entry",
+    [MORE_KINDS[0], *(pytest.param(entry, marks=pytest.mark.slow) for entry in MORE_KINDS[1:])],
+    ids=lambda entry: entry.name,
+)
+def test_heads_and_inputs_of_other_kinds(entry, tmp_path):
     model = varied(entry)
     shapes = input_shapes(model)
-    assert NAMES_OF_MORE.get(name, {}).items() <= shapes.items()
+    assert NAMES_OF_MORE.get(entry.name, {}).items() <= shapes.items()
     run = run_program(acn_hf.export_program(model, tmp_path, depth=1).path)
     short = acn_hf.truncate(model, 1)
     assert difference(run, short, tried(short, shapes, 3, 6, "right"), relative=True) < TOLERANCE
@@ -294,6 +281,7 @@ def test_an_upstream_model_is_left_as_it_is(tmp_path):
     assert calls
 
 
+@pytest.mark.slow
 @quiet
 def test_adapters_of_an_upstream_model_are_merged(tmp_path):
     entry = any_model("LlamaForCausalLM")
@@ -326,6 +314,7 @@ def test_onnx_of_half_precision_is_float32(dtype, tmp_path):
     assert difference(run_onnx(report.path), short, entry.inputs()) < TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_program_keeps_half_precision(tmp_path):
     entry = any_model("BertForSequenceClassification")
     model = varied(entry).bfloat16()

@@ -131,7 +131,9 @@ REFUSED = {
 
 
 @each_export
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name.startswith("MobileBert") else ()) for name in REFUSED]
+)
 def test_upstream_models_that_cannot_be_exported(export_to, name, tmp_path):
     fields, error, text = REFUSED[name]
     with pytest.raises(error, match=text):

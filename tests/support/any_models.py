@@ -145,6 +145,29 @@ ALL = [
     AnyModel("Gemma3ForCausalLM", GROUPED, auto=CAUSAL),
 ]
 
+MORE_KINDS = [
+    AnyModel("BertForMultipleChoice", TEXT, auto="AutoModelForMultipleChoice"),
+    AnyModel("BertModel", TEXT, auto="AutoModel"),
+    AnyModel("LlamaForSequenceClassification", GROUPED),
+    AnyModel("ViTForMaskedImageModeling", {**BODY, **IMAGES, "encoder_stride": 4}, pixels(3, 16, 16)),
+    AnyModel(
+        "WhisperForAudioClassification",
+        {
+            **{f"{part}_layers": NUM_LAYERS for part in ("encoder", "decoder")},
+            **{f"{part}_attention_heads": 2 for part in ("encoder", "decoder")},
+            **{f"{part}_ffn_dim": 48 for part in ("encoder", "decoder")},
+            **TOKENS,
+            "d_model": 32,
+            "num_mel_bins": 8,
+            "max_source_positions": 20,
+            "decoder_start_token_id": 1,
+        },
+        auto=AUDIO,
+    ),
+    AnyModel("Wav2Vec2BertForSequenceClassification", {**BODY, "feature_projection_input_dim": 16}, auto=AUDIO),
+]
+"""Other heads, and other inputs, of kinds that are above: what is asked of their signature, config and Auto class."""
+
 
 CHANCE = ("drop", "mask_time_prob", "mask_feature_prob")
 """What the fields of a config are called by which a pass in train mode is another one each time."""

@@ -21,6 +21,7 @@ from ..depth.metrics import IGNORED_LABEL
 from .idx import DataError, is_idx_folder, read_idx_folder
 from .masking import MaskingCollator, PatchMaskingCollator, mask_images_once, mask_once, pack
 from .pixels import image_size, num_patches, pixels
+from .sound import load_feature_extractor
 
 FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json", ".txt": "text"}
 PREFERRED_SPLITS = ("validation", "test", "train")
@@ -123,13 +124,15 @@ def _load_file(path: Path) -> datasets.Dataset:
 
 
 def load_processor(model: PreTrainedModel, source: str) -> Any:
-    """Load the tokenizer or image processor that lies beside a model.
+    """Load the tokenizer, image processor or feature extractor that lies beside a model.
 
     Raises:
         DataError: There is none, or it is that of another model.
     """
     if model.main_input_name == "pixel_values":
         return load_image_processor(source)
+    if model.main_input_name in ("input_values", "input_features"):
+        return load_feature_extractor(source)
     return check_vocabulary(load_tokenizer(source), model.config, source)
 
 

@@ -1,11 +1,12 @@
 """One forward pass of a model as a program that needs no code of ours, and how far its outputs are from the model's."""
 
 import inspect
+import io
 import re
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,8 @@ def traced(forward: Served) -> ExportedProgram:
     length = min(TRACED_LENGTH, longest_checked(forward.model))
     inputs = random_inputs(forward.model, forward.shapes, TRACED_BATCH_SIZE, length)
     ranges = dynamic_shapes(forward.model, forward.shapes)
-    with inference(), cannot("torch.export", forward):
+    printed = io.StringIO()  # torch prints the whole graph when it cannot go on, besides what it says in the error
+    with inference(), cannot("torch.export", forward), redirect_stderr(printed):
         program = torch.export.export(forward, (), inputs, dynamic_shapes=ranges, strict=False)
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
