@@ -75,6 +75,15 @@ def labels_of(logits, folder):
     return [names[int(label)] for label in logits.argmax(-1)]
 
 
+def test_another_model_is_exported_in_the_same_way(tmp_path):
+    (block,) = (block for block in BLOCKS if "LlamaForCausalLM" in block)
+    printed = io.StringIO()
+    with contextlib.chdir(tmp_path), contextlib.redirect_stdout(printed), torch.random.fork_rng():
+        exec(compile(block, str(PAGE), "exec"), {"__name__": "__main__"})
+    assert "language/model.pt2" in printed.getvalue()
+    assert AutoConfig.from_pretrained(tmp_path / "language").num_hidden_layers == 2
+
+
 @pytest.mark.slow
 def test_images_are_served_without_torch(page):
     from acn_hf import AcnViTForImageClassification

@@ -81,18 +81,21 @@ def export_onnx(
     The folder then holds `model.onnx` or `model_int8.onnx`, `config.json` with the names of the labels, and the files
     of the processor: all that serving needs. Weights that do not fit into one file (2 GB) lie in `model.onnx.data`.
 
-    The inputs are those of the model by name, all of them given: `input_ids`, `attention_mask` and `token_type_ids`
-    (int64), or `pixel_values` (float32), with `bool_masked_pos` for masked image modelling. The number of examples,
-    tokens and choices may differ from call to call; the size of images is fixed. The outputs have the names that the
+    The inputs are those of the model by name, all of them given, as its signature, its config and the processor say:
+    `input_ids`, with `attention_mask` and `token_type_ids` (int64) if it takes them, `pixel_values`, `input_values` or
+    `input_features` (float32), and `bool_masked_pos` for masked image modelling. The number of examples, tokens,
+    choices and samples may differ from call to call; the size of images is fixed. The outputs have the names that the
     model gives them. Numbers are float32, whatever precision the model is in.
 
     Args:
-        model (`PreTrainedModel` or `PeftModel`): A model of acn_hf, with any head or none, on any device; it is left as
-            it is. What the active adapters learned goes into the weights, hooks are left out, and what
-            `torch.compile` and data parallelism return is taken for the model inside.
+        model (`PreTrainedModel` or `PeftModel`): A model of acn_hf, or any other of transformers that has one stack of
+            layers, with any head or none, on any device; it is left as it is. What the active adapters learned goes
+            into the weights, hooks are left out, and what `torch.compile` and data parallelism return is taken for the
+            model inside.
         folder (`str` or `os.PathLike`): Where to write. After an error it is as it was.
         depth (`int`, *optional*): Number of layers to export, in `[0, L]`. Defaults to all.
-        processor (*optional*): Tokenizer or image processor, saved beside the model.
+        processor (*optional*): Tokenizer, image processor or feature extractor, saved beside the model. Masks and token
+            types that it does not make are no inputs, and images have the size that it makes.
         opset (`int`, *optional*, defaults to 20): Version of the ONNX operators, 18 or above.
         quantize (`"int8"`, *optional*): Store the weights of matrix products and embeddings in 8 bits, one scale a
             column, and quantize what they are multiplied by as it comes. How far the outputs move is in the report;
@@ -103,15 +106,16 @@ def export_onnx(
         `ExportReport`: The file, its size, and its largest difference from the model.
 
     Raises:
-        DepthError: The model does not have this depth.
-        ExportError: The outputs differ from the model's by more than 1e-4, or onnxruntime cannot run this opset.
+        DepthError: The model does not have this depth, or no plain stack of layers.
+        ExportError: torch cannot export the model, and the message says why; or the outputs differ from the model's by
+            more than 1e-4, or onnxruntime cannot run this opset.
         FileExistsError: The folder holds an export and `overwrite` is `False`, or it holds the weights of a checkpoint.
         ImportError: onnx, onnxscript or onnxruntime is missing.
         NotADirectoryError: `folder` is a file.
         OSError: The files cannot be written.
-        TypeError: `model` is not an ACN, its weights are sharded, or it was adapted by prompts.
-        ValueError: `opset`, `quantize` or the name of the folder is none that there is, or weights are not in memory or
-            quantised already.
+        TypeError: `model` is not one of transformers, its weights are sharded, or it was adapted by prompts.
+        ValueError: `opset`, `quantize` or the name of the folder is none that there is, weights are not in memory or
+            quantised already, or nothing says how large the inputs are.
 
     Source: https://docs.pytorch.org/docs/stable/onnx_export.html
 
@@ -176,20 +180,23 @@ def export_program(
         model (`PreTrainedModel` or `PeftModel`): See [`export_onnx`].
         folder (`str` or `os.PathLike`): Where to write. After an error it is as it was.
         depth (`int`, *optional*): Number of layers to export, in `[0, L]`. Defaults to all.
-        processor (*optional*): Tokenizer or image processor, saved beside the model.
+        processor (*optional*): Tokenizer, image processor or feature extractor, saved beside the model. Masks and token
+            types that it does not make are no inputs, and images have the size that it makes.
         overwrite (`bool`, *optional*, defaults to `False`): Whether to replace an export that is there.
 
     Returns:
         `ExportReport`: The file, its size, and its largest difference from the model.
 
     Raises:
-        DepthError: The model does not have this depth.
-        ExportError: The outputs differ from the model's by more than 1e-4.
+        DepthError: The model does not have this depth, or no plain stack of layers.
+        ExportError: torch cannot export the model, and the message says why; or the outputs differ from the model's by
+            more than 1e-4.
         FileExistsError: The folder holds an export and `overwrite` is `False`, or it holds the weights of a checkpoint.
         NotADirectoryError: `folder` is a file.
         OSError: The files cannot be written.
-        TypeError: `model` is not an ACN, its weights are sharded, or it was adapted by prompts.
-        ValueError: The name of the folder is that of a file, or weights are not in memory.
+        TypeError: `model` is not one of transformers, its weights are sharded, or it was adapted by prompts.
+        ValueError: The name of the folder is that of a file, weights are not in memory, or nothing says how large the
+            inputs are.
 
     Source: https://docs.pytorch.org/docs/stable/export.html
 
