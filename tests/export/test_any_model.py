@@ -171,13 +171,18 @@ def test_the_processor_says_what_it_makes(case):
         assert model(**random_inputs(model, shapes, 2, 5))[0].shape == (2, 2)
 
 
-def test_images_have_the_size_that_the_processor_makes(tmp_path):
-    model = varied(any_model("Dinov2ForImageClassification"))
+@pytest.mark.parametrize("kind", [pytest.param("onnx", marks=pytest.mark.slow), "program"])
+def test_images_have_the_size_that_the_processor_makes(kind, tmp_path):
+    model, (export, runner) = varied(any_model("Dinov2ForImageClassification")), EXPORTS[kind]
     processor = CLIPImageProcessorPil(crop_size={"height": 12, "width": 24})
-    report = acn_hf.export_program(model, tmp_path, depth=1, processor=processor)
+    report = export(model, tmp_path, depth=1, processor=processor)
     inputs = {"pixel_values": torch.randn(3, 3, 12, 24)}
-    assert difference(run_program(report.path), acn_hf.truncate(model, 1), inputs) < TOLERANCE
-    with pytest.raises(acn_hf.ExportError, match=r"ViTFor\S+ must run on {'pixel_values': \(2, 3, 12, 24\)} to be exp"):
+    assert difference(runner(report.path), acn_hf.truncate(model, 1), inputs) < TOLERANCE
+
+
+def test_images_of_a_size_that_the_model_does_not_take(tmp_path):
+    processor = CLIPImageProcessorPil(crop_size={"height": 12, "width": 24})
+    with pytest.raises(acn_hf.ExportError, match=r"ViTFor\S+ must run on {.*, 3, 12, 24\)} to be exported"):
         acn_hf.export_program(any_model("ViTForImageClassification").build(), tmp_path / "vit", processor=processor)
     assert not (tmp_path / "vit").exists()
 
@@ -218,6 +223,29 @@ def test_windows_of_attention_hold_for_longer_texts(name, changed, tmp_path):
     short = acn_hf.truncate(model, 2)
     for length in (3, 12, 33):
         assert difference(run, short, tried(short, input_shapes(short), 2, length, "none")) < TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", EXPORTS)
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("LlamaForCausalLM", {"num_attention_heads": 4}),  # two for each head of keys
+        ("LlamaForCausalLM", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10_000.0}}),
+        ("LlamaForCausalLM", {"tie_word_embeddings": True}),
+        ("GPT2LMHeadModel", {"scale_attn_by_inverse_layer_idx": True}),
+        ("RobertaForSequenceClassification", {"type_vocab_size": 1}),
+        ("Wav2Vec2ForSequenceClassification", {"do_stable_layer_norm": True, "feat_extract_norm": "layer"}),
+        ("BertForSequenceClassification", {"attn_implementation": "eager", "chunk_size_feed_forward": 4}),
+    ],
+    ids=str,
+)
+def test_configs_that_real_checkpoints_have(name, changed, kind, tmp_path):
+    model, (export, runner) = varied(any_model(name), **changed), EXPORTS[kind]
+    run = runner(export(model, tmp_path, depth=2).path)
+    short = acn_hf.truncate(model, 2)
+    shapes = input_shapes(short)
+    assert difference(run, short, tried(short, shapes, 3, 12, "left"), relative=True) < TOLERANCE
 
 
 NAMES_OF_MORE = {

@@ -110,7 +110,7 @@ REFUSED = {
     "BeitForMaskedImageModeling": (
         {**BODY, **IMAGES, "use_mask_token": False},
         acn_hf.ExportError,
-        r"Beit\S+ must run on {'pixel_values': \(2, 3, 16, 16\), 'bool_masked_pos': .*} to be exported: 'None",
+        r"Beit\S+ must run on {'pixel_values': \('batch_size', 3, 16, 16\), .*} to be exported: 'None",
     ),
     "Dinov2Backbone": (
         {**BODY, **IMAGES},

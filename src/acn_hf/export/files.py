@@ -14,7 +14,6 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedConfig
 
-from ..depth.layers import layers_of
 from ..modeling.checkpoint import written_beside
 from ..support.records import Record
 from ..support.wrappers import unwrap
@@ -287,7 +286,7 @@ def _written(
             processor.save_pretrained(beside)
     return ExportReport(
         path=str(Path(folder) / path.name),
-        depth=len(layers_of(forward.model)),
+        depth=forward.depth,
         opset=opset,
         quantize=quantize,
         size_bytes=size,

@@ -36,7 +36,7 @@ def input_shapes(model: PreTrainedModel, processor: Any = None) -> Shapes:
     Raises:
         ValueError: The config does not say what the main input looks like.
     """
-    main, named = model.main_input_name, inspect.signature(model.forward).parameters
+    main, named = model.main_input_name, inspect.signature(type(model).forward).parameters
     made = getattr(processor, "model_input_names", None)
     if main == "input_ids":
         # A size of 1 cannot be dynamic, and there is none else where one token is all that fits.
@@ -137,8 +137,8 @@ def random_inputs(model: PreTrainedModel, shapes: Shapes, batch_size: int, lengt
             drawn[name] = torch.rand(shape, generator=draw) < 0.5
         else:
             drawn[name] = torch.randn(shape, generator=draw).to(model.dtype)
-    padding = getattr(config, "pad_token_id", None)
-    if "input_ids" in drawn and "attention_mask" in drawn and padding is not None:
+    padding: Any = getattr(config, "pad_token_id", None)
+    if "input_ids" in drawn and "attention_mask" in drawn and padding in range(config.vocab_size):
         drawn["input_ids"][drawn["attention_mask"] == 0] = padding  # some models count positions from it
     return drawn
 

@@ -43,11 +43,12 @@ class Served(nn.Module):
     Args:
         model (`PreTrainedModel`): Is run without a cache.
         shapes (`Shapes`): Its inputs; see [`input_shapes`].
+        depth (`int`): How many layers it has.
     """
 
-    def __init__(self, model: PreTrainedModel, shapes: Shapes):
+    def __init__(self, model: PreTrainedModel, shapes: Shapes, depth: int):
         super().__init__()
-        self.model, self.shapes = model, shapes
+        self.model, self.shapes, self.depth = model, shapes, depth
         named = inspect.signature(model.forward).parameters
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in named.values())
         asked = {"return_dict": True, "output_hidden_states": False, "output_attentions": False}
@@ -86,8 +87,8 @@ def served(model: Any, depth: int | None, dtype: torch.dtype | None = None, proc
     absent = next((name for name, weight in inner.named_parameters() if weight.is_meta), None)
     if absent is not None:
         raise ValueError(f"all weights of the model must be in memory to be exported; {absent} is on the meta device")
-    shapes = input_shapes(inner, processor)
-    copy = truncate(model, _checked_depth(inner, depth), merge_adapter=True)
+    shapes, depth = input_shapes(inner, processor), _checked_depth(inner, depth)
+    copy = truncate(model, depth, merge_adapter=True)
     for module in copy.modules():
         # Hooks watch the passes of the user's model, and would be called with tensors without values. A `forward` bound
         # to the instance is accelerate's, which moves weights and inputs between devices, and a call may be compiled.
@@ -100,13 +101,12 @@ def served(model: Any, depth: int | None, dtype: torch.dtype | None = None, proc
     copy.set_attn_implementation("sdpa" if copy._supports_sdpa else "eager")
     type(copy).to(copy, device="cpu", dtype=dtype)  # accelerate binds another `to`, and to the user's model
     copy.eval().requires_grad_(False)
-    forward = Served(copy, shapes)
-    inputs = random_inputs(copy, shapes, TRACED_BATCH_SIZE, min(TRACED_LENGTH, longest_checked(copy)))
+    forward = Served(copy, shapes, depth)
     try:
         with inference():
-            found = forward(**inputs)
+            found = forward(**_traced_inputs(forward))
     except Exception as error:  # each class fails in its own way
-        raise ExportError(f"{type(copy).__name__} must run on {_sizes(inputs)} to be exported: {error}") from error
+        raise ExportError(f"{type(copy).__name__} must run on {shapes} to be exported: {error}") from error
     if not found:
         raise ExportError(f"a model must return tensors to be exported; those of {type(copy).__name__} lie in others")
     return forward
@@ -134,8 +134,7 @@ def traced(forward: Served) -> ExportedProgram:
     Raises:
         ExportError: `torch.export` cannot make one.
     """
-    length = min(TRACED_LENGTH, longest_checked(forward.model))
-    inputs = random_inputs(forward.model, forward.shapes, TRACED_BATCH_SIZE, length)
+    inputs = _traced_inputs(forward)
     ranges = dynamic_shapes(forward.model, forward.shapes)
     printed = io.StringIO()  # torch prints the whole graph when it cannot go on, besides what it says in the error
     with inference(), cannot("torch.export", forward), redirect_stderr(printed):
@@ -144,6 +143,11 @@ def traced(forward: Served) -> ExportedProgram:
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)  # names folders of this machine, and would be in every file
     return program
+
+
+def _traced_inputs(forward: Served) -> Inputs:
+    length = min(TRACED_LENGTH, longest_checked(forward.model))
+    return random_inputs(forward.model, forward.shapes, TRACED_BATCH_SIZE, length)
 
 
 @contextmanager
