@@ -6,7 +6,14 @@ import numpy as np
 import peft
 import pytest
 import torch
-from transformers import AutoConfig, BertTokenizer, CLIPImageProcessorPil, RobertaTokenizer, Wav2Vec2FeatureExtractor
+from transformers import (
+    AutoConfig,
+    BertTokenizer,
+    CLIPImageProcessorPil,
+    RobertaTokenizer,
+    ViTImageProcessorPil,
+    Wav2Vec2FeatureExtractor,
+)
 
 import acn_hf
 from acn_hf.depth.layers import layers_of
@@ -140,6 +147,12 @@ PROCESSORS = {
         lambda: CLIPImageProcessorPil(crop_size={"height": 12, "width": 24}),
         {"pixel_values": (BATCH, 3, 12, 24)},
     ),
+    "images beside texts": (
+        "Dinov2ForImageClassification",
+        {},
+        lambda: SimpleNamespace(image_processor=ViTImageProcessorPil(size={"height": 12, "width": 24})),
+        {"pixel_values": (BATCH, 3, 12, 24)},
+    ),
     "images of several sizes": (
         "Dinov2ForImageClassification",
         {},
@@ -256,16 +269,22 @@ NAMES_OF_MORE = {
 }
 
 
+FAST = (MORE_KINDS[0], "program")
+
+
 @pytest.mark.parametrize(
-    "entry",
-    [MORE_KINDS[0], *(pytest.param(entry, marks=pytest.mark.slow) for entry in MORE_KINDS[1:])],
-    ids=lambda entry: entry.name,
+    ("entry", "kind"),
+    [
+        pytest.param(entry, kind, id=f"{entry.name}-{kind}", marks=pytest.mark.slow if (entry, kind) != FAST else ())
+        for entry in MORE_KINDS
+        for kind in ("program", "onnx")
+    ],
 )
-def test_heads_and_inputs_of_other_kinds(entry, tmp_path):
-    model = varied(entry)
+def test_heads_and_inputs_of_other_kinds(entry, kind, tmp_path):
+    model, (export, runner) = varied(entry), EXPORTS[kind]
     shapes = input_shapes(model)
     assert NAMES_OF_MORE.get(entry.name, {}).items() <= shapes.items()
-    run = run_program(acn_hf.export_program(model, tmp_path, depth=1).path)
+    run = runner(export(model, tmp_path, depth=1).path)
     short = acn_hf.truncate(model, 1)
     assert difference(run, short, tried(short, shapes, 3, 6, "right"), relative=True) < TOLERANCE
 

@@ -152,6 +152,15 @@ def test_a_depth_that_a_class_of_transformers_does_not_have(export_to, tmp_path)
 
 
 @each_export
+def test_a_model_that_calls_operators_of_transformers(export_to, tmp_path, monkeypatch):
+    mixture = any_model("MixtralForCausalLM").build()
+    monkeypatch.setattr(type(mixture), "_can_set_experts_implementation", lambda *_: False)
+    with pytest.raises(acn_hf.ExportError, match=r"run without transformers; Mixtral\S+ calls transformers\.group"):
+        export_to(mixture, tmp_path / "new", depth=1)
+    assert not list(tmp_path.iterdir())
+
+
+@each_export
 def test_what_is_no_model_of_transformers(export_to, tmp_path):
     with pytest.raises(TypeError, match="only models of transformers have depth; got Linear"):
         export_to(torch.nn.Linear(2, 2), tmp_path / "new")

@@ -149,6 +149,7 @@ MORE_KINDS = [
     AnyModel("BertForMultipleChoice", TEXT, auto="AutoModelForMultipleChoice"),
     AnyModel("BertModel", TEXT, auto="AutoModel"),
     AnyModel("LlamaForSequenceClassification", GROUPED),
+    AnyModel("MixtralForCausalLM", {**GROUPED, "num_local_experts": 4}, auto=CAUSAL),
     AnyModel("ViTForMaskedImageModeling", {**BODY, **IMAGES, "encoder_stride": 4}, pixels(3, 16, 16)),
     AnyModel(
         "WhisperForAudioClassification",
@@ -203,4 +204,4 @@ def with_labels(entry: AnyModel, inputs: dict[str, torch.Tensor]) -> dict[str, t
 
 def any_model(name: str) -> AnyModel:
     """Return the entry of a class."""
-    return next(entry for entry in ALL if entry.name == name)
+    return next(entry for entry in (*ALL, *MORE_KINDS) if entry.name == name)

@@ -70,6 +70,7 @@ def input_shapes(model: PreTrainedModel, processor: Any = None) -> Shapes:
 
 def image_size(processor: Any) -> tuple[int, int] | None:
     """Return the height and the width of the images that a processor makes, or `None` where it makes several sizes."""
+    processor = getattr(processor, "image_processor", processor)
     cropped = getattr(processor, "do_center_crop", False)
     size = getattr(processor, "crop_size" if cropped else "size", None)
     if size is None or not (cropped or getattr(processor, "do_resize", False)):

@@ -99,6 +99,8 @@ def served(model: Any, depth: int | None, dtype: torch.dtype | None = None, proc
             module.__dict__["chunk_size_feed_forward"] = 0
     copy.config.return_dict = True  # what the argument says does not reach every module of transformers
     copy.set_attn_implementation("sdpa" if copy._supports_sdpa else "eager")
+    if copy._can_set_experts_implementation():
+        copy.set_experts_implementation("batched_mm")  # made of operators that torch has; the others need transformers
     type(copy).to(copy, device="cpu", dtype=dtype)  # accelerate binds another `to`, and to the user's model
     copy.eval().requires_grad_(False)
     forward = Served(copy, shapes, depth)
@@ -132,7 +134,7 @@ def traced(forward: Served) -> ExportedProgram:
     """Return the program of a forward pass.
 
     Raises:
-        ExportError: `torch.export` cannot make one.
+        ExportError: `torch.export` cannot make one, or it would need transformers.
     """
     inputs = _traced_inputs(forward)
     ranges = dynamic_shapes(forward.model, forward.shapes)
@@ -142,6 +144,9 @@ def traced(forward: Served) -> ExportedProgram:
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)  # names folders of this machine, and would be in every file
+            if getattr(node.target, "namespace", None) == "transformers":
+                name = type(forward.model).__name__
+                raise ExportError(f"an exported model must run without transformers; {name} calls {node.target}")
     return program
 
 
