@@ -13,8 +13,11 @@ import torch
 from PIL import Image
 from transformers import AutoConfig, AutoTokenizer
 
+import acn_hf
 from acn_hf.demo import processor
-from tests.support.exporting import run_onnx
+from acn_hf.export.inputs import input_shapes, random_inputs
+from tests.support.any_models import any_model
+from tests.support.exporting import outputs, run_onnx
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
@@ -82,6 +85,35 @@ def test_another_model_is_exported_in_the_same_way(tmp_path):
         exec(compile(block, str(PAGE), "exec"), {"__name__": "__main__"})
     assert "language/model.pt2" in printed.getvalue()
     assert AutoConfig.from_pretrained(tmp_path / "language").num_hidden_layers == 2
+
+
+LOAD_AND_RUN = """
+import torch
+for name, (inputs, expected) in torch.load("expected.pt").items():
+    with torch.no_grad():
+        found = torch.export.load(f"{name}/model.pt2").module()(**inputs)
+    print(max(float((found[key] - value).abs().max()) for key, value in expected.items()))
+"""
+
+
+@pytest.mark.slow
+def test_programs_of_other_models_need_torch_alone(tmp_path):
+    expected = {}
+    for name in (
+        "ModernBertForMaskedLM",
+        "LlamaForCausalLM",
+        "MixtralForCausalLM",
+        "Wav2Vec2ForSequenceClassification",
+    ):
+        model = any_model(name).build()
+        acn_hf.export_program(model, tmp_path / name, depth=1)
+        short = acn_hf.truncate(model, 1)
+        inputs = random_inputs(short, input_shapes(short), 3, 6)
+        expected[name] = inputs, {key: torch.as_tensor(value) for key, value in outputs(short, inputs).items()}
+    torch.save(expected, tmp_path / "expected.pt")
+    printed = served(LOAD_AND_RUN, ["acn_hf", "transformers"], "", tmp_path)
+    assert len(printed) == len(expected)
+    assert max(map(float, printed)) < 1e-5
 
 
 @pytest.mark.slow
