@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.nn.functional import cross_entropy
 from transformers import AutoModelForImageClassification, Trainer
 
-from acn_hf import DepthProfileCallback, IntermediateSupervisionCallback, measure_depth_profile
+from acn_hf import DepthProfileCallback, DistillationLoss, IntermediateSupervisionCallback, measure_depth_profile
 from acn_hf.depth.metrics import ProfileError
 from tests.support.any_models import ALL, AnyModel, any_model, batch_of, with_labels, without_chance
 from tests.support.families import TRAINED
@@ -67,6 +68,45 @@ def supervised(folder: Path) -> dict[str, Any]:
     run = trainer(folder, **RUN, ddp_find_unused_parameters=False)
     IntermediateSupervisionCallback("linear", num_depths=2).attach(run)
     return finished(run)
+
+
+OWN_LOSSES = ("smoothing", "function", "compute_loss", "taught")
+
+
+class WeightedLoss(Trainer):
+    """Weighs the classes."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # type: ignore[override]
+        labels = inputs.pop("labels")
+        outputs = model(**inputs)
+        loss = cross_entropy(outputs.logits, labels, torch.linspace(0.5, 2.0, 10), reduction="sum") / len(labels)
+        return (loss, outputs) if return_outputs else loss
+
+
+def loss_of_step(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
+    weights = torch.linspace(0.5, 2.0, 10)
+    return cross_entropy(outputs.logits, labels, weights, reduction="sum") / num_items_in_batch
+
+
+def own_loss_run(folder: Path, way: str, **options: Any) -> Trainer:
+    """Return a supervised run whose loss the model does not compute."""
+    smoothing = 0.1 if way in ("smoothing", "taught") else 0.0
+    run = trainer(folder, **{**RUN, "label_smoothing_factor": smoothing, "eval_strategy": "no", **options})
+    if way == "function":
+        run.compute_loss_func = loss_of_step
+    elif way == "compute_loss":
+        run = WeightedLoss(run.model, run.args, train_dataset=run.train_dataset)
+    lesson = DistillationLoss(build_model(seed=3), soft_labels=0.5, depth_states=0.5) if way == "taught" else None
+    IntermediateSupervisionCallback("linear", distillation=lesson).attach(run)
+    return run
+
+
+def own_losses(folder: Path) -> dict[str, Any]:
+    """Losses that are computed outside of the model; with and without a search for unused parameters."""
+    return {
+        way: [finished(own_loss_run(folder, way, ddp_find_unused_parameters=find)) for find in (False, True)]
+        for way in OWN_LOSSES
+    }
 
 
 def profiled(folder: Path) -> dict[str, Any]:
@@ -225,8 +265,9 @@ def pruned(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 CHECKS = [
-    plain, supervised, profiled, failing, shedding, shedding_where_all_are_used, shedding_with_checkpointing,
-    best_of_a_plain_model, resumed_after_shedding, accumulated, supervised_any_models, sharded, pruned,
+    plain, supervised, own_losses, profiled, failing, shedding, shedding_where_all_are_used,
+    shedding_with_checkpointing, best_of_a_plain_model, resumed_after_shedding, accumulated, supervised_any_models,
+    sharded, pruned,
 ]  # fmt: skip
 
 

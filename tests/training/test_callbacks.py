@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 
 from acn_hf import (
     AcnViTForImageClassification,
@@ -265,26 +265,6 @@ def test_a_run_that_failed_leaves_no_second_supervision(tmp_path):
     run.train()
     assert not run.model._forward_hooks
     assert not run.model.vit._forward_hooks
-
-
-class OwnLoss(Trainer):
-    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
-        labels = inputs.pop("labels")
-        output = model(**inputs)
-        loss = torch.nn.functional.cross_entropy(output.logits, labels)
-        return (loss, output) if return_outputs else loss
-
-
-@pytest.mark.parametrize("way", ["label_smoothing_factor", "compute_loss_func", "compute_loss"])
-def test_a_loss_that_the_model_does_not_compute_cannot_be_supervised(tmp_path, way):
-    run = trainer(tmp_path, eval_strategy="no", label_smoothing_factor=0.1 if way == "label_smoothing_factor" else 0.0)
-    if way == "compute_loss":
-        run = OwnLoss(run.model, run.args, train_dataset=run.train_dataset)
-    elif way == "compute_loss_func":
-        run.compute_loss_func = lambda output, labels, **kwargs: output.logits.logsumexp(-1).mean()
-    IntermediateSupervisionCallback().attach(run)
-    with pytest.raises(ValueError, match=f"must be given labels, .* {way}"):
-        run.train()
 
 
 def test_supervision_of_several_gpus_needs_processes(tmp_path):

@@ -56,6 +56,14 @@ def test_supervision(two, tmp_path):
     assert together["losses"] != two("plain")["losses"]
 
 
+@pytest.mark.parametrize("way", distributed_worker.OWN_LOSSES)
+def test_supervision_of_the_loss_of_a_trainer(two, tmp_path, way):
+    run = distributed_worker.own_loss_run(tmp_path, way, per_device_train_batch_size=16)
+    expected = distributed_worker.finished(run)
+    for together in two("own_losses")[way]:
+        assert_same_run(together, expected)
+
+
 def test_one_profile_over_the_whole_set(two):
     result = two("profiled")
     # 80 examples in batches of 32: process 0 read the first and the third, process 1 the second.

@@ -3,6 +3,8 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -40,3 +42,32 @@ def fixed_randomness(seed: int = 0) -> Iterator[None]:
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)
+
+
+@dataclass(frozen=True)
+class RandomState:
+    """Which random numbers Python, NumPy and torch draw next.
+
+    Args:
+        python, numpy, cpu: State of each on the host.
+        cuda (`torch.Tensor`, *optional*): State of the GPU of this process, once it is used.
+    """
+
+    python: Any
+    numpy: Any
+    cpu: torch.Tensor
+    cuda: torch.Tensor | None
+
+    @classmethod
+    def now(cls) -> Self:
+        """Return the present state."""
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+        return cls(random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda)
+
+    def restore(self) -> None:
+        """Draw again what was drawn since."""
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        torch.set_rng_state(self.cpu)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state(self.cuda)

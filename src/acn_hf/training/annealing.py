@@ -33,11 +33,12 @@ class ResidualAnnealingCallback(TrainerCallback):
         fraction (`float`, *optional*, defaults to 0.5): Share of the steps, in [0, 1], after which the end is reached.
         shape (`"linear"` or `"cosine"`, *optional*, defaults to `"linear"`): Way from start to end.
         distillation (`DistillationLoss`, *optional*): What a teacher, the residual model for instance, adds to the
-            loss at full depth. At several depths: give it to [`IntermediateSupervisionCallback`] instead.
+            loss at full depth. At several depths: give it to [`IntermediateSupervisionCallback`] instead. As there,
+            the callback must be attached, `attach(trainer)`, where the Trainer computes another loss than the model.
 
     Raises:
         ValueError: An argument is out of its range; when training begins, a list does not have one number a layer, or
-            the scales are learned.
+            the scales are learned; in a step, what the teacher adds to is not what is trained.
         TypeError: When training begins, the model is not an ACN.
     """
 
@@ -64,8 +65,11 @@ class ResidualAnnealingCallback(TrainerCallback):
         self.teaching = None if distillation is None else IntermediateSupervisionCallback("full", None, distillation)
 
     def attach(self, trainer: Trainer) -> Self:
-        """Add this callback to a Trainer."""
-        trainer.add_callback(self)
+        """Add this callback to a Trainer; the teacher then adds to whatever loss it computes."""
+        if self.teaching is not None:
+            self.teaching.accompany(trainer)
+        if self not in trainer.callback_handler.callbacks:
+            trainer.add_callback(self)
         return self
 
     def remove(self) -> None:
@@ -112,9 +116,11 @@ class ResidualAnnealingCallback(TrainerCallback):
         if self.teaching is not None:
             self.teaching.on_step_begin(args, state, control, **kwargs)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if self.teaching is not None:
-            self.teaching.on_step_end(args, state, control, **kwargs)
+            self.teaching.on_pre_optimizer_step(args, state, control, **kwargs)
 
     def on_log(
         self,

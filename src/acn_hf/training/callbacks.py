@@ -1,5 +1,6 @@
 """Callbacks for `Trainer`: measure every depth while training, and supervise at several depths."""
 
+import weakref
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +10,7 @@ from ..depth.profile import DepthProfile
 from .distillation import DistillationLoss
 from .measuring_callback import MeasuringCallback
 from .supervision import IntermediateSupervision, Weights
+from .trainer_loss import LossAtEveryDepth, ending_with
 
 PROFILE_NAME = "depth_profile.json"
 
@@ -62,6 +64,14 @@ class DepthProfileCallback(MeasuringCallback):
 class IntermediateSupervisionCallback(TrainerCallback):
     """Trains with the loss through the shared head at several depths; see [`intermediate_supervision`].
 
+    Attached to its Trainer, `callback.attach(trainer)`, it takes the loss that the Trainer computes, whatever it is:
+    the model's own, one with `label_smoothing_factor`, a `compute_loss_func`, or the `compute_loss` of a subclass. The
+    layers run once in any case. But for the model's own loss, `compute_loss` is called once for each depth that takes
+    part, with the same inputs and random numbers; what it does besides, such as logging, it does as often.
+
+    Given to `Trainer(callbacks=[...])` it cannot see the Trainer, and only the loss that the model itself computes from
+    its labels is there at every depth. Where another one is trained, the first step says so, before a weight changes.
+
     Args:
         weights (`"linear"`, `"uniform"`, `"full"` or sequence of `float`, *optional*, defaults to `"linear"`):
             Weight of each depth's loss: `2 * k / (L * (L + 1))`, `1 / L`, that of full depth alone (for distillation
@@ -73,7 +83,8 @@ class IntermediateSupervisionCallback(TrainerCallback):
     Raises:
         TypeError: When training begins, the model is an ACN without a head.
         ValueError: When training begins, `weights` or `num_depths` is out of range, the model is supervised already,
-            or `DataParallel` spreads it over several GPUs; after the first step, the model was given no labels.
+            or `DataParallel` spreads it over several GPUs; in a step, the loss at every depth is not what is trained,
+            or `compute_loss` is not a function of what the model returns.
     """
 
     def __init__(
@@ -86,14 +97,34 @@ class IntermediateSupervisionCallback(TrainerCallback):
         self.num_depths = num_depths
         self.distillation = distillation
         self.supervision: IntermediateSupervision | None = None
+        self._trainers: weakref.WeakSet[Trainer] = weakref.WeakSet()
+        self._loss: LossAtEveryDepth | None = None
+        self._counts = (0, 0)
 
     def attach(self, trainer: Trainer) -> Self:
-        """Add this callback to a Trainer."""
-        trainer.add_callback(self)
+        """Add this callback to a Trainer, and supervise the loss that it computes.
+
+        For the time of training, and no longer, the Trainer gets another `compute_loss`.
+        """
+        self.accompany(trainer)
+        if self not in trainer.callback_handler.callbacks:
+            trainer.add_callback(self)
         return self
 
+    def accompany(self, trainer: Trainer) -> None:
+        """Supervise the loss of a Trainer which tells its events to another callback."""
+        if trainer not in self._trainers:
+            self._trainers.add(trainer)
+            ending_with(trainer, self.remove)
+
     def remove(self) -> None:
-        """Leave the model as it was; the end of training does this, but for one that an error or Ctrl-C ends."""
+        """Leave model and Trainer as they were.
+
+        The end of training does this, but for one that an error or Ctrl-C ends without the callback being attached.
+        """
+        if self._loss is not None:
+            self._loss.remove()
+            self._loss = None
         if self.supervision is not None:
             self.supervision.remove()
             self.supervision = None
@@ -107,21 +138,47 @@ class IntermediateSupervisionCallback(TrainerCallback):
                 f"supervision needs a process for each GPU (torchrun, accelerate launch); got one for {args.n_gpu}"
             )
         self.supervision = IntermediateSupervision(kwargs["model"], self.weights, self.num_depths, self.distillation)
+        for trainer in self._trainers:
+            if trainer.state is state:  # it is this one that begins
+                self._loss = LossAtEveryDepth(trainer, self.supervision)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         if self.supervision is not None:
             self.supervision.turn = state.global_step
+            self._counts = (self.supervision.num_passes, self.supervision.num_used)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if self.supervision is not None and not self.supervision.num_passes:
-            raise ValueError(
-                "the model must be given labels, to compute a loss at every depth; label_smoothing_factor, "
-                "compute_loss_func and a compute_loss of one's own may take them away"
-            )
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.supervision is None:
+            return
+        num_passes, num_used = self._counts
+        made = self.supervision.num_passes > num_passes
+        # A step without labels is one without supervision, if there was another before.
+        if self.supervision.num_used == num_used and (made or not num_used):
+            raise ValueError(_unused(made, self._loss is not None, args))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.remove()
+
+
+def _unused(made: bool, attached: bool, args: TrainingArguments) -> str:
+    """Return what to say when a step was made without the loss at every depth."""
+    if made:
+        what = "another one than the model returned was trained"
+    else:
+        what = "in train mode and with gradients the model was given no labels"
+    if attached:
+        how = "train with what compute_loss returns"
+    else:
+        how = (
+            "attach it, callback.attach(trainer), and it takes the loss that the Trainer computes: with "
+            "label_smoothing_factor, compute_loss_func, or a compute_loss of your own"
+        )
+        if args.label_smoothing_factor:
+            how += f"; label_smoothing_factor is {args.label_smoothing_factor}"
+    return f"the loss at every depth must be what is trained, and {what}: {how}"

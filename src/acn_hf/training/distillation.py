@@ -84,6 +84,8 @@ class DistillationLoss:
             raise ValueError(f"temperature must be a finite number > 0; got {temperature!r}")
         if not 0 <= depth_states < float("inf"):
             raise ValueError(f"depth_states must be a finite number >= 0; got {depth_states!r}")
+        if soft_labels == depth_states == 0:
+            raise ValueError("a teacher must teach something: soft_labels or depth_states must be > 0; got 0 for both")
         self.teacher = teacher
         self.soft_labels = soft_labels
         self.temperature = temperature
@@ -105,27 +107,30 @@ class DistillationLoss:
 
     def __call__(
         self,
-        output: ModelOutput,
+        output: ModelOutput | dict[str, Any],
         state: torch.Tensor,
         lesson: Lesson,
         inputs: dict[str, Any],
         problem_type: str | None,
+        share: torch.Tensor | float | None = None,
     ) -> torch.Tensor:
         """Return the loss of one depth.
 
         Args:
-            output (`ModelOutput`): Of the student at that depth, with its loss from the labels.
+            output (`ModelOutput` or `dict`): Of the student at that depth, with its loss from the labels.
             state (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`): What its head read.
             lesson (`Lesson`): What the teacher says.
             inputs (`dict`): Keyword arguments of the student.
             problem_type (`str`, *optional*): Of the student's config, once it has computed a loss.
+            share (`torch.Tensor` or `float`, *optional*): Share of its step that the batch is. Defaults to what
+                follows from the inputs.
         """
         labels = inputs.get("labels")
         if labels is not None:  # where a causal language model is told a token, the place before is to learn it
-            labels = predicted_labels(self.teacher, labels)
-        loss, share = output["loss"], _share_of_step(labels, inputs.get("num_items_in_batch"))
+            inputs = {**inputs, "labels": predicted_labels(self.teacher, labels)}
+        loss, share = output["loss"], share_of_step(inputs) if share is None else share
         if lesson.logits is not None:
-            soft = share * self._soft_loss(output, lesson.logits, labels, problem_type)
+            soft = share * self._soft_loss(output, lesson.logits, inputs, problem_type)
             loss = (1 - self.soft_labels) * loss + self.soft_labels * soft
         if self.depth_states:
             distance = _relative_distance(state, lesson.state, inputs.get("attention_mask"))
@@ -133,7 +138,7 @@ class DistillationLoss:
         return loss
 
     def _soft_loss(
-        self, output: ModelOutput, teacher: torch.Tensor, labels: torch.Tensor | None, problem_type: str | None
+        self, output: Any, teacher: torch.Tensor, inputs: dict[str, Any], problem_type: str | None
     ) -> torch.Tensor:
         if "reconstruction" in output:
             raise ValueError(f"masked images have no soft labels: soft_labels must be 0; got {self.soft_labels}")
@@ -143,7 +148,7 @@ class DistillationLoss:
                 "the teacher must predict what the student predicts, logits of shape "
                 f"{tuple(student.shape)}; got {tuple(teacher.shape)}"
             )
-        if problem_type == "multi_label_classification":
+        if problem_type == "multi_label_classification" or (problem_type is None and _are_several(student, inputs)):
             return functional.binary_cross_entropy_with_logits(student, torch.sigmoid(teacher))
         if problem_type == "regression" or student.shape[-1] == 1:
             return functional.mse_loss(student, teacher)
@@ -155,23 +160,36 @@ class DistillationLoss:
             reduction="none",
             log_target=True,
         ).sum(dim=-1)
-        return self.temperature**2 * _mean_of(divergence, _counted(divergence, labels))
+        return self.temperature**2 * _mean_of(divergence, _counted(divergence, inputs))
 
 
-def _share_of_step(labels: torch.Tensor | None, items: Any) -> torch.Tensor | float:
+def share_of_step(inputs: dict[str, Any]) -> torch.Tensor | float:
     """Return which share of its step a batch is, where the loss of the labels is made for gradient accumulation.
 
     A model that is told `num_items_in_batch`, the labels of all batches of a step, divides by it, and nobody divides
     by the number of batches then.
     """
+    items, labels = inputs.get("num_items_in_batch"), inputs.get("labels")
     return 1.0 if items is None or labels is None else (labels != IGNORED_LABEL).sum() / items
 
 
-def _counted(divergence: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor | None:
-    """Return which tokens have a label, or None if what is predicted is not one class a token."""
+def _counted(divergence: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor | None:
+    """Return which tokens have a label, or None if what is predicted is not one class a token.
+
+    Where a Trainer calls the labels by another name, they are those that are no padding.
+    """
+    labels, mask = inputs.get("labels"), inputs.get("attention_mask")
     if divergence.ndim == 2 and labels is not None and labels.shape == divergence.shape:
         return labels != IGNORED_LABEL
+    if divergence.ndim == 2 and labels is None and mask is not None and mask.shape == divergence.shape:
+        return mask != 0
     return None
+
+
+def _are_several(logits: torch.Tensor, inputs: dict[str, Any]) -> bool:
+    """Return whether labels say of each class whether it is there, by upstream's rule: they are not whole numbers."""
+    labels = inputs.get("labels")
+    return labels is not None and labels.is_floating_point() and labels.shape == logits.shape and logits.shape[-1] > 1
 
 
 def _mean_of(values: torch.Tensor, counted: torch.Tensor | None) -> torch.Tensor:

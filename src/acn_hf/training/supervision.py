@@ -4,19 +4,23 @@ It is the strongest rival of auto-compressing connections, and combines with the
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
 
 from ..depth.layers import is_acn, layers_of
+from ..support.eval_mode import RandomState
 from ..support.wrappers import unwrap
 from .depth_reader import reader_of
 from .distillation import DistillationLoss, Lesson
 
 Weights = str | Sequence[float]
+BY_NAME = "distillation reads the outputs by their names: return_dict must be True; got False"
 KINDS = "weights must be 'linear', 'uniform', 'full' or a list of numbers"
 
 
@@ -58,6 +62,28 @@ def depth_weights(weights: Weights, num_layers: int) -> tuple[float, ...]:
     if not torch.isfinite(numbers).all() or (numbers < 0).any() or numbers.sum() == 0:
         raise ValueError(f"weights must be finite numbers >= 0, at least one of them positive; got {list(weights)}")
     return tuple(numbers.tolist())
+
+
+@dataclass
+class Pass:
+    """One pass of a model, read at every depth that takes part, of which somebody else computes the losses.
+
+    Args:
+        inputs (`dict`): Keyword arguments of the model.
+        is_trained (`bool`): Whether gradients flow back through it, in train mode.
+        lesson (`Lesson`, *optional*): What the teacher says about it.
+        outputs (`dict[int, ModelOutput or tuple]`): By depth, in the form in which the model returned that of full
+            depth.
+        states (`dict[int, Callable]`): Functions that return the state which the head read, by depth.
+        after (`RandomState`, *optional*): The random numbers that were to come when it was over.
+    """
+
+    inputs: dict[str, Any]
+    is_trained: bool
+    lesson: Lesson | None = None
+    outputs: dict[int, Any] = field(default_factory=dict)
+    states: dict[int, Callable[[], torch.Tensor]] = field(default_factory=dict)
+    after: RandomState | None = None
 
 
 class IntermediateSupervision:
@@ -107,8 +133,13 @@ class IntermediateSupervision:
         self.turn = 0
         """Which depths take part; set it to the number of the optimiser step."""
         self.num_passes = 0
-        """How many passes were supervised so far."""
+        """How many losses were made of several depths so far."""
+        self.num_used = 0
+        """Through how many of them a gradient came back: these were trained with."""
         self._inputs: dict[str, Any] | None = None
+        self._recorded: list[Pass] | None = None
+        self._present: Pass | None = None
+        self._is_replayed = False
         self._others: torch.Tensor | None = None
         self._lesson: tuple[Lesson, torch.Tensor, dict[str, Any]] | None = None
         self._reader = reader_of(self.model, self._is_supervised_pass, self._add_depths)
@@ -142,19 +173,56 @@ class IntermediateSupervision:
         numbers = depth_weights(self.weights, len(self.weights) - 1)
         return (*numbers[:num_layers], sum(numbers[num_layers:]))
 
+    @contextmanager
+    def recording(self, passes: list[Pass]) -> Iterator[None]:
+        """Keep what the passes of this block return at every depth, and leave their losses alone."""
+        self._recorded = passes
+        try:
+            yield
+        finally:
+            self._recorded = None
+
+    @contextmanager
+    def replaying(self) -> Iterator[None]:
+        """Let the model itself not run in this block: what recorded passes returned is read in its place."""
+        self._is_replayed = True
+        try:
+            yield
+        finally:
+            self._is_replayed = False
+
+    def watch(self, loss: torch.Tensor) -> None:
+        """Notice it when a gradient comes back through a loss of several depths."""
+        self.num_passes += 1
+        _when_differentiated(loss, self._note_gradient)
+
+    def _note_gradient(self, gradient: torch.Tensor | None) -> None:
+        self.num_used += gradient is not None
+
     def _remember_inputs(self, model: PreTrainedModel, args: tuple, kwargs: dict[str, Any]) -> None:
-        if model.training and torch.is_grad_enabled():
-            names = list(inspect.signature(type(model).forward).parameters)[1:]
-            self._inputs = {**dict(zip(names, args, strict=False)), **kwargs}
+        self._check_not_replayed()
+        if self._recorded is not None or _is_trained(model):
+            self._inputs = named_inputs(model, args, kwargs)
 
     def _is_supervised_pass(self) -> bool:
+        self._check_not_replayed()
         return self._inputs is not None
+
+    def _check_not_replayed(self) -> None:
+        if self._is_replayed:
+            raise ValueError(
+                "compute_loss must call the model that it is given, its argument model, as a whole, to be the loss of "
+                f"another depth too; it called this {type(self.model).__name__} itself, or a part of it"
+            )
 
     def _add_depths(self, state: torch.Tensor) -> None:
         """Add up the losses at all depths but the last, whose head is still to run; `state` is what it will read."""
         if self._inputs is None:
             return
         inputs, self._inputs = self._inputs, None
+        if self._recorded is not None:
+            self._present = self._record(state, inputs)
+            return
         if self.distillation is not None:
             self._lesson = (self.distillation.ask(inputs, state.device), state, inputs)
         full, chosen = len(layers_of(self.model)), self.chosen()
@@ -168,33 +236,89 @@ class IntermediateSupervision:
             if loss is not None:
                 self._others = weight * loss if self._others is None else self._others + weight * loss
 
+    def _record(self, state: torch.Tensor, inputs: dict[str, Any]) -> Pass:
+        """Read every depth but the last, whose head is still to run."""
+        seen = Pass(inputs, _is_trained(self.model))
+        if self.distillation is not None and seen.is_trained:
+            seen.lesson = self.distillation.ask(inputs, state.device)
+        full = len(layers_of(self.model))
+        for depth in self.chosen():
+            if depth == full:
+                seen.states[full] = lambda: state
+            else:
+                seen.outputs[depth], seen.states[depth] = self._reader.read(depth, inputs)
+        return seen
+
     def _loss_at(self, depth: int, inputs: dict[str, Any]) -> torch.Tensor | None:
         """Return the loss at a depth, if there are labels."""
         output, state = self._reader.read(depth, inputs)
         loss = output.get("loss")
         if loss is None or self.distillation is None or self._lesson is None:
             return loss
-        return self.distillation(output, state(), self._lesson[0], inputs, self._problem_type())
+        return self.distillation(output, state(), self._lesson[0], inputs, self.problem_type())
 
-    def _problem_type(self) -> str | None:
+    def problem_type(self) -> str | None:
+        """Return what the config says about the labels, or what upstream has found out when it computed a loss."""
         return getattr(self.model.config, "problem_type", None)
 
     def _add_losses(self, model: PreTrainedModel, args: tuple, output: Any) -> Any:
         others, self._others, self._inputs = self._others, None, None
         taught, self._lesson = self._lesson, None
-        if others is None or output is None:
+        seen, self._present = self._present, None
+        if output is None:
             return None
-        self.num_passes += 1
+        if seen is not None and self._recorded is not None:
+            self._recorded.append(self._completed(seen, output))
+        if others is None:
+            return None
         own = self.chosen()[len(layers_of(self.model))]
         if taught is not None and self.distillation is not None:
             if isinstance(output, tuple):
-                raise TypeError("distillation reads the outputs by their names: return_dict must be True; got False")
+                raise TypeError(BY_NAME)
             lesson, state, inputs = taught
-            output["loss"] = self.distillation(output, state, lesson, inputs, self._problem_type())
+            output["loss"] = self.distillation(output, state, lesson, inputs, self.problem_type())
+        loss = own * (output[0] if isinstance(output, tuple) else output["loss"]) + others
+        self.watch(loss)
         if isinstance(output, tuple):
-            return (own * output[0] + others, *output[1:])
-        output["loss"] = own * output["loss"] + others
+            return (loss, *output[1:])
+        output["loss"] = loss
         return output
+
+    def _completed(self, seen: Pass, output: Any) -> Pass:
+        """Take the output at full depth, and give those at other depths its form."""
+        seen.outputs = {depth: _in_the_form_of(output, short) for depth, short in seen.outputs.items()}
+        seen.outputs[len(layers_of(self.model))] = output
+        seen.after = RandomState.now()
+        return seen
+
+
+def named_inputs(model: PreTrainedModel, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call of a model by their names."""
+    names = list(inspect.signature(type(model).forward).parameters)[1:]
+    return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+def _is_trained(model: PreTrainedModel) -> bool:
+    return model.training and torch.is_grad_enabled()
+
+
+@torch.compiler.disable
+def _when_differentiated(loss: torch.Tensor, note: Callable[[torch.Tensor | None], None]) -> None:
+    if loss.requires_grad:
+        loss.register_hook(note)
+
+
+def _in_the_form_of(output: Any, short: ModelOutput) -> Any:
+    """Return the output at another depth as the model returned its own: as a tuple, and of its precision.
+
+    Under autocast accelerate makes float32 of what the whole model returns, and of nothing inside.
+    """
+    own = dict(zip(short.keys(), output, strict=False)) if isinstance(output, tuple) else output
+    for name, value in short.items():
+        like = own.get(name)
+        if isinstance(value, torch.Tensor) and isinstance(like, torch.Tensor):
+            short[name] = value.to(like.dtype)
+    return short.to_tuple() if isinstance(output, tuple) else short
 
 
 @contextmanager
