@@ -94,7 +94,7 @@ def test_a_file_that_holds_no_profile_is_refused(tmp_path, text):
 
 @pytest.mark.parametrize("data", [{"input_ids": torch.ones(1, 2)}, datasets.DatasetDict({"train": rows(CLASSIFIER)})])
 def test_one_batch_or_all_splits_are_no_data(build, data):
-    text = f"^data must be a data set or an iterable of batches; got {type(data).__name__}$"
+    text = f"^data must be a data set or an iterable of rows or batches; got {type(data).__name__}$"
     with pytest.raises(ProfileError, match=text):
         measure_depth_profile(build(CLASSIFIER), data)
 

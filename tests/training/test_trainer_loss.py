@@ -591,6 +591,8 @@ def test_bfloat16_autocast(tmp_path, name, way):
     assert functional.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.99
 
 
+# Where a graph ends, dynamo itself looks at the gradients of what comes out.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["usual", "smoothing", "Popping"])
 def test_compiled_models(tmp_path, way):

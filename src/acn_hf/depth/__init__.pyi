@@ -29,7 +29,7 @@ from .metrics import (
 from .outputs import depth_outputs as depth_outputs
 from .profile import (
     DepthProfile as DepthProfile,
-    batches as batches,
     measure_depth_profile as measure_depth_profile,
 )
+from .rows_or_batches import batches as batches
 from .stack import Stack as Stack, find_stack as find_stack

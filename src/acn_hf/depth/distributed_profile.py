@@ -11,7 +11,8 @@ from ..support.eval_mode import evaluating
 from .evidence import Evidence, num_rows
 from .metrics import resolve_metric
 from .outputs import depth_outputs
-from .profile import DepthProfile, batches, profile_of
+from .profile import DepthProfile, profile_of
+from .rows_or_batches import batches
 
 
 def measure_together(

@@ -1,25 +1,24 @@
 """A metric for every depth, from one pass over the data."""
 
-import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from rich.table import Table
-from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedModel, default_data_collator
+from transformers import PreTrainedModel
 
 from ..modeling.depth import check_depth
 from ..support.eval_mode import evaluating
 from ..support.records import Record, render
-from ..support.weights import absent_weights, execution_device, is_offloaded
+from ..support.weights import absent_weights, is_offloaded
 from ..support.wrappers import unwrap
 from .evidence import Evidence, num_rows
 from .layers import layers_of
 from .metrics import ProfileError, resolve_metric
 from .outputs import depth_outputs
+from .rows_or_batches import batches
 
 ROUNDING = 1e-9
 """Differences of two metrics below this are rounding errors of the subtraction."""
@@ -163,14 +162,16 @@ def measure_depth_profile(
     Args:
         model (`PreTrainedModel` or `PeftModel`): Any model with a head and one stack of layers; adapters inside stay
             active. What `torch.compile` and data parallelism return is taken for the model inside.
-        data (`datasets.Dataset`, `torch.utils.data.DataLoader`, or iterable of batches):
-            What the model takes, labels included; other columns are dropped.
+        data (`datasets.Dataset`, `torch.utils.data.Dataset`, `torch.utils.data.DataLoader`, or iterable):
+            What the model takes, labels included; other columns are dropped. Data sets, also streamed ones, hold rows,
+            and a list or another iterable holds rows or batches: where the label of its first entry is a single number,
+            or its `input_ids` have one dimension, it is one of rows.
         metric (`str`, `evaluate.EvaluationModule` or `Callable`, *optional*, defaults to `"accuracy"`):
             A name out of `METRICS`, or a function of `(predictions, references)`. Labels of -100 do not count. Of
             a causal language model each place is compared with the token after it.
         depths (iterable of `int`, *optional*): Defaults to all, `0..L`, or `1..L` of a class that needs a layer. Full
             depth is always measured too.
-        batch_size (`int`, *optional*, defaults to 32): Rows in a batch, for a data set.
+        batch_size (`int`, *optional*, defaults to 32): Rows in a batch, where data are rows.
         collate_fn (`Callable`, *optional*): Makes a batch of rows; defaults to [`~transformers.default_data_collator`].
         device (`str` or `torch.device`, *optional*): Where to measure. Defaults to where the model is.
         greater_is_better (`bool`, *optional*): For a metric of your own that is not better when greater.
@@ -236,59 +237,6 @@ def profile_of(model: PreTrainedModel, evidence: Evidence, num_examples: int) ->
         num_parameters=tuple(_parameters_at(model, depth) for depth in evidence.depths),
         evidence=evidence,
     )
-
-
-def batches(
-    model: PreTrainedModel, data: Any, *, batch_size: int = 32, collate_fn: Callable | None = None
-) -> Iterator[dict[str, Any]]:
-    """Yield batches of what `model` takes, on its device.
-
-    Args:
-        model (`PreTrainedModel`): Decides which columns are kept, and the device.
-        data: See [`measure_depth_profile`].
-        batch_size (`int`, *optional*, defaults to 32): Rows in a batch, for a data set.
-        collate_fn (`Callable`, *optional*): Makes a batch of rows.
-
-    Raises:
-        ProfileError: `data` holds neither rows nor batches that the model takes.
-    """
-    taken = set(inspect.signature(type(model).forward).parameters) | {"label", "label_ids"}
-    if isinstance(data, dict):
-        raise ProfileError(f"data must be a data set or an iterable of batches; got {type(data).__name__}")
-    import datasets
-
-    is_rows = isinstance(data, (datasets.Dataset, datasets.IterableDataset))
-    if is_rows and data.column_names and not _has_transform(data):  # a transform may read what the model does not
-        data = data.remove_columns([name for name in data.column_names if name not in taken])
-    if is_rows or isinstance(data, Dataset):
-        data = DataLoader(data, batch_size=batch_size, collate_fn=collate_fn or _collate)
-    for batch in data:
-        if not isinstance(batch, dict) and not hasattr(batch, "items"):
-            raise ProfileError(f"a batch must be a dictionary of tensors; got {type(batch).__name__}")
-        inputs = {name: value for name, value in batch.items() if name in taken and value is not None}
-        if not inputs:
-            raise ProfileError(
-                f"the data must hold inputs of {type(model).__name__}; got only {', '.join(batch) or 'nothing'}"
-            )
-        yield {name: _on_device(value, execution_device(model)) for name, value in inputs.items()}
-
-
-def _has_transform(data: Any) -> bool:
-    """Return whether a data set computes its columns when they are read; one that is streamed has no format."""
-    return getattr(data, "format", {}).get("type") == "custom"
-
-
-def _on_device(value: Any, device: torch.device) -> Any:
-    return torch.as_tensor(value, device=device) if isinstance(value, (torch.Tensor, np.ndarray, list)) else value
-
-
-def _collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return default_data_collator(rows)
-    except ValueError as error:
-        raise ProfileError(
-            "rows of different lengths need collate_fn, for example DataCollatorWithPadding(tokenizer); " + str(error)
-        ) from error
 
 
 def _mean(sample: np.ndarray, axis: int) -> np.ndarray:

@@ -6,10 +6,12 @@ from typing import Any, Self
 
 import torch
 from accelerate.data_loader import IterableDatasetShard
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..depth.distributed_profile import measure_together
 from ..depth.profile import DepthProfile
+from ..depth.rows_or_batches import is_data_set
 from ..support.eval_mode import fixed_randomness
 from ..support.wrappers import unwrap
 
@@ -146,7 +148,7 @@ class MeasuringCallback(LoggingCallback, ABC):
 
     def measure(self, args: TrainingArguments, model: PreTrainedModel, eval_dataloader: Any = None) -> DepthProfile:
         """Return the depth profile of the model as it is now; all processes must call this."""
-        data, collate_fn = self._data(eval_dataloader)
+        data, collate_fn = self._data(eval_dataloader, args.per_device_eval_batch_size)
         low = torch.bfloat16 if args.bf16 else torch.float16
         with fixed_randomness(), torch.autocast(args.device.type, dtype=low, enabled=args.bf16 or args.fp16):
             return measure_together(
@@ -159,7 +161,7 @@ class MeasuringCallback(LoggingCallback, ABC):
                 num_processes=args.world_size,
             )
 
-    def _data(self, eval_dataloader: Any) -> tuple[Any, Callable | None]:
+    def _data(self, eval_dataloader: Any, batch_size: int) -> tuple[Any, Callable | None]:
         """Return the data to measure on, whole, and what makes batches of them."""
         if self.data is not None:
             usual = None if self.trainer is None else self.trainer.data_collator
@@ -169,4 +171,7 @@ class MeasuringCallback(LoggingCallback, ABC):
         dataset = eval_dataloader.dataset
         if isinstance(dataset, IterableDatasetShard):  # the share of this process; all of it is wanted here
             dataset = dataset.dataset
-        return dataset, self.collate_fn or eval_dataloader.collate_fn
+        collate_fn = self.collate_fn or eval_dataloader.collate_fn
+        if not is_data_set(dataset):  # a list, which to a Trainer is one of rows, whatever they look like
+            return DataLoader(dataset, batch_size=batch_size, collate_fn=collate_fn), None
+        return dataset, collate_fn

@@ -215,6 +215,7 @@ class IntermediateSupervision:
                 f"another depth too; it called this {type(self.model).__name__} itself, or a part of it"
             )
 
+    @torch.compiler.disable  # a compiled model would be compiled anew with the view of each depth
     def _add_depths(self, state: torch.Tensor) -> None:
         """Add up the losses at all depths but the last, whose head is still to run; `state` is what it will read."""
         if self._inputs is None:
