@@ -151,7 +151,7 @@ def measure_gradient_flow(
     Args:
         model (`PreTrainedModel` or `PeftModel`): An ACN with a head; adapters inside count, and stay active. What
             `torch.compile` and data parallelism return is taken for the model inside.
-        data (`dict`, `datasets.Dataset`, `torch.utils.data.DataLoader`, or iterable of batches):
+        data (`dict`, `datasets.Dataset`, `torch.utils.data.DataLoader`, or iterable of rows or batches):
             One batch, or what [`measure_depth_profile`] takes; labels included.
         batch_size (`int`, *optional*, defaults to 32): Rows in a batch, for a data set.
         collate_fn (`Callable`, *optional*): Makes a batch of rows; defaults to [`~transformers.default_data_collator`].

@@ -64,7 +64,7 @@ def calibrate_exit(
     Args:
         policy (`ExitPolicy`): What kind of policy, and its `min_depth` or `depths`; its threshold is not looked at.
         model (`PreTrainedModel` or `PeftModel`): See [`predict_early_exit`]. It is left as it was found.
-        data (`datasets.Dataset`, `torch.utils.data.DataLoader`, or iterable of batches):
+        data (`datasets.Dataset`, `torch.utils.data.DataLoader`, or iterable of rows or batches):
             What the model takes, labels included; other columns are dropped.
         tolerance (`float`, *optional*, defaults to 0.005): In [0, 1]: how much lower than at full depth the accuracy
             may be. Of tokens, those whose label is not -100 make the accuracy.

@@ -86,7 +86,7 @@ def measure_early_exit(
 
     Args:
         model (`PreTrainedModel` or `PeftModel`): See [`predict_early_exit`]. It is left as it was found.
-        data (`datasets.Dataset`, `torch.utils.data.DataLoader`, or iterable of batches):
+        data (`datasets.Dataset`, `torch.utils.data.DataLoader`, or iterable of rows or batches):
             What the model takes, labels included; other columns are dropped.
         policy (`ExitPolicy`): When an example leaves.
         batch_size (`int`, *optional*, defaults to 32): Rows in a batch, for a data set.
