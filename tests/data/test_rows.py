@@ -15,9 +15,10 @@ from transformers import BertTokenizerFast, ViTImageProcessorPil
 
 from acn_hf import measure_depth_profile
 from acn_hf.conversion.loader import NotAnAcnError, load_model
+from acn_hf.data.labels import find_classes
 from acn_hf.data.masking import MaskingCollator, PatchMaskingCollator, mask_once, pack
 from acn_hf.data.pixels import image_size
-from acn_hf.data.rows import Columns, DataError, find_classes, load_data, load_processor, prepare
+from acn_hf.data.rows import Columns, DataError, load_data, load_processor, prepare
 from tests.data.test_idx import write_split
 from tests.support.families import by_name
 

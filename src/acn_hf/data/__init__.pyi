@@ -3,6 +3,11 @@ from .idx import (
     read_idx as read_idx,
     read_idx_folder as read_idx_folder,
 )
+from .labels import (
+    find_classes as find_classes,
+    label_ids as label_ids,
+    require as require,
+)
 from .masking import (
     EpochOfMasks as EpochOfMasks,
     MaskingCollator as MaskingCollator,
@@ -20,7 +25,6 @@ from .rows import (
     Columns as Columns,
     check_vocabulary as check_vocabulary,
     file_format as file_format,
-    find_classes as find_classes,
     image_processor as image_processor,
     is_regression as is_regression,
     load_data as load_data,
@@ -30,7 +34,6 @@ from .rows import (
     longest_text as longest_text,
     not_empty as not_empty,
     prepare as prepare,
-    require as require,
     require_text as require_text,
 )
 from .word_pieces import (

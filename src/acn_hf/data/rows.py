@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from transformers import (
 
 from ..depth.metrics import IGNORED_LABEL
 from .idx import DataError, is_idx_folder, read_idx_folder
+from .labels import Classes, column_values, require
 from .masking import MaskingCollator, PatchMaskingCollator, mask_images_once, mask_once, pack
 from .pixels import image_size, num_patches, pixels
 from .sound import load_feature_extractor
@@ -234,7 +234,7 @@ def _sequences(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Colu
     labels = _labels(model.config, data, columns.label)
     require_text(data, *names)
     longest = longest_text(model.config, tokenizer, max_length, pair=len(names) > 1)
-    rows = data.map(
+    rows = data.with_format(None).map(
         lambda batch: tokenizer(*(batch[name] for name in names), truncation=True, max_length=longest),
         batched=True,
         remove_columns=data.column_names,
@@ -245,7 +245,7 @@ def _sequences(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Colu
 def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
     require(data, columns.text, columns.label)
     longest, config = longest_text(model.config, tokenizer, max_length), model.config
-    known = _label_names(data.features[columns.label])
+    classes = Classes.of(config, data.features[columns.label])
 
     def encode(batch: dict[str, Any], rows: list[int]) -> dict[str, Any]:
         for number, words in zip(rows, batch[columns.text], strict=True):
@@ -256,7 +256,7 @@ def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns
         for number, labels in enumerate(batch[columns.label]):
             if len(labels or ()) != len(batch[columns.text][number]):
                 raise DataError(f"every word must have a label; row {rows[number]} has {len(labels or ())} labels")
-            ids = [_label_id(label, known, config) for label in labels]
+            ids = [classes.id_of(label) for label in labels]
             words = encoded.word_ids(number)
             is_first = [
                 word is not None and word != before for word, before in zip(words, [None, *words], strict=False)
@@ -266,7 +266,7 @@ def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns
             )
         return encoded
 
-    rows = data.map(encode, batched=True, with_indices=True, remove_columns=data.column_names)
+    rows = data.with_format(None).map(encode, batched=True, with_indices=True, remove_columns=data.column_names)
     return rows, DataCollatorForTokenClassification(tokenizer)
 
 
@@ -300,17 +300,6 @@ _BUILDERS: dict[str, Callable[..., tuple[datasets.Dataset, Callable]]] = {
 }
 
 
-def require(data: datasets.Dataset, *names: str) -> None:
-    """Check that there are columns of these names.
-
-    Raises:
-        DataError: There is one missing.
-    """
-    for name in names:
-        if name not in data.column_names:
-            raise DataError(f"the data must have a column {name!r}; got {', '.join(data.column_names)}")
-
-
 def require_text(data: datasets.Dataset, *names: str) -> None:
     """Check that there are columns of these names, and that they hold text.
 
@@ -338,62 +327,16 @@ def longest_text(config: Any, tokenizer: Any, max_length: int | None, pair: bool
 
 def _labels(config: Any, data: datasets.Dataset, column: str) -> list:
     require(data, column)
-    known = _label_names(data.features[column])
+    classes = Classes.of(config, data.features[column])
     labels = []
-    for row, value in enumerate(data[column][:]):
+    for row, value in enumerate(column_values(data, column)):
         try:
-            labels.append(float(value) if is_regression(config) else _label_id(value, known, config))
+            labels.append(float(value) if is_regression(config) else classes.id_of(value))
         except (TypeError, ValueError) as error:
             raise DataError(f"row {row} of column {column!r} does not fit: {error}") from None
     return labels
 
 
-def find_classes(data: datasets.Dataset, column: str) -> list[str]:
-    """Return the names of the classes of a column of labels, or of lists of labels, in the order of their ids.
-
-    Raises:
-        DataError: There is no such column, or a label is missing.
-    """
-    require(data, column)
-    names = _label_names(data.features[column])
-    if names is not None:
-        return names
-    values = data[column][:]
-    if any(isinstance(value, list) for value in values):
-        values = chain.from_iterable([None] if value is None else value for value in values)
-    found = set(values)
-    if None in found:
-        raise DataError(f"every row of column {column!r} must have a label; got None")
-    return [str(_whole(value)) for value in sorted(found)]
-
-
 def is_regression(config: Any) -> bool:
     """Return whether a config describes a head that predicts numbers."""
     return config.num_labels == 1 or config.problem_type == "regression"
-
-
-def _label_names(feature: Any) -> list[str] | None:
-    """Return the names of a column's classes, if it has any."""
-    feature = getattr(feature, "feature", feature)
-    return feature.names if isinstance(feature, datasets.ClassLabel) else None
-
-
-def _whole(value: Any) -> Any:
-    """Return truth values and whole floats as int, everything else as it is."""
-    return int(value) if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()) else value
-
-
-def _label_id(value: Any, names: list[str] | None, config: Any) -> int:
-    """Return the model's id of a label: by name where the model knows a name of the data, else by number."""
-    value = _whole(value)
-    if names is not None and isinstance(value, int) and set(names) & set(config.label2id):
-        value = names[value]
-    if str(value) in config.label2id:  # classes found in a column of numbers are called by these numbers
-        return config.label2id[str(value)]
-    if isinstance(value, int) and 0 <= value < config.num_labels and not _numbered(config):
-        return value
-    raise DataError(f"a label must be one of {', '.join(map(str, config.label2id))}; got {value!r}")
-
-
-def _numbered(config: Any) -> bool:
-    return all(name.lstrip("-").isdigit() for name in config.label2id)

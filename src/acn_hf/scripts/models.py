@@ -10,6 +10,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from .. import auto
 from ..conversion.convert import retyped
+from ..data.labels import is_unnamed, label_ids
 from ..data.rows import DataError
 from ..modeling.configuration_acn import AcnConfig
 from ..training.shedding import DEPTH
@@ -105,9 +106,10 @@ def _load(auto_class: Any, source: str, arguments: ModelArguments, from_data: di
 
 def _knows(config: Any, classes: dict[str, int]) -> bool:
     """Return whether the checkpoint's classes are those of the data, maybe in another order and with more beside."""
-    if all(name.startswith("LABEL_") for name in config.label2id):
+    known = label_ids(config)
+    if all(map(is_unnamed, known)):
         return bool(classes) and all(name.isdigit() and int(name) < config.num_labels for name in classes)
-    return bool(classes) and set(classes) <= set(config.label2id)
+    return bool(classes) and set(classes) <= set(known)
 
 
 def _new_config(arguments: ModelArguments, default_type: str) -> Any:
