@@ -41,6 +41,19 @@ def test_a_number_of_classes_alone_gives_upstreams_names(kind):
     assert label_ids(CONFIGS[kind](num_labels=3)) == {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2}
 
 
+def test_an_acn_is_named_by_either_table(tmp_path):
+    config = AcnBertConfig(label2id={"good": 1, "bad": 0, "so": "2"}, num_labels=3)
+    config.save_pretrained(tmp_path)
+    for known in (config, AcnBertConfig.from_pretrained(tmp_path)):
+        assert known.num_labels == 3
+        assert known.id2label == {0: "bad", 1: "good", 2: "so"}
+        assert label_ids(known) == {"bad": 0, "good": 1, "so": 2}
+    with pytest.raises(ValueError, match=r"label2id must give each class an id of its own, from 0 on; got \{'a': 1\}"):
+        AcnBertConfig(label2id={"a": 1})
+    with pytest.raises(ValueError, match="num_labels must be the number of classes in label2id, 2; got 3"):
+        AcnBertConfig(label2id={"a": 0, "b": 1}, num_labels=3)
+
+
 @pytest.mark.parametrize("table", ["id2label", "label2id"])
 def test_classes_that_are_named_later_are_known(table):
     config = AcnBertConfig()

@@ -55,6 +55,19 @@ class AcnConfig(PreTrainedConfig):
     direct_gradient_only: bool = False
     original_num_hidden_layers: int | None = None
 
+    def __post_init__(self, **kwargs):
+        """Like upstream; but `label2id` alone names the classes too, where upstream calls them LABEL_0 and so on."""
+        if self.id2label is None and self.label2id:
+            self.id2label = {int(number): name for name, number in self.label2id.items()}
+            if sorted(self.id2label) != list(range(len(self.label2id))):
+                raise ValueError(f"label2id must give each class an id of its own, from 0 on; got {self.label2id!r}")
+            if kwargs.get("num_labels", len(self.id2label)) != len(self.id2label):
+                raise ValueError(
+                    f"num_labels must be the number of classes in label2id, {len(self.id2label)}; "
+                    f"got {kwargs['num_labels']}"
+                )
+        super().__post_init__(**kwargs)
+
     @property
     def num_depth_states(self) -> int:
         """Number of depth states, `y_0` to `y_L`."""
