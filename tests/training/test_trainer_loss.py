@@ -135,6 +135,17 @@ class Mixing(Trainer):
         return (loss, outputs) if return_outputs else loss
 
 
+class Looking(Trainer):
+    """Reads what every layer returned."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels = inputs.pop("labels")
+        outputs = model(**inputs, output_hidden_states=True)
+        loss = weighted(outputs.logits, labels) + sum(state.square().mean() for state in outputs.hidden_states)
+        loss = loss + len(outputs.hidden_states) * outputs.hidden_states[-1].std()
+        return (loss, outputs) if return_outputs else loss
+
+
 OWN = {kind.__name__: (kind, {}, {}) for kind in (Popping, Keeping, Adding, Tuples, Twice, Pausing, Mixing)}
 WAYS = {
     "usual": (Trainer, {}, {}),
@@ -142,11 +153,13 @@ WAYS = {
     "function": (Trainer, {}, {"compute_loss_func": loss_function}),
     **OWN,
 }
+LOOKING = {"Looking": (Looking, {}, {})}
+"""Not at depth 0, where upstream's models have no hidden states to show."""
 
 
 def make(way, model, folder, callbacks=(), batch_size=8, **options):
     """Return a Trainer for one step of SGD over 16 rows, which moves every weight by its gradient."""
-    kind, settings, parts = WAYS[way]
+    kind, settings, parts = {**WAYS, **LOOKING}[way]
     defaults = {
         "max_steps": 1,
         "per_device_train_batch_size": batch_size,
@@ -207,6 +220,19 @@ def test_a_step_is_the_weighted_sum_of_those_of_the_cut_models(tmp_path, name, w
     run = make(way, model, tmp_path, (), batch_size, **options)
     IntermediateSupervisionCallback(weights).attach(run)
     assert_same_step(step_of(run), expected, way)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "ModernBertForSequenceClassification"])
+def test_what_every_layer_returned_is_there_too(tmp_path, name):
+    fields = {"cls_token_id": 1, "sep_token_id": 2, "classifier_dropout": 0.0} if "Modern" in name else {}
+    model = build(name, **fields)
+    expected = naive_sum(
+        model, depth_weights("linear", NUM_LAYERS), lambda short: make("Looking", short, tmp_path, (), 16)
+    )
+    run = make("Looking", model, tmp_path, (), 16)
+    IntermediateSupervisionCallback("linear").attach(run)
+    # ModernBERT turns its queries and keys in float32.
+    assert_same_step(step_of(run), expected, "smoothing" if "Modern" in name else "Looking")
 
 
 @pytest.mark.parametrize("way", ["usual", "smoothing", "function", "Popping", "Adding"])

@@ -57,15 +57,15 @@ class AcnConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         """Like upstream; but `label2id` alone names the classes too, where upstream calls them LABEL_0 and so on."""
-        if self.id2label is None and self.label2id:
-            self.id2label = {int(number): name for name, number in self.label2id.items()}
-            if sorted(self.id2label) != list(range(len(self.label2id))):
+        if self.__dict__.get("id2label") is None and self.label2id:
+            names = {int(number): name for name, number in self.label2id.items()}
+            if sorted(names) != list(range(len(self.label2id))):
                 raise ValueError(f"label2id must give each class an id of its own, from 0 on; got {self.label2id!r}")
-            if kwargs.get("num_labels", len(self.id2label)) != len(self.id2label):
+            if kwargs.get("num_labels", len(names)) != len(names):
                 raise ValueError(
-                    f"num_labels must be the number of classes in label2id, {len(self.id2label)}; "
-                    f"got {kwargs['num_labels']}"
+                    f"num_labels must be the number of classes in label2id, {len(names)}; got {kwargs['num_labels']}"
                 )
+            self.id2label = names
         super().__post_init__(**kwargs)
 
     @property

@@ -3,21 +3,18 @@
 It is the strongest rival of auto-compressing connections, and combines with them.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
-from transformers.utils import ModelOutput
 
 from ..depth.layers import is_acn, layers_of
-from ..support.eval_mode import RandomState
 from ..support.wrappers import unwrap
 from .depth_reader import reader_of
 from .distillation import DistillationLoss, Lesson
+from .passes import Pass, named_inputs
 
 Weights = str | Sequence[float]
 BY_NAME = "distillation reads the outputs by their names: return_dict must be True; got False"
@@ -62,28 +59,6 @@ def depth_weights(weights: Weights, num_layers: int) -> tuple[float, ...]:
     if not torch.isfinite(numbers).all() or (numbers < 0).any() or numbers.sum() == 0:
         raise ValueError(f"weights must be finite numbers >= 0, at least one of them positive; got {list(weights)}")
     return tuple(numbers.tolist())
-
-
-@dataclass
-class Pass:
-    """One pass of a model, read at every depth that takes part, of which somebody else computes the losses.
-
-    Args:
-        inputs (`dict`): Keyword arguments of the model.
-        is_trained (`bool`): Whether gradients flow back through it, in train mode.
-        lesson (`Lesson`, *optional*): What the teacher says about it.
-        outputs (`dict[int, ModelOutput or tuple]`): By depth, in the form in which the model returned that of full
-            depth.
-        states (`dict[int, Callable]`): Functions that return the state which the head read, by depth.
-        after (`RandomState`, *optional*): The random numbers that were to come when it was over.
-    """
-
-    inputs: dict[str, Any]
-    is_trained: bool
-    lesson: Lesson | None = None
-    outputs: dict[int, Any] = field(default_factory=dict)
-    states: dict[int, Callable[[], torch.Tensor]] = field(default_factory=dict)
-    after: RandomState | None = None
 
 
 class IntermediateSupervision:
@@ -269,7 +244,8 @@ class IntermediateSupervision:
         if output is None:
             return None
         if seen is not None and self._recorded is not None:
-            self._recorded.append(self._completed(seen, output))
+            seen.complete(output, len(layers_of(model)))
+            self._recorded.append(seen)
         if others is None:
             return None
         own = self.chosen()[len(layers_of(self.model))]
@@ -285,19 +261,6 @@ class IntermediateSupervision:
         output["loss"] = loss
         return output
 
-    def _completed(self, seen: Pass, output: Any) -> Pass:
-        """Take the output at full depth, and give those at other depths its form."""
-        seen.outputs = {depth: _in_the_form_of(output, short) for depth, short in seen.outputs.items()}
-        seen.outputs[len(layers_of(self.model))] = output
-        seen.after = RandomState.now()
-        return seen
-
-
-def named_inputs(model: PreTrainedModel, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call of a model by their names."""
-    names = list(inspect.signature(type(model).forward).parameters)[1:]
-    return {**dict(zip(names, args, strict=False)), **kwargs}
-
 
 def _is_trained(model: PreTrainedModel) -> bool:
     return model.training and torch.is_grad_enabled()
@@ -307,19 +270,6 @@ def _is_trained(model: PreTrainedModel) -> bool:
 def _when_differentiated(loss: torch.Tensor, note: Callable[[torch.Tensor | None], None]) -> None:
     if loss.requires_grad:
         loss.register_hook(note)
-
-
-def _in_the_form_of(output: Any, short: ModelOutput) -> Any:
-    """Return the output at another depth as the model returned its own: as a tuple, and of its precision.
-
-    Under autocast accelerate makes float32 of what the whole model returns, and of nothing inside.
-    """
-    own = dict(zip(short.keys(), output, strict=False)) if isinstance(output, tuple) else output
-    for name, value in short.items():
-        like = own.get(name)
-        if isinstance(value, torch.Tensor) and isinstance(like, torch.Tensor):
-            short[name] = value.to(like.dtype)
-    return short.to_tuple() if isinstance(output, tuple) else short
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from transformers import PreTrainedModel, Trainer
 from ..depth.layers import layers_of
 from ..support.eval_mode import RandomState
 from .distillation import IGNORED
-from .supervision import BY_NAME, IntermediateSupervision, Pass, named_inputs
+from .passes import Pass, named_inputs
+from .supervision import BY_NAME, IntermediateSupervision
 
 EQUALLY_OFTEN = "compute_loss must call the model equally often for every depth"
 
