@@ -42,7 +42,7 @@ def test_a_number_of_classes_alone_gives_upstreams_names(kind):
 
 
 def test_an_acn_is_named_by_either_table(tmp_path):
-    config = AcnBertConfig(label2id={"good": 1, "bad": 0, "so": "2"}, num_labels=3)
+    config = AcnBertConfig(label2id={"good": 1, "bad": 0, "so": 2}, num_labels=3)
     config.save_pretrained(tmp_path)
     for known in (config, AcnBertConfig.from_pretrained(tmp_path)):
         assert known.num_labels == 3

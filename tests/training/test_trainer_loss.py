@@ -4,8 +4,9 @@ cut there."""
 import pytest
 import torch
 import transformers
+from peft import LoraConfig, get_peft_model
 from torch.nn import functional
-from transformers import Trainer, TrainerCallback
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback
 
 import acn_hf
 from acn_hf import DistillationLoss, IntermediateSupervisionCallback, ResidualAnnealingCallback, truncate
@@ -287,6 +288,97 @@ def test_annealing_with_a_teacher_takes_the_loss_of_the_trainer(tmp_path, way):
         moved.append(step_of(run))
     assert moved[0][1] == moved[1][1]
     assert all(torch.equal(moved[0][0][name], tensor) for name, tensor in moved[1][0].items())
+
+
+@pytest.mark.parametrize("way", ["usual", "smoothing", "function"])
+@pytest.mark.parametrize("batch_size", [4, 16])
+def test_language_models_that_shift_their_labels(tmp_path, way, batch_size):
+    """The smoother asks the model for its name, and the model takes the number of labels of the whole step."""
+    fields = {"num_key_value_heads": 2, "head_dim": 16, "attention_dropout": 0.0}
+    fields |= {name: value for name, value in FIELDS.items() if "dropout" not in name and name != "num_labels"}
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**fields)).double()
+    data = rows("Token")
+    for row in data:
+        row["labels"] = torch.where(row["labels"] == -100, -100, row["input_ids"])
+    functions = {"function": {"compute_loss_func": next_token_loss}}
+
+    def run_of(model):
+        settings = make(way if way == "smoothing" else "usual", model, tmp_path, (), batch_size).args
+        return Trainer(model, settings, train_dataset=data, **functions.get(way, {}))
+
+    expected = naive_sum(model, depth_weights("uniform", NUM_LAYERS), run_of)
+    run = run_of(model)
+    IntermediateSupervisionCallback("uniform").attach(run)
+    assert_same_step(step_of(run), expected, "smoothing")  # upstream's loss is in float32
+
+
+def next_token_loss(outputs, labels, num_items_in_batch=None):
+    logits, targets = outputs.logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
+    return functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=0.3) / num_items_in_batch
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")  # peft asks by the old name
+@pytest.mark.parametrize("way", ["smoothing", "Popping"])
+def test_an_adapted_model(tmp_path, way):
+    def adapted(short):
+        torch.manual_seed(1)
+        layers = LoraConfig(r=2, target_modules=["query"], init_lora_weights=False, task_type="SEQ_CLS")
+        return get_peft_model(short, layers)
+
+    moved = {}
+    for kind in ("expected", "got"):
+        run = make(way, build("BertForSequenceClassification"), tmp_path, batch_size=16)
+        run = type(run)(adapted(run.model), run.args, train_dataset=run.train_dataset)
+        if kind == "got":
+            IntermediateSupervisionCallback((0.0, 0.0, 0.0, 2.0)).attach(run)
+        moved[kind] = step_of(run)[0]
+    trained = [name for name, step in moved["expected"].items() if step.abs().sum() > 0]
+    assert trained
+    for name in trained:
+        torch.testing.assert_close(moved["got"][name], 2 * moved["expected"][name], rtol=1e-4, atol=1e-6)
+    model = adapted(build("BertForSequenceClassification"))
+    run = make(way, build("BertForSequenceClassification"), tmp_path, batch_size=16)
+    run = type(run)(model, run.args, train_dataset=run.train_dataset)
+    IntermediateSupervisionCallback((0.0, 1.0, 0.0, 0.0)).attach(run)
+    lower = {name for name, step in step_of(run)[0].items() if step.abs().sum() > 0}
+    assert lower == {name for name in trained if "layer.1" not in name and "layer.2" not in name}
+
+
+@pytest.mark.parametrize("problem", ["several labels", "numbers"])
+def test_the_teacher_sees_what_kind_the_labels_are(tmp_path, problem):
+    """No loss of the model was computed, so upstream has not written the kind into the config."""
+    several = problem == "several labels"
+    model = build("BertForSequenceClassification", num_labels=3 if several else 1)
+    teacher = build("BertForSequenceClassification", seed=1, num_labels=3 if several else 1).eval()
+
+    class Own(Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            labels = inputs.pop("labels")
+            return (model(**inputs).logits.squeeze(-1) - labels).square().mean()
+
+    class Taught(Own):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            own = super().compute_loss(model, dict(inputs))
+            inputs.pop("labels")
+            logits = model(**inputs).logits
+            with torch.no_grad():
+                target = teacher(**inputs).logits
+            if several:
+                return 0.5 * own + 0.5 * functional.binary_cross_entropy_with_logits(logits, target.sigmoid())
+            return 0.5 * own + 0.5 * functional.mse_loss(logits, target)
+
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.rand(16, 3, generator=generator).round() if several else torch.rand(16, generator=generator)
+    data = [{**row, "labels": label} for row, label in zip(rows("Sequence"), labels, strict=True)]
+
+    def run_of(kind, model):
+        return kind(model, make("usual", model, tmp_path, batch_size=16).args, train_dataset=data)
+
+    expected = naive_sum(model, depth_weights("linear", NUM_LAYERS), lambda short: run_of(Taught, short))
+    run = run_of(Own, model)
+    IntermediateSupervisionCallback(distillation=DistillationLoss(teacher, soft_labels=0.5)).attach(run)
+    assert_same_step(step_of(run), expected, "smoothing")  # distillation compares in float32
 
 
 # --- what is not trained is noticed
