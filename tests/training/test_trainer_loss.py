@@ -125,6 +125,16 @@ class Pausing(Trainer):
         return (loss, outputs) if return_outputs else loss
 
 
+class Quiet(Popping):
+    """Trains without dropout, in eval mode."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        model.eval()
+        returned = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        model.train()
+        return returned
+
+
 class Mixing(Trainer):
     """Draws random numbers before and after the model runs."""
 
@@ -147,7 +157,7 @@ class Looking(Trainer):
         return (loss, outputs) if return_outputs else loss
 
 
-OWN = {kind.__name__: (kind, {}, {}) for kind in (Popping, Keeping, Adding, Tuples, Twice, Pausing, Mixing)}
+OWN = {kind.__name__: (kind, {}, {}) for kind in (Popping, Keeping, Adding, Tuples, Twice, Pausing, Quiet, Mixing)}
 WAYS = {
     "usual": (Trainer, {}, {}),
     "smoothing": (Trainer, {"label_smoothing_factor": 0.2}, {}),
@@ -575,7 +585,7 @@ class Detached(Popping):
         (Counting, "the same inputs for every depth; input_ids changed at depth 1"),
         (More, "equally often for every depth; got more calls at depth 1"),
         (Fewer, "equally often for every depth; got fewer calls at depth 1"),
-        (Detached, "with gradients, to have a loss at every depth; it did not"),
+        (Detached, "and with gradients, to have a loss at every depth; it did not"),
     ],
 )
 def test_a_loss_that_cannot_be_asked_again_is_refused(tmp_path, name, kind, text):

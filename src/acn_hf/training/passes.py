@@ -19,7 +19,7 @@ class Pass:
 
     Args:
         inputs (`dict`): Keyword arguments of the model.
-        is_trained (`bool`): Whether gradients flow back through it, in train mode.
+        is_trained (`bool`): Whether gradients may flow back through it.
         lesson (`Lesson`, *optional*): What the teacher says about it.
         outputs (`dict[int, ModelOutput or tuple]`): By depth, in the form in which the model returned that of full
             depth.

@@ -214,7 +214,7 @@ class IntermediateSupervision:
 
     def _record(self, state: torch.Tensor, inputs: dict[str, Any]) -> Pass:
         """Read every depth but the last, whose head is still to run."""
-        seen = Pass(inputs, _is_trained(self.model))
+        seen = Pass(inputs, torch.is_grad_enabled())
         if self.distillation is not None and seen.is_trained:
             seen.lesson = self.distillation.ask(inputs, state.device)
         full = len(layers_of(self.model))

@@ -109,8 +109,8 @@ class LossAtEveryDepth:
         trained = sum(one.is_trained for one in call.passes)
         if not trained:
             raise ValueError(
-                "compute_loss must call the model as a whole, as model(**inputs), in train mode and with gradients, to "
-                "have a loss at every depth; it did not"
+                "compute_loss must call the model as a whole, as model(**inputs), and with gradients, to have a loss "
+                "at every depth; it did not"
             )
         if self.supervision.distillation is not None and trained != 1:
             raise ValueError(f"a teacher needs one pass of the model in compute_loss to add to; got {trained}")
@@ -235,4 +235,5 @@ def _are_same(value: torch.Tensor, known: torch.Tensor) -> bool:
 def _versions(inputs: Any) -> dict[str, int]:
     """Return how often each tensor of a batch was changed in place."""
     items = inputs.items() if isinstance(inputs, Mapping) else ()
-    return {name: value._version for name, value in items if isinstance(value, torch.Tensor)}
+    tensors = {name: value for name, value in items if isinstance(value, torch.Tensor)}
+    return {name: value._version for name, value in tensors.items() if not value.is_inference()}  # those count nothing
