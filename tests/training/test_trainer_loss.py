@@ -678,19 +678,27 @@ def test_evaluation_while_training_is_left_alone(tmp_path, way):
     assert logged == pytest.approx(run.evaluate()["eval_loss"])
 
 
-def test_random_numbers_go_on_as_without_supervision(tmp_path):
-    """`compute_loss` draws once, whatever the number of depths; the dropout of the heads is what is new."""
-    drawn = []
+class Drawing(Popping):
+    """Notes what it draws before and after the model runs, and what the model gives."""
 
-    class Draw(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):
-            drawn.append(torch.rand(1).item())
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels, before = inputs.pop("labels"), torch.rand(1).item()
+        logits = model(**inputs).logits
+        self.seen = [*getattr(self, "seen", []), (before, torch.rand(1).item(), logits.dtype)]
+        return weighted(logits, labels)
 
-    for weights_of_depths in ("full", "uniform"):
-        run = make("Mixing", build("BertForSequenceClassification"), tmp_path, [Draw()], batch_size=16, max_steps=2)
-        IntermediateSupervisionCallback(weights_of_depths).attach(run)
+
+def test_random_numbers_are_the_same_at_every_depth(tmp_path):
+    """Dropout draws between the two numbers, once; and the run goes on as one without other depths does."""
+    drawn = {}
+    for kind in ("full", "uniform"):
+        model = build("BertForSequenceClassification", hidden_dropout_prob=0.1, classifier_dropout=0.0)
+        run = own(Drawing, tmp_path, model, batch_size=16, max_steps=2)
+        IntermediateSupervisionCallback(kind).attach(run)
         run.train()
-    assert drawn[:2] == drawn[2:]
+        drawn[kind] = run.seen
+    assert len(set(drawn["full"])) == 2
+    assert drawn["uniform"] == [numbers for numbers in drawn["full"] for _ in range(NUM_LAYERS)]
 
 
 def test_the_depths_rotate(tmp_path):
@@ -701,6 +709,14 @@ def test_the_depths_rotate(tmp_path):
     run = make("Popping", model, tmp_path)
     IntermediateSupervisionCallback("uniform", num_depths=1).attach(run)
     assert_same_step(step_of(run), expected, "Popping")
+
+
+@pytest.mark.parametrize("name", ["AcnBertForTokenClassification", "BertForTokenClassification"])
+def test_autocast_gives_float32_at_every_depth(tmp_path, name):
+    run = own(Drawing, tmp_path, build(name).float(), batch_size=16, bf16=True)
+    IntermediateSupervisionCallback().attach(run)
+    run.train()
+    assert [dtype for _, _, dtype in run.seen] == [torch.float32] * NUM_LAYERS
 
 
 @pytest.mark.parametrize("way", ["smoothing", "Popping", "Tuples", "Twice"])

@@ -91,7 +91,6 @@ class LossAtEveryDepth:
         call = _Call(model, copy.copy(inputs), args, kwargs, RandomState.now(), [])  # some take the labels out
         with self.supervision.recording(call.passes):
             returned = self.compute_loss(model, inputs, *args, **kwargs)
-        end = RandomState.now()
         self._check(call, before)
         full, chosen = len(layers_of(self.supervision.model)), self.supervision.chosen()
         others = [
@@ -99,7 +98,6 @@ class LossAtEveryDepth:
             for depth, weight in chosen.items()
             if depth != full
         ]
-        end.restore()
         loss, *rest = returned if isinstance(returned, tuple) else (returned,)
         total = chosen[full] * self._taught(loss, call, full) + sum(others)
         self.supervision.watch(total)
