@@ -57,6 +57,8 @@ class AcnConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         """Like upstream; but `label2id` alone names the classes too, where upstream calls them LABEL_0 and so on."""
+        if str(kwargs.get(NOT_UPSTREAM)).startswith(WHAT_IT_IS):
+            del kwargs[NOT_UPSTREAM]
         if self.__dict__.get("id2label") is None and self.label2id:
             names = {int(number): name for name, number in self.label2id.items()}
             if sorted(names) != list(range(len(self.label2id))):
@@ -72,11 +74,6 @@ class AcnConfig(PreTrainedConfig):
     def num_depth_states(self) -> int:
         """Number of depth states, `y_0` to `y_L`."""
         return self.num_hidden_layers + 1
-
-    def __post_init__(self, **kwargs):
-        if str(kwargs.get(NOT_UPSTREAM)).startswith(WHAT_IT_IS):
-            del kwargs[NOT_UPSTREAM]
-        super().__post_init__(**kwargs)
 
     @property
     def is_upstream(self) -> bool:

@@ -18,7 +18,6 @@ from transformers import PreTrainedModel, Trainer
 
 from ..depth.layers import layers_of
 from ..support.eval_mode import RandomState
-from .distillation import IGNORED
 from .passes import Pass, named_inputs
 from .supervision import BY_NAME, IntermediateSupervision
 
@@ -173,7 +172,8 @@ class LossAtEveryDepth:
         if items is None or call.labels is None:
             return 1.0 / trainer.current_gradient_accumulation_steps
         processes = trainer.accelerator.num_processes if trainer.args.average_tokens_across_devices and counts else 1
-        return processes * (call.labels != IGNORED).sum() / items
+        predicted = predicted_labels(self.supervision.model, call.labels)
+        return processes * (predicted != IGNORED_LABEL).sum() / items
 
 
 def is_usual(trainer: Trainer, compute_loss: Callable) -> bool:
