@@ -17,6 +17,8 @@ from torch import nn
 from transformers import PreTrainedModel, Trainer
 
 from ..depth.layers import layers_of
+from ..depth.metrics import IGNORED_LABEL
+from ..depth.predicted_labels import predicted_labels
 from ..support.eval_mode import RandomState
 from .passes import Pass, named_inputs
 from .supervision import BY_NAME, IntermediateSupervision
