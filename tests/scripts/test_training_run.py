@@ -325,12 +325,18 @@ def test_a_teacher_must_say_its_class(tmp_path):
         run(digits_trainer(tmp_path), depth, metric="accuracy")
 
 
-def test_depth_arguments_need_an_acn(tmp_path):
+def test_models_of_transformers_have_depth_too_and_no_scales(tmp_path):
     asked = ModelArguments(config_overrides=VIT, model_type="vit")
     model = build_model(AutoModelForImageClassification, asked, default_type="acn_vit", from_data=DIGITS)
-    depth = DepthArguments(profile_every=2, shed_tolerance=0.1)
-    with pytest.raises(ValueError, match=r"--profile_every and --shed_tolerance need an ACN, .*; got a vit"):
-        run(digits_trainer(tmp_path, model), depth, metric="accuracy")
+    trainer = digits_trainer(tmp_path, model)
+    run(trainer, DepthArguments(profile_every=2, supervision="linear"), metric="accuracy")
+    assert type(model) is ViTForImageClassification
+    depths = range(model.config.num_hidden_layers + 1)
+    assert DepthProfile.load(tmp_path / "depth_profile.json").depths == tuple(depths)
+    logged = {name for entry in trainer.state.log_history for name in entry}
+    assert logged >= {f"eval_accuracy_at_depth_{depth}" for depth in depths}
+    with pytest.raises(ValueError, match=r"--residual_annealing needs an ACN, which has scales; got a vit"):
+        run(digits_trainer(tmp_path, model), DepthArguments(residual_annealing=[1.0, 0.0]), metric="accuracy")
 
 
 @pytest.mark.parametrize("asked", [{"profile_every": 1}, {"shed_tolerance": 0.1, "shed_examples": 5, "shed_every": 1}])

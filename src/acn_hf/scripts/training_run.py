@@ -17,9 +17,10 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from ..data.rows import DataError, is_regression, load_data, load_splits, not_empty
 from ..depth.distributed_profile import measure_together
+from ..depth.layers import is_acn, layers_of
 from ..depth.metrics import BINARY, IGNORED_LABEL, METRICS, resolve_metric
 from ..depth.profile import DepthProfile
-from ..modeling.configuration_acn import AcnConfig
+from ..modeling.depth import DepthError
 from ..publishing.model_card import CardTrainer, write_model_card
 from ..training.annealing import ResidualAnnealingCallback
 from ..training.callbacks import PROFILE_NAME, DepthProfileCallback, IntermediateSupervisionCallback
@@ -207,7 +208,8 @@ def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str
     """Add what was asked for to a Trainer.
 
     Raises:
-        ValueError: Something was, and the model is not an ACN, or there is nothing to measure on.
+        DepthError: Something was, and the model has no stack of layers.
+        ValueError: The model is not an ACN, whose scales are to be annealed, or there is nothing to measure on.
     """
     asked = {
         "profile_every": arguments.profile_every is not None,
@@ -216,10 +218,11 @@ def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str
         "distill_from": arguments.distill_from is not None,
         "shed_tolerance": arguments.shed_tolerance is not None,
     }
-    kind = trainer.accelerator.unwrap_model(trainer.model).config
-    if any(asked.values()) and not isinstance(kind, AcnConfig):
-        names = " and --".join(name for name, is_asked in asked.items() if is_asked)
-        raise ValueError(f"--{names} need an ACN, which has every depth in it; got a {kind.model_type}")
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if any(asked.values()):
+        layers_of(model)
+    if asked["residual_annealing"] and not is_acn(model):
+        raise ValueError(f"--residual_annealing needs an ACN, which has scales; got a {model.config.model_type}")
     if (asked["profile_every"] or asked["shed_tolerance"]) and trainer.eval_dataset is None:
         raise ValueError("--profile_every and --shed_tolerance measure on the validation data; give --do_eval too")
     if asked["shed_tolerance"] and arguments.shed_every is None and trainer.args.eval_strategy == "no":
@@ -314,12 +317,19 @@ def _check_metric(model: PreTrainedModel, name: str) -> None:
 
 def _write_card(trainer: CardTrainer, data: Any) -> None:
     model, folder = trainer.accelerator.unwrap_model(trainer.model), Path(str(trainer.args.output_dir))
-    if isinstance(model.config, AcnConfig) and trainer.is_world_process_zero():
+    if _has_depth(model) and trainer.is_world_process_zero():
         profile = DepthProfile.load(folder / PROFILE_NAME) if trainer.args.do_eval else None
         named = getattr(data, "validation_split", None) if getattr(data, "dataset_name", None) else None
         split = None if profile is None else named or "validation"
         facts: dict[str, Any] = {"name": folder.resolve().name, "dataset": _name(data), "split": split}
         write_model_card(folder, model, profile=profile, training=trainer.args, **facts)
+
+
+def _has_depth(model: PreTrainedModel) -> bool:
+    try:
+        return bool(layers_of(model)) or is_acn(model)
+    except DepthError:
+        return False
 
 
 def _report(trainer: Trainer, split: str, metrics: dict[str, Any], data: Any) -> None:
@@ -332,7 +342,7 @@ def _report(trainer: Trainer, split: str, metrics: dict[str, Any], data: Any) ->
 def _profile(trainer: Trainer, metric: str) -> None:
     """Measure every depth on the validation data, print the table, and write it to `depth_profile.json`."""
     model, arguments = trainer.accelerator.unwrap_model(trainer.model), trainer.args
-    if not isinstance(model.config, AcnConfig):
+    if not _has_depth(model):
         return
     profile = measure_together(
         model,
