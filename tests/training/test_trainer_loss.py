@@ -222,6 +222,7 @@ def assert_same_step(one, other, way):
     weights={"linear": "linear", "own": (0.5, 0.0, 2.0, 1.0), "lower": (0.5, 1.0, 0.0, 0.0)},
     batch_size=[4, 16],
     options={"plain": {}, "checkpointing": CHECKPOINTING},
+    whole=False,
 )
 def test_a_step_is_the_weighted_sum_of_those_of_the_cut_models(tmp_path, name, way, weights, batch_size, options):
     model = build(name)
