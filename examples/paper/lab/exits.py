@@ -51,26 +51,17 @@ class BranchingConnection(ExitingConnection):
     """An exiting connection that asks the branch of each depth."""
 
     def __init__(self, model: PreTrainedModel, policy: ExitPolicy):
-        super().__init__(model, policy, None, None)
+        super().__init__(model, policy, None, {})
         self.branches = model.classifier
-        self.judge = _BranchJudge(self.judge, self.branches)
 
     def run(self, layers: Any, embeddings: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         depth_states = super().run(layers, embeddings, *args, **kwargs)
-        self.branches.depth = self.exit_depths
+        self.branches.depth = self.departures.exit_depths
         return depth_states
 
-
-class _BranchJudge:
-    """Has the classifier stand at the depth that is judged."""
-
-    def __init__(self, judge: Any, branches: Branches):
-        self.judge, self.branches, self.policy = judge, branches, judge.policy
-        self.keep = judge.keep
-
-    def who_leaves(self, depth_state: torch.Tensor, depth: int) -> torch.Tensor:
-        self.branches.depth = depth
-        return self.judge.who_leaves(depth_state, depth)
+    def _logits(self, depth: int, states: torch.Tensor, tokens: None) -> torch.Tensor:
+        self.branches.depth = depth  # the classifier stands at the depth that is judged
+        return super()._logits(depth, states, tokens)
 
 
 def with_branches(model: PreTrainedModel, data: Sequence[Mapping[str, torch.Tensor]]) -> PreTrainedModel:
@@ -180,7 +171,7 @@ def leave_early(
     connection = BranchingConnection(model, policy)
     view = replace_submodule(model, long_connection_path(model), connection)
     logits = view(**{name: value for name, value in batch.items() if name != "labels"}).logits
-    return logits, connection.exit_depths
+    return logits, connection.departures.exit_depths
 
 
 @torch.no_grad()
