@@ -264,6 +264,7 @@ def demo(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_demo_is_the_main_job(demo):
     out = demo
     assert {"compressed", "depth_profile.json", "depth_profile.png", "result.json"} <= {p.name for p in out.iterdir()}
@@ -282,6 +283,7 @@ def test_demo_is_the_main_job(demo):
     assert right.float().mean().item() == pytest.approx(tested["reloaded"])
 
 
+@pytest.mark.slow
 def test_the_compressed_demo_serves_a_pipeline(demo):
     classify = pipeline("image-classification", str(demo / "compressed"))
     assert len(classify(Image.new("L", (8, 8), 100), top_k=3)) == 3

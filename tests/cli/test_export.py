@@ -12,6 +12,7 @@ from tests.support.command_line import checkpoint, gpt2, names_in, one_line, res
 __all__ = ["checkpoint", "gpt2", "residual", "run"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "name"), [("onnx", "model.onnx"), ("program", "model.pt2")])
 def test_export_writes_a_file_that_was_checked(run, checkpoint, tmp_path, form, name):
     if form == "onnx":
@@ -26,6 +27,7 @@ def test_export_writes_a_file_that_was_checked(run, checkpoint, tmp_path, form, 
     assert again.exit_code == 0, again.output
 
 
+@pytest.mark.slow
 def test_export_in_8_bits(run, checkpoint, tmp_path):
     pytest.importorskip("onnxruntime")
     result = run("export", checkpoint, tmp_path / "exported", "--int8")
@@ -62,6 +64,7 @@ def test_export_takes_a_checkpoint_of_transformers_as_it_is(run, residual, tmp_p
     assert config["architectures"] == ["BertForSequenceClassification"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_export_takes_the_processor_of_a_sound(run, tmp_path, mask):
     source, out = tmp_path / "sound", tmp_path / "exported"

@@ -131,6 +131,7 @@ def test_its_config_holds_nothing_of_ours(build, head, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
 
 
+@pytest.mark.slow
 def test_another_process_reads_it_without_acn_hf(build, tmp_path):
     models = {head.name: (to_residual(build(head, residual_scale=1.0)), head.inputs(), head) for head in CONVERTED}
     roberta = to_residual(from_residual(original("RobertaForMaskedLM"), residual_scale=1.0))

@@ -85,7 +85,7 @@ BUILDERS = {
     ),
 }
 ENTRIES = {"plain": any_model("BertForSequenceClassification"), "acn": by_name("bert-ForSequenceClassification")}
-each_kind = pytest.mark.parametrize("kind", BUILDERS)
+each_kind = pytest.mark.parametrize("kind", ["plain", pytest.param("acn", marks=pytest.mark.slow)])
 
 
 def build(kind):

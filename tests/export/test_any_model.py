@@ -100,7 +100,7 @@ def test_programs_of_every_model_at_every_depth(combination, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("combination", one_of_each())
+@pytest.mark.parametrize("combination", list(one_of_each()))
 def test_onnx_of_every_model(combination, tmp_path):
     entry, depth, padding = combination
     exported(entry, depth, "onnx", padding, tmp_path, [(1, 1), (5, 13), (2, 19)])

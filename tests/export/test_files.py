@@ -73,6 +73,7 @@ def test_onnx_equals_the_model_at_every_size(head, build, tmp_path):
     onnx.checker.check_model(report.path, full_check=True)
 
 
+@pytest.mark.slow
 @each_head(EXPORTED)
 def test_programs_equal_the_model_at_every_size(head, build, tmp_path):
     report = checked_program(build(head), tmp_path, head)
@@ -119,6 +120,7 @@ def test_onnx_of_another_opset(opset, build, tmp_path):
     assert [item.version for item in found if item.domain == ""] == [opset]
 
 
+@pytest.mark.slow
 def test_any_number_of_choices(build, tmp_path):
     head = by_name("bert-ForMultipleChoice")
     model = build(head, num_hidden_layers=1)

@@ -151,6 +151,7 @@ def test_a_depth_that_a_class_of_transformers_does_not_have(export_to, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @each_export
 def test_a_model_that_calls_operators_of_transformers(export_to, tmp_path, monkeypatch):
     mixture = any_model("MixtralForCausalLM").build()
@@ -199,6 +200,7 @@ def test_an_export_that_computes_something_else(export_to, mixer, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @each_export
 def test_a_size_that_was_taken_for_a_constant(export_to, model, tmp_path, monkeypatch):
     monkeypatch.setattr(tracing, "dynamic_shapes", lambda forward, inputs: dict.fromkeys(inputs))

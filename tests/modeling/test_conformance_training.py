@@ -62,6 +62,7 @@ def test_attention_implementations(build, head, options):
     torch.testing.assert_close(*outputs, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 @each_head(BASES, options=SOME_CONNECTIONS)
 @torch.no_grad()
 def test_compiling_in_one_graph(build, head, options):

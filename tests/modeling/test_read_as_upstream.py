@@ -43,6 +43,7 @@ def stored(folder):
     return json.loads((folder / "config.json").read_text())
 
 
+@pytest.mark.slow
 def test_where_acn_hf_cannot_be_imported(tmp_path):
     jobs, expected = [], {}
     for head in NAMED:
