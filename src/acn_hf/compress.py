@@ -16,6 +16,7 @@ from .depth.every_depth import truncate
 from .depth.layers import layers_of, prefix_view
 from .depth.metrics import ProfileError
 from .depth.profile import DepthProfile, measure_depth_profile
+from .depth.self_check import check_by_example
 from .modeling.checkpoint import weight_files, written_beside
 from .modeling.depth import check_depth
 from .publishing.facts import collect
@@ -194,8 +195,8 @@ def compress(
     Raises:
         DepthError: A depth is not a whole number in `[0, L]`.
         FinetuningError: The Trainer trains another model, it shards the weights, or they end as no finite numbers.
-        ProfileError: No profile can be made of the data, a tolerance is out of range, or is given besides `depth`, or
-            the data cannot be read twice.
+        ProfileError: No profile can be made of the data, a tolerance is out of range, `relative` or `confidence` is
+            given besides `depth`, or the data cannot be read twice.
         TypeError: `model` is not one of transformers, has no head, or was adapted by prompts, which are not in its
             layers; or `finetune` returns no Trainer.
 
@@ -216,6 +217,7 @@ def compress(
     """
     if depth is not None:
         depth = check_depth(depth, len(layers_of(unwrap(model))))
+        check_by_example(unwrap(model), depth)
         if relative or confidence is not None:
             raise ProfileError(f"relative and confidence choose a depth, so none may be given; got depth={depth}")
         if options.get("depths") is not None:

@@ -20,7 +20,7 @@ from acn_hf.depth.layers import layers_of
 from acn_hf.exits.early_exit import OF_EXAMPLES, OF_TOKENS
 from acn_hf.support.auto_classes import auto_class_for
 from tests.support.adapted import quiet
-from tests.support.any_models import ALL, NUM_LAYERS, any_model, batch_of, texts
+from tests.support.any_models import ALL, NUM_LAYERS, AnyModel, any_model, batch_of, sound, texts
 from tests.support.covering import covering
 from tests.support.exits import PlannedExit
 
@@ -82,6 +82,44 @@ def test_what_is_as_long_as_the_batch_by_chance_is_not_taken_for_examples():
     number = len(model.deberta.encoder.rel_embeddings.weight)
     plan = tuple(1 + row % NUM_LAYERS for row in range(number))
     check(model, batch_of(entry, number), plan)
+
+
+ELSEWHERE = {
+    "WavLMForSequenceClassification": (
+        any_model("Wav2Vec2ForSequenceClassification").fields,
+        r"position_bias must be of shape \(4, '...'\); got \(",
+    ),
+    "XLNetForSequenceClassification": (
+        {"vocab_size": 60, "d_model": 32, "n_head": 2, "d_inner": 48, "n_layer": 4},
+        r"states must be of shape \(4, '...'\); got \(9, 4, 32\)",
+    ),
+    "BloomForSequenceClassification": (
+        {"vocab_size": 60, "hidden_size": 32, "n_head": 2, "n_layer": 4, "pad_token_id": 0},
+        r"alibi must be of shape \(4, 1, 9\); got \(8, 1, 9\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_examples_that_are_not_in_the_first_dimension_are_refused(name):
+    fields, text = ELSEWHERE[name]
+    entry = AnyModel(name, fields, sound(400) if name.startswith("WavLM") else texts)
+    with pytest.raises(DepthError, match=text):
+        predict_early_exit(entry.build(), batch_of(entry, 4), PlannedExit((1, 4, 2, 3)))
+
+
+def test_layers_may_call_their_arguments_anything():
+    fields, _ = ELSEWHERE["WavLMForSequenceClassification"]
+    entry = AnyModel("WavLMForSequenceClassification", fields, sound(400))
+    check(entry.build(), batch_of(entry, 3), (2, 2, 2))  # all leave together
+
+
+def test_logits_that_are_no_numbers_are_refused():
+    model = BERT.build()
+    with torch.no_grad():
+        layers_of(model)[2].output.dense.bias.fill_(torch.nan)
+    with pytest.raises(ValueError, match="logits must be numbers, to say when an example may leave; got nan"):
+        predict_early_exit(model, texts(), ConfidenceExit(1.0))
 
 
 @quiet

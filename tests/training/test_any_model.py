@@ -71,6 +71,23 @@ def test_gradient_checkpointing_changes_nothing():
         assert torch.equal(gradient, gradients[1][name]), name
 
 
+def test_layers_that_are_skipped_at_random_are_refused_before_a_step():
+    model = any_model("Wav2Vec2ForSequenceClassification").build(layerdrop=0.1)
+    text = r"every layer must run in every step to be supervised: config.layerdrop must be 0; got 0.1"
+    with pytest.raises(ValueError, match=text):
+        intermediate_supervision(model).__enter__()
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_model_is_not_its_own_teacher():
+    model = BERT.build()
+    with (
+        pytest.raises(ValueError, match="the teacher must be another model than the student; give it a copy"),
+        intermediate_supervision(model, distillation=DistillationLoss(model)),
+    ):
+        pass
+
+
 def rows(number=24):
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(5, 50, (number, 8), generator=generator)

@@ -13,6 +13,7 @@ from ..support.records import Record, render
 from ..support.wrappers import unwrap
 from .cost import Cost, example_inputs, measure_cost
 from .layers import layers_of, prefix_view
+from .self_check import check_by_example, check_lowest
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,8 @@ def measure_depth_cost(
     Args:
         model (`PreTrainedModel` or `PeftModel`): Any model with one stack of layers, with any head or
             none. What `torch.compile` and data parallelism return is taken for the model inside.
-        depths (iterable of `int`, *optional*): Defaults to all, `0..L`. Full depth is always measured too.
+        depths (iterable of `int`, *optional*): Defaults to all that the class can do, `0..L` as a rule. Full depth is
+            always measured too.
         batch_size (`int`, *optional*, defaults to 1): Examples in a pass.
         sequence_length (`int`, *optional*): Tokens in a text. Defaults to 128, or fewer if the model takes fewer.
         warmup (`int`, *optional*, defaults to 3): Passes at each depth that are not timed.
@@ -121,10 +123,12 @@ def measure_depth_cost(
     """
     model = unwrap(model)
     num_layers = len(layers_of(model))
-    asked = range(num_layers + 1) if depths is None else depths
-    chosen = sorted({num_layers, *(check_depth(depth, num_layers) for depth in asked)})
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1; got {batch_size}")
+    lowest = check_by_example(model)
+    asked = range(lowest, num_layers + 1) if depths is None else depths
+    chosen = sorted({num_layers, *(check_depth(depth, num_layers) for depth in asked)})
+    check_lowest(model, chosen[0], lowest)
     inputs = _inputs(model, batch_size, sequence_length)
     costs = tuple(
         measure_cost(prefix_view(model, depth), inputs, warmup=warmup, repeats=repeats)

@@ -8,7 +8,7 @@ from accelerate.utils import gather_object
 from transformers import PreTrainedModel
 
 from ..support.eval_mode import evaluating
-from .evidence import Evidence, num_rows
+from .evidence import Evidence, check_labels, num_rows
 from .metrics import resolve_metric
 from .outputs import depth_outputs
 from .profile import DepthProfile, profile_of
@@ -43,6 +43,7 @@ def measure_together(
         with evaluating(model):
             every_batch = batches(model, data, batch_size=batch_size, collate_fn=collate_fn)
             for batch in islice(every_batch, process_index, None, num_processes):
+                check_labels(model, batch)
                 evidence.add(depth_outputs(model, batch), batch, model)
                 num_examples += num_rows(batch)
     except Exception as error:  # raised below, when no process is left waiting for this one

@@ -13,11 +13,10 @@ from transformers import PreTrainedModel
 from ..modeling.checkpoint import weight_files, written_beside
 from ..modeling.depth import replace_submodule
 from ..modeling.injected import adapter_configs, remove_adapters
-from ..support.weights import absent_weights, is_offloaded
+from ..support.weights import absent_weights
 from ..support.wrappers import is_peft_model, unwrap, unwrap_parallel
 from . import layers, outputs
-from .cost import EXAMPLE_INPUTS, example_inputs
-from .self_check import check_once
+from .self_check import check_by_example
 from .tuners import check_can_be_cut, fit_tuner
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def truncate(model: Any, depth: int, *, merge_adapter: bool = False) -> Any:
     ```
     """
     inner, outer = unwrap(model), unwrap_parallel(model)
-    _check_stack(inner)
+    check_by_example(inner, depth)
     if is_peft_model(outer) and not merge_adapter:
         return _truncate_peft_model(outer, inner, depth)
     short = layers.truncate(inner, depth)
@@ -119,7 +118,7 @@ def save_truncated(model: Any, folder: str | os.PathLike, depth: int) -> None:
     """
     inner = unwrap(model)
     _check_can_be_saved(inner)
-    _check_stack(inner)
+    check_by_example(inner, depth)
     short = truncate(model, depth) if is_peft_model(unwrap_parallel(model)) else layers.prefix_view(inner, depth)
     with written_beside(Path(folder), stale=weight_files(None)) as beside:
         short.save_pretrained(beside)
@@ -130,16 +129,6 @@ def _check_can_be_saved(model: PreTrainedModel) -> None:
     places = set(map(str, getattr(model, "hf_device_map", {}).values()))
     if not places & {"cpu", "disk"} and (absent := absent_weights(model)):
         raise ValueError(f"weights must be in memory to be saved; {absent}")
-
-
-def _check_stack(model: PreTrainedModel) -> None:
-    """Compute one depth in both ways, the first time that a model of this class and config is cut.
-
-    Where nothing is known of what a model takes, that is done when it is first measured.
-    """
-    has_numbers = is_offloaded(model) or not absent_weights(model)
-    if has_numbers and not layers.is_acn(model) and model.main_input_name in EXAMPLE_INPUTS:
-        check_once(model, example_inputs(model))
 
 
 def depth_logits(model: Any, **inputs: Any) -> torch.Tensor:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from ..modeling.depth import output_logits
+from ..support.auto_classes import auto_class_for
 from .metrics import IGNORED_LABEL, METRICS, Metric, ProfileError
 from .predicted_labels import predicted_labels
 
@@ -88,6 +89,28 @@ class Evidence:
         if not np.isfinite(value):
             raise ProfileError(f"metric {self.metric.name!r} must be a finite number; got {value} at depth {depth}")
         return value
+
+
+def check_labels(model: PreTrainedModel, inputs: dict[str, Any]) -> None:
+    """Raise `ProfileError` if labels of classes are no number of a class, as torch would say in words of its own.
+
+    Args:
+        model (`PreTrainedModel`): A classifier, or any other, whose labels are not looked at.
+        inputs (`dict`): A batch.
+    """
+    labels, number = inputs.get("labels"), getattr(model.config, "num_labels", 1)
+    head = auto_class_for(type(model)) or ""
+    if labels is None or number < 2 or not head.endswith("Classification"):
+        return
+    if labels.is_floating_point():
+        if labels.shape[-1:] != (number,):
+            raise ProfileError(
+                f"labels must be numbers of {number} classes; got {labels.dtype} of {tuple(labels.shape)}"
+            )
+        return
+    wrong = labels[(labels != IGNORED_LABEL) & ((labels < 0) | (labels >= number))]
+    if len(wrong):
+        raise ProfileError(f"labels must be from 0 to {number - 1}, or {IGNORED_LABEL}; got {int(wrong[0])}")
 
 
 def num_rows(inputs: dict[str, Any]) -> int:

@@ -11,7 +11,7 @@ from ..modeling import depth as acn
 from ..modeling.depth import DepthError, check_depth
 from .layers import is_acn, layers_of
 from .reading import Recording
-from .self_check import check_once
+from .self_check import check_lowest, check_once
 
 
 def depth_outputs(
@@ -39,10 +39,7 @@ def depth_outputs(
     chosen = sorted({check_depth(depth, number) for depth in (range(lowest, number + 1) if depths is None else depths)})
     if not chosen:
         raise DepthError(f"depths must name at least one depth in [{lowest}, {number}]; got none")
-    if chosen[0] < lowest:
-        name = type(model).__name__
-        need = "a layer" if lowest == 1 else f"{lowest} layers"
-        raise DepthError(f"depth must lie in [{lowest}, {number}] for {name}, which needs {need}; got {chosen[0]}")
+    check_lowest(model, chosen[0], lowest)
     recording = Recording(model)
     last = recording.run(chosen[-1], inputs)
     for depth in chosen[:-1]:

@@ -14,7 +14,7 @@ from ..support.eval_mode import evaluating
 from ..support.records import Record, render
 from ..support.weights import absent_weights, is_offloaded
 from ..support.wrappers import unwrap
-from .evidence import Evidence, num_rows
+from .evidence import Evidence, check_labels, num_rows
 from .layers import layers_of
 from .metrics import ProfileError, resolve_metric
 from .outputs import depth_outputs
@@ -206,6 +206,7 @@ def measure_depth_profile(
     num_examples = 0
     with evaluating(model, device):
         for batch in batches(model, data, batch_size=batch_size, collate_fn=collate_fn):
+            check_labels(model, batch)
             evidence.add(depth_outputs(model, batch, chosen), batch, model)
             num_examples += num_rows(batch)
     return profile_of(model, evidence, num_examples)

@@ -213,9 +213,12 @@ def _tapped(module: nn.Module, take: Callable[[Any], None]) -> nn.Module:
 
 
 def _replaying(module: nn.Module, outputs: list[Any]) -> nn.Module:
-    """Return a shallow copy of a module that returns these outputs, one a call; its hooks have seen them already."""
-    twin, left = copy.copy(module), iter(outputs)
+    """Return a shallow copy of a module that returns these outputs, one a call; its hooks have seen them already.
+
+    Where it is called once more, as one may be that stands behind the layers too, it does what it does.
+    """
+    twin, left = copy.copy(module), list(outputs)
     twin.__dict__.pop("_compiled_call_impl", None)
     twin.__dict__.update(_forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict(), gradient_checkpointing=False)
-    twin.__dict__["forward"] = lambda *args, **kwargs: next(left)
+    twin.__dict__["forward"] = lambda *args, **kwargs: left.pop(0) if left else module(*args, **kwargs)
     return twin

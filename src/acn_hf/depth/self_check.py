@@ -14,8 +14,10 @@ from ..modeling.depth import DepthError
 from ..modeling.injected import adapter_configs
 from ..support.eval_mode import evaluating, fixed_randomness
 from ..support.weights import absent_weights, is_offloaded
-from .layers import layers_of, prefix_view
+from .cost import EXAMPLE_INPUTS, example_inputs
+from .layers import is_acn, layers_of, prefix_view
 from .reading import Recording, uncached
+from .rows_or_batches import LABELS
 
 _lowest: dict[tuple[type, bool, str], int] = {}
 """The lowest depth of each class and config that was checked, with adapters or without."""
@@ -36,11 +38,43 @@ def check_once(model: PreTrainedModel, inputs: dict[str, Any]) -> int:
     """
     key = (type(model), bool(adapter_configs(model)), json.dumps(model.config.to_dict(), sort_keys=True, default=str))
     if key not in _lowest:
+        inputs = {name: value for name, value in inputs.items() if name not in LABELS}  # wrong ones show later
         if (absent := absent_weights(model)) and not is_offloaded(model):
             raise DepthError(f"weights must hold numbers for the depths of a model to be read; {absent}")
         with evaluating(model), fixed_randomness():
             _lowest[key] = _check(model, inputs)
     return _lowest[key]
+
+
+def check_by_example(model: PreTrainedModel, depth: Any = None) -> int:
+    """Do what `check_once` does before anything is known of the inputs, if an example can be made of them.
+
+    Args:
+        model (`PreTrainedModel`): Any; an ACN needs no check.
+        depth (*optional*): Where the model is to be cut.
+
+    Returns:
+        `int`: The lowest depth that the model has.
+
+    Raises:
+        DepthError: The layers of the model are not a plain stack, or `depth` is below the lowest one.
+    """
+    has_numbers = is_offloaded(model) or not absent_weights(model)
+    if is_acn(model) or not has_numbers or model.main_input_name not in EXAMPLE_INPUTS:
+        return 0
+    lowest = check_once(model, example_inputs(model))
+    check_lowest(model, depth, lowest)
+    return lowest
+
+
+def check_lowest(model: PreTrainedModel, depth: Any, lowest: int) -> None:
+    """Raise `DepthError` if a depth is below the lowest one that a class can do."""
+    if type(depth) is int and 0 <= depth < lowest:
+        need = "a layer" if lowest == 1 else f"{lowest} layers"
+        raise DepthError(
+            f"depth must lie in [{lowest}, {len(layers_of(model))}] for {type(model).__name__}, which needs {need}; "
+            f"got {depth}"
+        )
 
 
 def _check(model: PreTrainedModel, inputs: dict[str, Any]) -> int:

@@ -210,7 +210,10 @@ def run_early_exit(
     tokens = counted_tokens(model, inputs, counted)
     features = {name: value for name, value in inputs.items() if name != "labels"}
     output, exit_depths = _answer(model, {**features, "return_dict": True}, policy, tokens)
-    return EarlyExitOutput(output_logits(output), exit_depths)
+    logits = output_logits(output)
+    if logits.isnan().any():
+        raise ValueError("logits must be numbers, to say when an example may leave; got nan")
+    return EarlyExitOutput(logits, exit_depths)
 
 
 def _answer(

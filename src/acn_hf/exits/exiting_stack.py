@@ -5,7 +5,7 @@ import copy
 import inspect
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -65,6 +65,8 @@ class ExitingStack:
         self.departures = Departures(policy, self._logits, counted, lowest)
         self.batch_size = 0
         self._before: dict[str, list[Any]] = {}
+        self._known: Collection[Path] = ()
+        """Where the first layer was given tensors."""
         self._output: Any = None
         """What the last layer returned that ran."""
         self._narrowed: dict[int, tuple[Any, Any]] = {}
@@ -75,12 +77,13 @@ class ExitingStack:
         layers = [_standing_for(layer, partial(self._step, index)) for index, layer in enumerate(self.recording.layers)]
         return self.recording.run_through(layers, dict(inputs))
 
-    def _step(self, index: int, *args: Any, **kwargs: Any) -> Any:
+    def _step(self, index: int, /, *args: Any, **kwargs: Any) -> Any:
         """Do what a layer of the model does, for the examples that need it."""
         departures, layer = self.departures, self.recording.layers[index]
         states, args, kwargs = _states_of(layer, args, kwargs)
         if index == 0:
             self._begin(states)
+            self._find_shared(args, kwargs)
         elif not len(departures.examples):  # nobody is here any more
             return self._returned(index, states)
         everybody = len(departures.examples)
@@ -89,7 +92,7 @@ class ExitingStack:
             if not len(stays):
                 return self._returned(index, states, layer, args, kwargs)
             states = of_examples(states, stays, everybody)
-            self._narrow(args, kwargs)
+            self._narrow()
         options = [self._here(value, place) for place, value in enumerate(args, start=1)]
         named = {name: self._here(value, name) for name, value in kwargs.items()}
         self._output = layer(states, *options, **named)
@@ -97,9 +100,12 @@ class ExitingStack:
         return self._returned(index, _first(self._output))
 
     def _begin(self, states: torch.Tensor) -> None:
-        self.batch_size = len(states)
+        main = self.inputs.get(self.model.main_input_name)
+        self.batch_size = len(self.inputs["inputs_embeds"] if main is None else main)
         if not self.batch_size:
             raise ValueError("a batch must hold at least one example; got none")
+        if len(states) != self.batch_size:
+            raise self._refusal("states", states.shape, (self.batch_size, "..."))
         self.departures.begin(states, len(self.recording.layers))
 
     def _returned(self, index: int, states: torch.Tensor, *first_layer: Any) -> Any:
@@ -109,7 +115,6 @@ class ExitingStack:
             states = self.departures.finish(states) if everybody else self.departures.states
         if self._output is None and first_layer:  # all left before a layer ran: find out what it returns
             layer, args, kwargs = first_layer
-            self._find_shared(args, kwargs)
             one = torch.zeros(1, dtype=torch.long, device=states.device)
             self._output = layer(
                 of_examples(states, one, self.batch_size),
@@ -128,17 +133,25 @@ class ExitingStack:
             self._narrowed[id(value)] = (value, self._some(value, name, examples))
         return self._narrowed[id(value)][1]
 
+    def _refusal(self, name: Any, shape: Iterable[Any], wanted: Iterable[Any]) -> DepthError:
+        return DepthError(
+            f"early exit needs the examples in the first dimension of all that the layers of "
+            f"{type(self.model).__name__} are given: {name} must be of shape {tuple(wanted)}; got {tuple(shape)}"
+        )
+
     def _some(self, value: Any, name: int | str, examples: torch.Tensor) -> Any:
+        for path, shape in shapes_in(value, ("given", name)).items():
+            if path not in self._known and shape[:1] not in ((), (1,), (self.batch_size,)):  # layers hand it on
+                raise self._refusal(name, shape, (self.batch_size, "..."))
         return of_examples(value, examples, self.batch_size, self._shared(), ("given", name))
 
     def _shared(self) -> frozenset[Path]:
         return _shared.get(self.model, frozenset())
 
-    def _narrow(self, args: tuple, kwargs: dict[str, Any]) -> None:
+    def _narrow(self) -> None:
         """Forget the examples that left: of the inputs, and of what ran before the layers."""
         if not self._before:
             self._before = self.recording.before()
-        self._find_shared(args, kwargs)
         examples = self.departures.examples
         self._narrowed = {}
         self.inputs = _inputs_of(self.all_inputs, examples, self.batch_size)
@@ -154,6 +167,7 @@ class ExitingStack:
 
     def _find_shared(self, args: tuple, kwargs: dict[str, Any]) -> None:
         """Find the tensors that have no row for each example, by a pass of one example up to the first layer."""
+        self._known = shapes_in(_given(args, kwargs, {})).keys()
         if self.model in _shared or self.batch_size == 1:
             return
         first = torch.zeros(1, dtype=torch.long, device=self.departures.states.device)
@@ -167,16 +181,12 @@ class ExitingStack:
 
         with contextlib.suppress(_EnoughKnownError):
             probe.run_through([_standing_for(layer, stop) for layer in probe.layers], one)
-        of_one, of_all = shapes_in(seen[0]), shapes_in(_given(args, kwargs, self._before or self.recording.before()))
+        of_one, of_all = shapes_in(seen[0]), shapes_in(_given(args, kwargs, self.recording.before()))
         shared = set()
         for path in of_all.keys() & of_one.keys():  # one example without padding may need no mask
             shape, other = of_all[path], of_one[path]
-            if len(other) != len(shape) or other[1:] != shape[1:]:
-                raise DepthError(
-                    f"early exit needs the examples in the first dimension of what the layers of "
-                    f"{type(self.model).__name__} are given; {path[1]} is of shape {tuple(shape)} for "
-                    f"{self.batch_size} examples and of shape {tuple(other)} for one"
-                )
+            if other != shape and (*shape[:1], *other) != (self.batch_size, 1, *shape[1:]):
+                raise self._refusal(path[1], shape, (self.batch_size, *other[1:]))
             if other[:1] != (1,):
                 shared.add(path)
         _shared[self.model] = frozenset(shared)

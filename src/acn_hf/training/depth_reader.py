@@ -80,6 +80,12 @@ class StackReader(DepthReader):
     def __init__(self, model: PreTrainedModel, wanted: Callable[[], bool], ready: Callable[[torch.Tensor], None]):
         super().__init__(model, wanted, ready)
         self.recording = Recording(model)
+        skipping = [name for name, value in vars(self.recording.stack.config).items() if "layerdrop" in name and value]
+        if skipping:
+            raise ValueError(
+                f"every layer must run in every step to be supervised: config.{skipping[0]} must be 0; got "
+                f"{getattr(self.recording.stack.config, skipping[0])}"
+            )
         inside = body(model, self.recording.stack)
         self.handles = [
             *self.recording.listen(),

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..depth.layers import is_acn, layers_of
-from ..support.wrappers import unwrap
+from ..support.wrappers import unwrap, unwrap_parallel
 from .depth_reader import reader_of
 from .distillation import DistillationLoss, Lesson
 from .passes import Pass, named_inputs
@@ -80,7 +80,8 @@ class IntermediateSupervision:
     Raises:
         DepthError: `model` has no one stack of layers.
         TypeError: `model` is not one of transformers, or is an ACN without a head.
-        ValueError: `weights` or `num_depths` is out of range, or the model is supervised already.
+        ValueError: `weights` or `num_depths` is out of range, the model is supervised already or is its own teacher, or
+            its config lets layers be skipped at random (`layerdrop`).
     """
 
     def __init__(
@@ -102,6 +103,8 @@ class IntermediateSupervision:
                 f"a model is supervised once, with one set of weights; {type(self.model).__name__} is so, maybe by a "
                 "callback whose training was interrupted: callback.remove()"
             )
+        if distillation is not None and unwrap_parallel(distillation.teacher) is self.model:
+            raise ValueError("the teacher must be another model than the student; give it a copy, copy.deepcopy(model)")
         self.weights = weights
         self.num_depths = num_depths
         self.distillation = distillation
