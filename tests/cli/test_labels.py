@@ -58,6 +58,7 @@ def test_profile_and_compress(run, named, tmp_path, way):
     assert config.id2label == {0: "bad", 1: "good"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WRITTEN)
 def test_a_script_goes_on_with_it(named, tmp_path, way):
     data = written(tmp_path, way)

@@ -112,6 +112,7 @@ def test_programs_of_every_head_connection_and_depth(depth, options, head, build
     checked_program(model, tmp_path, head, short=short, depth=depth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opset", [18, pytest.param(23, marks=pytest.mark.full)])
 def test_onnx_of_another_opset(opset, build, tmp_path):
     head = by_name("bert-ForQuestionAnswering")
@@ -157,6 +158,7 @@ def test_int8_runs_for_every_head(head, build, tmp_path):
     assert TOLERANCE < quantized(head, build(head), tmp_path) < 0.3
 
 
+@pytest.mark.slow
 def test_int8_takes_a_quarter_of_the_space(tmp_path):
     config = acn_hf.AcnBertConfig(vocab_size=3000, hidden_size=128, num_hidden_layers=1, num_attention_heads=4)
     model = acn_hf.AcnBertForMaskedLM(config)
@@ -164,6 +166,7 @@ def test_int8_takes_a_quarter_of_the_space(tmp_path):
     assert acn_hf.export_onnx(model, tmp_path, quantize="int8").size_bytes < 0.3 * weights
 
 
+@pytest.mark.slow
 def test_weights_that_are_too_large_for_one_file_lie_beside_it(build, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.onnx._internal.exporter._onnx_program._LARGE_MODEL_THRESHOLD", 1024)
     model = build(MIXER, num_hidden_layers=1)
@@ -198,6 +201,7 @@ def test_the_model_is_left_as_it_is(build, tmp_path):
     assert len(calls) == len(hooks)
 
 
+@pytest.mark.slow
 def test_what_the_caller_is_in_is_not_traced(build, tmp_path):
     model = build(PROGRAM, num_hidden_layers=1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -247,6 +251,7 @@ def test_a_model_that_accelerate_dispatched(build, tmp_path):
     assert "forward" in vars(dispatched)
 
 
+@pytest.mark.slow
 def test_wrapped_models_are_taken_for_the_model_inside(build, tmp_path):
     model = build(PROGRAM)
     for name, wrapped in {
@@ -257,6 +262,7 @@ def test_wrapped_models_are_taken_for_the_model_inside(build, tmp_path):
         assert differences(run_program(report.path), acn_hf.truncate(model, 1), PROGRAM) < TOLERANCE
 
 
+@pytest.mark.slow
 @quiet
 @each_way
 @pytest.mark.usefixtures("any_peft")
@@ -303,6 +309,7 @@ def test_models_on_a_gpu_are_exported_from_a_copy_and_programs_run_there(build, 
     checked_onnx(copy.deepcopy(model).to("cuda"), tmp_path / "onnx", PROGRAM, short=model)
 
 
+@pytest.mark.slow
 def test_the_files_name_no_folder_of_this_machine(build, tmp_path, files):
     build(MIXER, num_hidden_layers=1).save_pretrained(tmp_path / "checkpoint")
     model = MIXER.acn.from_pretrained(tmp_path / "checkpoint")

@@ -46,6 +46,7 @@ def test_an_opset_that_torch_does_not_write(mixer, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_why_opset_17_is_not_offered(build, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "LEAST_OPSET", 17)
     answers = by_name("bert-ForQuestionAnswering")
