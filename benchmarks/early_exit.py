@@ -115,6 +115,9 @@ def main() -> None:
             batch = {key: value[:size] for key, value in inputs.items()}
             results[f"{name}, batch {size}"] = compare(model, batch, rounds)
             results[f"{name}, batch {size}, read at 3, 6, 9"] = compare(model, batch, rounds, some=True)
+    wide = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
+    base = BertForSequenceClassification(BertConfig(**{**text, **wide})).to(device).eval()
+    results["BERT of width 768, batch 1, read at 3, 6, 9"] = compare(base, {"input_ids": ids[:1]}, 21, some=True)
     for name in ("AC-BERT", "BERT"):
         results[f"{name}, batch 128"] = compare(models[name], {"input_ids": ids}, rounds=5)
         results[f"{name}, batch 32, padded"] = compare(models[name], padded, rounds=11)

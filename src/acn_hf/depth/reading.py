@@ -24,8 +24,8 @@ class Recording:
         DepthError: The model has no stack of layers; later, that its layers do not run once each, one after the other.
     """
 
-    def __init__(self, model: PreTrainedModel):
-        self.model, self.stack = model, find_stack(model)
+    def __init__(self, model: PreTrainedModel, stack: Stack | None = None):
+        self.model, self.stack = model, find_stack(model) if stack is None else stack
         self.layers = list(model.get_submodule(self.stack.path))
         self.is_listening = False
         """Whether a pass of the model itself is recorded, by the hooks of `listen`."""
@@ -64,9 +64,28 @@ class Recording:
             if all(entry.is_whole() for entry in kept)
         }
 
-    def replace_before(self, outputs: dict[str, list[Any]]) -> None:
-        """Let reading find other outputs of the modules before the first layer, those of fewer examples."""
-        self._before = {path: [_Kept(output) for output in kept] for path, kept in outputs.items()}
+    def reading(self, before: dict[str, list[Any]]) -> Callable[[Any, dict[str, Any]], Any]:
+        """Return a function of what a layer returned and the inputs, to what the model cut above that layer returns.
+
+        Unlike `read` it takes any examples, those of the states, and may be called many times.
+
+        Args:
+            before (`dict`): What the modules returned that ran before the first layer, of these examples.
+        """
+        state: list[Any] = []
+        left = {path: list(outputs) for path, outputs in before.items()}
+        view = self._view([_replaying(self.layers[0], state)], slice(1))
+        for above, path, module in self._beside(view):
+            if path in left:
+                _replace(above, path, _replaying(module, left[path]))
+
+        def read(output: Any, inputs: dict[str, Any]) -> Any:
+            state[:] = [output]
+            for path, outputs in before.items():
+                left[path][:] = outputs
+            return view(**uncached(inputs, layers_run=False))
+
+        return read
 
     def listen(self) -> list[Any]:
         """Record the passes of the model itself while `is_listening`, and return the handles that end it."""
@@ -87,21 +106,18 @@ class Recording:
         """Be ready for the next pass."""
         self._states, self._before, self._late = [], {}, set()
 
-    def read(
-        self, depth: int, inputs: dict[str, Any], watch: Callable[[Any], None] | None = None, output: Any = None
-    ) -> Any:
+    def read(self, depth: int, inputs: dict[str, Any], watch: Callable[[Any], None] | None = None) -> Any:
         """Return the output of the model cut at a depth; neither layers nor what stands before them run again.
 
         Args:
             depth (`int`): At most the depth of the pass.
             inputs (`dict`): Keyword arguments of the model, those of the pass.
             watch (`Callable`, *optional*): Is given what the part of the model returns that holds the layers.
-            output (*optional*): What the layer at this depth is to return. Defaults to what it returned.
 
         Raises:
             DepthError: What the layer returned was changed in place by what ran after it, so it is not known any more.
         """
-        view = self._view(self._standing_in(depth, output), slice(depth - 1, depth) if depth else slice(0))
+        view = self._view(self._standing_in(depth), slice(depth - 1, depth) if depth else slice(0))
         for above, path, module in self._beside(view):
             kept = [] if path in self._late else self._before.get(path, [])
             if kept and all(entry.is_whole() for entry in kept):
@@ -110,12 +126,10 @@ class Recording:
             body(view, self.stack).register_forward_hook(lambda _module, _inputs, output: watch(output))
         return view(**uncached(inputs, layers_run=False))
 
-    def _standing_in(self, depth: int, output: Any) -> list[nn.Module]:
+    def _standing_in(self, depth: int) -> list[nn.Module]:
         """Return the one layer that returns what the layers up to a depth returned, or none."""
         if depth == 0:
             return []
-        if output is not None:
-            return [_replaying(self.layers[depth - 1], [output])]
         state = self._states[depth - 1]
         if not state.is_whole():
             raise DepthError(
@@ -213,12 +227,14 @@ def _tapped(module: nn.Module, take: Callable[[Any], None]) -> nn.Module:
 
 
 def _replaying(module: nn.Module, outputs: list[Any]) -> nn.Module:
-    """Return a shallow copy of a module that returns these outputs, one a call; its hooks have seen them already.
+    """Return a shallow copy of a module that returns these outputs and takes them out of the list, one a call.
 
-    Where it is called once more, as one may be that stands behind the layers too, it does what it does.
+       Its hooks have seen them already.
+    Where it is called once more, as one may be that stands behind the layers too, it does what
+       it does.
     """
-    twin, left = copy.copy(module), list(outputs)
+    twin = copy.copy(module)
     twin.__dict__.pop("_compiled_call_impl", None)
     twin.__dict__.update(_forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict(), gradient_checkpointing=False)
-    twin.__dict__["forward"] = lambda *args, **kwargs: left.pop(0) if left else module(*args, **kwargs)
+    twin.__dict__["forward"] = lambda *args, **kwargs: outputs.pop(0) if outputs else module(*args, **kwargs)
     return twin

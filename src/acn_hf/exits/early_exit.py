@@ -10,12 +10,13 @@ from transformers import PreTrainedModel
 
 from ..depth.layers import is_acn, layers_of, layers_path
 from ..depth.metrics import IGNORED_LABEL
+from ..depth.stack import Stack, find_stack
 from ..modeling.depth import DepthError, output_logits, replace_submodule
 from ..support.auto_classes import auto_class_for
 from ..support.eval_mode import evaluating
 from ..support.wrappers import only_called, unwrap
 from .exiting_connection import ExitingConnection
-from .exiting_stack import ExitingStack
+from .exiting_stack import ExitingStack, lowest_depth
 from .policies import ExitPolicy
 
 Counted = torch.Tensor | Callable[[Mapping[str, Any]], torch.Tensor]
@@ -217,30 +218,44 @@ def run_early_exit(
 
 
 def _answer(
-    model: PreTrainedModel, inputs: dict[str, Any], policy: ExitPolicy, tokens: torch.Tensor | None
+    model: PreTrainedModel,
+    inputs: dict[str, Any],
+    policy: ExitPolicy,
+    tokens: torch.Tensor | None,
+    known: tuple[Stack, int] | None = None,
 ) -> tuple[Any, torch.Tensor]:
     """Return the output of a model, of each example at its own depth, and these depths."""
     inputs = _without_recording(model, inputs)
     features = {name: value for name, value in inputs.items() if name not in ("labels", "return_dict")}
-    exiting = (ExitingConnection if is_acn(model) else ExitingStack)(model, policy, tokens, features)
+    exiting: Any
+    if is_acn(model):
+        exiting = ExitingConnection(model, policy, tokens, features)
+    else:
+        exiting = ExitingStack(model, policy, tokens, features, known)
     return exiting.answer(inputs), exiting.departures.exit_depths
 
 
 class _ForwardWithEarlyExit:
-    """The forward pass of a view. Every call makes a pass of its own; nothing is kept between calls."""
+    """The forward pass of a view. Every call makes a pass of its own; nothing of it is kept between calls."""
 
     def __init__(self, model: PreTrainedModel, policy: ExitPolicy, counted: Counted | None):
         self.model = model
         self.policy = policy
         self.counted = counted
+        self.layers = layers_of(model)
+        self.known: tuple[Stack, int] | None = None
+        """The stack and the lowest depth of a model, once a call has found them."""
         self.__signature__ = inspect.signature(model.forward)  # pipelines look at it
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if layers_of(self.model).training:
+        if self.layers.training:
             raise ValueError("early exit is for inference: put the model in eval mode, with model.eval()")
         inputs = dict(zip(self.__signature__.parameters, args, strict=False)) | kwargs
         features = {name: value for name, value in inputs.items() if name != "labels"}
-        return _answer(self.model, inputs, self.policy, counted_tokens(self.model, features, self.counted))[0]
+        if self.known is None and not is_acn(self.model):
+            self.known = (find_stack(self.model), lowest_depth(self.model, self.policy, features))
+        tokens = counted_tokens(self.model, features, self.counted)
+        return _answer(self.model, inputs, self.policy, tokens, self.known)[0]
 
 
 def _without_recording(model: PreTrainedModel, inputs: Mapping[str, Any]) -> dict[str, Any]:

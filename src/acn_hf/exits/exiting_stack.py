@@ -5,7 +5,7 @@ import copy
 import inspect
 import weakref
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from ..depth.layers import is_acn
 from ..depth.reading import Recording
 from ..depth.self_check import check_once
+from ..depth.stack import Stack, find_stack
 from ..modeling.depth import DepthError, output_logits
 from .departures import Departures, Tokens
 from .policies import ExitPolicy
@@ -49,6 +50,7 @@ class ExitingStack:
         counted (`torch.BoolTensor` of shape `(batch_size, sequence_length)`, *optional*):
             For a head that predicts tokens: those that decide.
         inputs (`Mapping`): What the model takes, without labels.
+        known (`tuple[Stack, int]`, *optional*): Its stack and its lowest depth, if they were found before.
 
     Raises:
         DepthError: The layers of the model are not a plain stack, or the policy names a depth that it does not have.
@@ -56,15 +58,21 @@ class ExitingStack:
     """
 
     def __init__(
-        self, model: PreTrainedModel, policy: ExitPolicy, counted: torch.Tensor | None, inputs: Mapping[str, Any]
+        self,
+        model: PreTrainedModel,
+        policy: ExitPolicy,
+        counted: torch.Tensor | None,
+        inputs: Mapping[str, Any],
+        known: tuple[Stack, int] | None = None,
     ):
-        lowest = lowest_depth(model, policy, dict(inputs))
+        stack, lowest = known or (find_stack(model), lowest_depth(model, policy, dict(inputs)))
         self.model, self.inputs = model, dict(inputs)
         self.all_inputs = self.inputs
-        self.recording = Recording(model)
+        self.recording = Recording(model, stack)
         self.departures = Departures(policy, self._logits, counted, lowest)
         self.batch_size = 0
         self._before: dict[str, list[Any]] = {}
+        self._read: Callable[[Any, dict[str, Any]], Any] | None = None
         self._known: Collection[Path] = ()
         """Where the first layer was given tensors."""
         self._output: Any = None
@@ -150,20 +158,18 @@ class ExitingStack:
 
     def _narrow(self) -> None:
         """Forget the examples that left: of the inputs, and of what ran before the layers."""
-        if not self._before:
-            self._before = self.recording.before()
+        self._before = self._before or self.recording.before()
         examples = self.departures.examples
         self._narrowed = {}
         self.inputs = _inputs_of(self.all_inputs, examples, self.batch_size)
-        self.recording.replace_before(
-            {
-                path: [
-                    of_examples(output, examples, self.batch_size, self._shared(), ("before", path, place))
-                    for place, output in enumerate(outputs)
-                ]
-                for path, outputs in self._before.items()
-            }
-        )
+        here = {
+            path: [
+                of_examples(output, examples, self.batch_size, self._shared(), ("before", path, place))
+                for place, output in enumerate(outputs)
+            ]
+            for path, outputs in self._before.items()
+        }
+        self._read = self.recording.reading(here)
 
     def _find_shared(self, args: tuple, kwargs: dict[str, Any]) -> None:
         """Find the tensors that have no row for each example, by a pass of one example up to the first layer."""
@@ -172,7 +178,7 @@ class ExitingStack:
             return
         first = torch.zeros(1, dtype=torch.long, device=self.departures.states.device)
         one = _inputs_of(self.all_inputs, first, self.batch_size)
-        probe, seen = Recording(self.model), []
+        probe, seen = Recording(self.model, self.recording.stack), []
 
         def stop(*args: Any, **kwargs: Any) -> None:
             _, args, kwargs = _states_of(probe.layers[0], args, kwargs)
@@ -192,21 +198,31 @@ class ExitingStack:
         _shared[self.model] = frozenset(shared)
 
     def _logits(self, depth: int, states: torch.Tensor, tokens: Tokens | None) -> torch.Tensor:
+        if depth == 0:
+            logits = output_logits(self.recording.read(0, self.inputs))
+            return logits if tokens is None else logits[tokens]
+        if self._read is None:
+            self._before = self.recording.before()
+            self._read = self.recording.reading(self._before)
         if tokens is None:
-            return output_logits(self.recording.read(depth, self.inputs))
+            return output_logits(self._read(self._output_for(states), self.inputs))
         rows, positions = (place.to(states.device) for place in tokens)
-        if depth == 0 or not len(rows) or _reads_tokens_alone.get(self.model) is False:
-            return output_logits(self.recording.read(depth, self.inputs))[rows, positions]
+        if not len(rows) or _reads_tokens_alone.get(self.model) is False:
+            return output_logits(self._read(self._output_for(states), self.inputs))[rows, positions]
         # A head of tokens reads each by itself: those that count make one sequence.
-        chosen = _with_first(self._output, states[rows, positions].unsqueeze(0))
-        alone = output_logits(self.recording.read(depth, self.inputs, output=chosen)).squeeze(0)
+        chosen = self._output_for(states[rows, positions].unsqueeze(0))
+        alone = output_logits(self._read(chosen, self.inputs)).squeeze(0)
         if self.model not in _reads_tokens_alone:
-            together = output_logits(self.recording.read(depth, self.inputs))[rows, positions]
+            together = output_logits(self._read(self._output_for(states), self.inputs))[rows, positions]
             # Rounding is far below this, another sequence of tokens far above.
             same = alone.shape == together.shape and torch.allclose(alone, together, rtol=1e-2, atol=1e-2)
             _reads_tokens_alone[self.model] = same
             return together
         return alone
+
+    def _output_for(self, states: torch.Tensor) -> Any:
+        """Return what the last layer returned that ran, with these states."""
+        return _with_first(self._output, states)
 
 
 class _EnoughKnownError(Exception):
