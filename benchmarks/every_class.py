@@ -133,7 +133,7 @@ def classes(auto_name: str) -> Iterator[Any]:
     names = getattr(modeling_auto, auto_name)._model_mapping._model_mapping.values()
     for name in dict.fromkeys(name for entry in names for name in (entry if isinstance(entry, tuple) else (entry,))):
         model_class = getattr(transformers, name, None)
-        if hasattr(model_class, "config_class"):
+        if isinstance(model_class, type) and issubclass(model_class, transformers.PreTrainedModel):
             yield model_class
 
 
