@@ -75,6 +75,8 @@ bench: install
 	$(BIN)/python benchmarks/architecture.py
 	$(BIN)/python benchmarks/depth_profile.py
 	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/any_model.py
+	$(BIN)/python benchmarks/every_class.py
 
 # What builds the site, and what builds and checks a release.
 $(VENV)/.docs $(VENV)/.release: $(VENV)/.%: $(VENV)/.installed
