@@ -97,7 +97,9 @@ def test_programs_of_a_depth_are_the_truncated_model(head, depth, build, tmp_pat
 
 
 @pytest.mark.slow
-@covering(head=HEADS, options=DEEP | {"acn": {}}, depth=[None, 1, 0], whole=False)
+@covering(
+    head=HEADS, options={name: DEEP[name] for name in ("learned", "sum")} | {"acn": {}}, depth=[None, 1, 0], whole=False
+)
 def test_onnx_of_heads_connections_and_depths(depth, options, head, build, tmp_path):
     model = build(head, **options)
     short = acn_hf.truncate(model, NUM_LAYERS if depth is None else depth)

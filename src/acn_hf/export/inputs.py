@@ -89,7 +89,7 @@ def dynamic_shapes(model: PreTrainedModel, shapes: Shapes) -> dict[str, dict[int
     """Return the ranges of the sizes of each input that may differ from call to call, as `torch.export` takes them."""
     longest = longest_text(model)
     ranges: dict[str, Any] = {name: Dim(name, min=1) for name in (BATCH, CHOICES)}
-    ranges[TOKENS] = Dim.DYNAMIC if longest is None else Dim(TOKENS, min=1, max=longest)
+    ranges[TOKENS] = Dim.DYNAMIC if longest in (None, 1) else Dim(TOKENS, min=1, max=longest)
     # How long a sound must at least be follows from the convolutions that read it, and torch finds it.
     ranges |= {SAMPLES: Dim.DYNAMIC, FRAMES: Dim.DYNAMIC}
     return {name: {axis: ranges[size] for axis, size in axes.items()} for name, axes in names_of_sizes(shapes).items()}
