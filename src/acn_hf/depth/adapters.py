@@ -10,8 +10,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
 from ..modeling.checkpoint import check_adapter_configs
-from ..modeling.configuration_acn import AcnConfig
-from ..support.auto_classes import auto_class_of, task_of
+from ..support.auto_classes import auto_class_for, task_of
 from ..support.wrappers import unwrap
 from .layers import layers_of, layers_path
 
@@ -82,7 +81,7 @@ def lora_config(model: PreTrainedModel, **options: Any) -> "LoraConfig":
 
 def _heads(model: PreTrainedModel) -> list[str]:
     """Return the names of the modules that stand beside the base model, and have weights."""
-    auto = _auto_class(model)
+    auto = auto_class_for(type(model))
     if auto == "AutoModel" or (auto is None and model.base_model is model):
         return []
     base = {model.base_model_prefix, layers_path(model).split(".")[0]}
@@ -98,16 +97,11 @@ def _is_new(model: PreTrainedModel) -> bool:
     return not any(name.split(".")[0] in _heads(model) for name in tied)
 
 
-def _auto_class(model: PreTrainedModel) -> str | None:
-    name = type(model).__name__
-    return model.config.auto_class_of(name) if isinstance(model.config, AcnConfig) else auto_class_of(name)
-
-
 def _task_type(model: PreTrainedModel) -> str | None:
     """Return what peft calls the task of a model, if it has an Auto class for it."""
     from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING
 
-    auto = _auto_class(model)
+    auto = auto_class_for(type(model))
     if task_of(auto, model.main_input_name) == "feature-extraction":
         auto = "AutoModelForFeatureExtraction"  # as peft calls the task of a base model
     served = {kind.__name__: (task, kind) for task, kind in MODEL_TYPE_TO_PEFT_MODEL_MAPPING.items()}

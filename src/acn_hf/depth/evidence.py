@@ -108,6 +108,11 @@ def check_labels(model: PreTrainedModel, inputs: dict[str, Any]) -> None:
                 f"labels must be numbers of {number} classes; got {labels.dtype} of {tuple(labels.shape)}"
             )
         return
+    check_numbers_of_classes(labels, number)
+
+
+def check_numbers_of_classes(labels: torch.Tensor, number: int) -> None:
+    """Raise `ProfileError` if a label that counts is not the number of one of so many classes."""
     wrong = labels[(labels != IGNORED_LABEL) & ((labels < 0) | (labels >= number))]
     if len(wrong):
         raise ProfileError(f"labels must be from 0 to {number - 1}, or {IGNORED_LABEL}; got {int(wrong[0])}")

@@ -226,6 +226,16 @@ def _tapped(module: nn.Module, take: Callable[[Any], None]) -> nn.Module:
     return twin
 
 
+def standing_for(module: nn.Module, forward: Callable[..., Any]) -> nn.Module:
+    """Return a shallow copy of a module that does something else; what watches the module does not watch the copy."""
+    twin = copy.copy(module)
+    twin.__dict__.pop("_compiled_call_impl", None)  # bound to the module itself
+    twin.__dict__.update(
+        _forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict(), gradient_checkpointing=False, forward=forward
+    )
+    return twin
+
+
 def _replaying(module: nn.Module, outputs: list[Any]) -> nn.Module:
     """Return a shallow copy of a module that returns these outputs and takes them out of the list, one a call.
 
@@ -233,8 +243,4 @@ def _replaying(module: nn.Module, outputs: list[Any]) -> nn.Module:
     Where it is called once more, as one may be that stands behind the layers too, it does what
        it does.
     """
-    twin = copy.copy(module)
-    twin.__dict__.pop("_compiled_call_impl", None)
-    twin.__dict__.update(_forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict(), gradient_checkpointing=False)
-    twin.__dict__["forward"] = lambda *args, **kwargs: outputs.pop(0) if outputs else module(*args, **kwargs)
-    return twin
+    return standing_for(module, lambda *args, **kwargs: outputs.pop(0) if outputs else module(*args, **kwargs))

@@ -1,10 +1,8 @@
 """One pass through the layers of any other model in which examples leave."""
 
 import contextlib
-import copy
 import inspect
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -14,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ..depth.layers import is_acn
-from ..depth.reading import Recording
+from ..depth.reading import Recording, standing_for
 from ..depth.self_check import check_once
 from ..depth.stack import Stack, find_stack
 from ..modeling.depth import DepthError, output_logits
@@ -82,7 +80,7 @@ class ExitingStack:
 
     def answer(self, inputs: Mapping[str, Any]) -> Any:
         """Return the output of the model, of each example at the depth at which it left."""
-        layers = [_standing_for(layer, partial(self._step, index)) for index, layer in enumerate(self.recording.layers)]
+        layers = [standing_for(layer, partial(self._step, index)) for index, layer in enumerate(self.recording.layers)]
         return self.recording.run_through(layers, dict(inputs))
 
     def _step(self, index: int, /, *args: Any, **kwargs: Any) -> Any:
@@ -186,7 +184,7 @@ class ExitingStack:
             raise _EnoughKnownError
 
         with contextlib.suppress(_EnoughKnownError):
-            probe.run_through([_standing_for(layer, stop) for layer in probe.layers], one)
+            probe.run_through([standing_for(layer, stop) for layer in probe.layers], one)
         of_one, of_all = shapes_in(seen[0]), shapes_in(_given(args, kwargs, self.recording.before()))
         shared = set()
         for path in of_all.keys() & of_one.keys():  # one example without padding may need no mask
@@ -227,16 +225,6 @@ class ExitingStack:
 
 class _EnoughKnownError(Exception):
     """Ends a pass before its layers run."""
-
-
-def _standing_for(layer: nn.Module, forward: Any) -> nn.Module:
-    """Return a shallow copy of a layer that does something else; what watches the layer watches the layer alone."""
-    twin = copy.copy(layer)
-    twin.__dict__.pop("_compiled_call_impl", None)
-    twin.__dict__.update(
-        _forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict(), gradient_checkpointing=False, forward=forward
-    )
-    return twin
 
 
 def _states_of(layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[torch.Tensor, tuple, dict[str, Any]]:

@@ -9,6 +9,7 @@ import torch
 from rich.table import Table
 from transformers import PreTrainedModel
 
+from ..depth.evidence import check_numbers_of_classes
 from ..depth.layers import layers_of, layers_path
 from ..depth.metrics import IGNORED_LABEL, ProfileError
 from ..depth.profile import batches
@@ -176,10 +177,7 @@ def count_hits(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """
     if labels.shape != logits.shape[:-1]:
         raise ProfileError(f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(logits.shape)}")
-    classes = logits.shape[-1]
-    foreign = labels[(labels != IGNORED_LABEL) & ((labels < 0) | (labels >= classes))]
-    if len(foreign):
-        raise ProfileError(f"labels must be from 0 to {classes - 1}, or {IGNORED_LABEL}; got {int(foreign[0])}")
+    check_numbers_of_classes(labels, logits.shape[-1])
     right = logits.argmax(dim=-1) == labels.to(logits.device)
     return right.reshape(len(labels), labels[:1].numel()).sum(dim=1)
 

@@ -179,7 +179,7 @@ class IntermediateSupervision:
 
     def _remember_inputs(self, model: PreTrainedModel, args: tuple, kwargs: dict[str, Any]) -> None:
         self._check_not_replayed()
-        if self._recorded is not None or _is_trained(model):
+        if self._recorded is not None or is_trained(model):
             self._inputs = named_inputs(model, args, kwargs)
 
     def _is_supervised_pass(self) -> bool:
@@ -265,7 +265,8 @@ class IntermediateSupervision:
         return output
 
 
-def _is_trained(model: PreTrainedModel) -> bool:
+def is_trained(model: PreTrainedModel) -> bool:
+    """Return whether a pass of a model that begins now is one of training."""
     return model.training and torch.is_grad_enabled()
 
 

@@ -21,7 +21,7 @@ from ..depth.metrics import IGNORED_LABEL
 from ..depth.predicted_labels import predicted_labels
 from ..support.eval_mode import RandomState
 from .passes import Pass, named_inputs
-from .supervision import BY_NAME, IntermediateSupervision
+from .supervision import BY_NAME, IntermediateSupervision, is_trained
 
 EQUALLY_OFTEN = "compute_loss must call the model equally often for every depth"
 
@@ -85,8 +85,7 @@ class LossAtEveryDepth:
             ValueError: `compute_loss` does not call the model as a whole, or is not the same function for every depth.
             TypeError: A teacher is to read the outputs, and `compute_loss` asks for tuples.
         """
-        is_training = self.supervision.model.training and torch.is_grad_enabled()
-        if not is_training or is_usual(self.trainer, self.compute_loss):
+        if not is_trained(self.supervision.model) or is_usual(self.trainer, self.compute_loss):
             return self.compute_loss(model, inputs, *args, **kwargs)
         before = _versions(inputs)
         call = _Call(model, copy.copy(inputs), args, kwargs, RandomState.now(), [])  # some take the labels out
