@@ -12,8 +12,10 @@ from .analysis import (
     residual_scales as residual_scales,
 )
 from .compress import (
-    CompressionResult as CompressionResult,
     compress as compress,
+)
+from .compression_result import (
+    CompressionResult as CompressionResult,
 )
 from .conversion import (
     ConversionError as ConversionError,
@@ -105,4 +107,5 @@ from .training import (
     PruningCallback as PruningCallback,
     ResidualAnnealingCallback as ResidualAnnealingCallback,
     intermediate_supervision as intermediate_supervision,
+    teach as teach,
 )

@@ -158,7 +158,7 @@ def test_convert_over_another_checkpoint_leaves_nothing_of_it(run, checkpoint, r
     run("compress", checkpoint, pictures, out, "--tolerance", 1)
     assert "must be empty" in wrong_usage(run("convert", residual, out))
     assert run("convert", residual, out, "--overwrite").exit_code == 0
-    assert not {"compression.json", "depth_profile.json", "depth_profile.png"} & names_in(out)
+    assert not {"result.json", "depth_profile.json", "depth_profile.png"} & names_in(out)
     assert type(load_model(out)).__name__ == "AcnBertForSequenceClassification"
 
 

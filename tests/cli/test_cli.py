@@ -59,7 +59,7 @@ def test_compress_writes_an_ordinary_checkpoint(run, checkpoint, pictures, tmp_p
         assert word in result.output
     files = {path.name for path in out.iterdir()}
     assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= files
-    assert {"depth_profile.json", "depth_profile.png", "compression.json", "README.md"} <= files
+    assert {"depth_profile.json", "depth_profile.png", "result.json", "README.md"} <= files
     facts = CardFacts.load(out / "model_card.json")
     assert (facts.name, facts.dataset, facts.dataset_id, facts.base_model) == ("short", "images", None, None)
     assert str(tmp_path) not in (out / "README.md").read_text()

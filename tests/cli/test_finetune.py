@@ -39,7 +39,7 @@ def test_the_cut_model_is_trained_and_measured_again(run, build, checkpoint, pic
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "Fine-tuning 2 layers on 12 examples" in result.output
-    written = json.loads((out / "compression.json").read_text())
+    written = json.loads((out / "result.json").read_text())
     cut = dict(zip(written["profile"]["depths"], written["profile"]["values"], strict=True))[2]
     assert (written["depth"], written["finetuned"] < cut) == (2, True)
     assert f"{written['finetuned']:.4f}" in result.output
@@ -90,7 +90,7 @@ def test_the_same_seed_gives_the_same_model(run, checkpoint, pictures, train, tm
     for name in ("one", "two"):
         options = ("--metric", "loss", "--depth", 1, "--finetune", train, "--finetune-epochs", 1)
         assert run("compress", checkpoint, pictures, tmp_path / name, *options).exit_code == 0
-        values.append(json.loads((tmp_path / name / "compression.json").read_text())["finetuned"])
+        values.append(json.loads((tmp_path / name / "result.json").read_text())["finetuned"])
     assert values[0] == values[1]
 
 

@@ -89,7 +89,7 @@ def test_push_of_a_compressed_model_brings_its_evidence(run, hub, checkpoint, pi
     run("compress", checkpoint, pictures, tmp_path / "short", "--depth", 1)
     result = run("push", tmp_path / "short", REPO, "--token", OWNER_TOKEN)
     assert result.exit_code == 0, result.output
-    assert {"compression.json", "depth_profile.json", "depth_profile.png"} <= set(hub.repos[REPO].files)
+    assert {"result.json", "depth_profile.json", "depth_profile.png"} <= set(hub.repos[REPO].files)
     facts = json.loads(hub.repos[REPO].files["model_card.json"])
     assert (facts["repo_id"], facts["profile"]["num_examples"]) == (REPO, 6)
 

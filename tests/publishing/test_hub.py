@@ -104,7 +104,7 @@ def test_card_picture_and_evidence_are_served(hub, result):
     assert Path(hf_hub_download(REPO, "depth_profile.png")).read_bytes().startswith(b"\x89PNG")
     facts = CardFacts.load(hf_hub_download(REPO, "model_card.json"))
     assert (facts.repo_id, facts.name, facts.profile) == (REPO, "short", result.profile)
-    evidence = Path(hf_hub_download(REPO, "compression.json")).read_text()
+    evidence = Path(hf_hub_download(REPO, "result.json")).read_text()
     assert json.loads(evidence) == json.loads(json.dumps(result.to_dict()))
 
 

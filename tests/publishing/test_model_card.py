@@ -343,7 +343,7 @@ def test_a_result_is_saved_with_all_that_belongs_to_it(build, tmp_path):
     assert facts.cost_after == result.cost_after
     assert DepthProfile.load(tmp_path / "short" / "depth_profile.json") == result.profile == facts.profile
     result.save(tmp_path / "alone.json")
-    assert (tmp_path / "short" / "compression.json").read_text() == (tmp_path / "alone.json").read_text()
+    assert (tmp_path / "short" / "result.json").read_text() == (tmp_path / "alone.json").read_text()
 
 
 def test_a_result_that_cannot_be_saved_leaves_nothing(build, tmp_path):

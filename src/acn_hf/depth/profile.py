@@ -70,10 +70,19 @@ class DepthProfile(Record):
             raise ProfileError(f"depth must be one of those measured, {self.depths}; got {depth!r}")
         return self.values[self.depths.index(depth)]
 
+    def is_better(self, value: float, other: float) -> bool:
+        """Return whether a value of the metric is better than another."""
+        return value > other if self.greater_is_better else value < other
+
     def effective_depth(
-        self, tolerance: float = 0.005, *, relative: bool = False, confidence: float | None = None
+        self,
+        tolerance: float = 0.005,
+        *,
+        relative: bool = False,
+        confidence: float | None = None,
+        reference: float | None = None,
     ) -> int:
-        """Return the smallest depth that is as good as full depth, within a tolerance.
+        """Return the smallest depth that is as good as full depth, within a tolerance; full depth if none is.
 
         Args:
             tolerance (`float`, *optional*, defaults to 0.005):
@@ -84,6 +93,7 @@ class DepthProfile(Record):
                 In (0, 1). If given, a paired bootstrap must also exclude, with this one-sided confidence, that the
                 depth loses more than the tolerance. It resamples examples; for labels of tokens it resamples tokens,
                 and for a loss batches.
+            reference (`float`, *optional*): What the metric is compared with. Defaults to its value at full depth.
 
         Raises:
             ProfileError: `tolerance` or `confidence` is out of range, or `confidence` is asked of a profile that was
@@ -93,12 +103,14 @@ class DepthProfile(Record):
             raise ProfileError(f"tolerance must be a finite number >= 0; got {tolerance!r}")
         if confidence is not None and not 0 < confidence < 1:
             raise ProfileError(f"confidence must lie in (0, 1); got {confidence!r}")
-        full, sign = self.values[-1], 1 if self.greater_is_better else -1
+        sign = 1 if self.greater_is_better else -1
+        full = self.values[-1] if reference is None else reference
         allowed = tolerance * (abs(full) if relative else 1) + ROUNDING
+        gained = sign * (self.values[-1] - full)
         for depth, value in zip(self.depths[:-1], self.values, strict=False):
             if sign * (full - value) > allowed:
                 continue
-            if confidence is None or self._largest_loss(depth, confidence) <= allowed:
+            if confidence is None or self._largest_loss(depth, confidence) <= allowed + gained:
                 return depth
         return self.depths[-1]
 

@@ -18,8 +18,11 @@ from .facts import CardFacts, collect
 from .hub import push_files
 from .model_card import write_into
 
-EVIDENCE_FILES = ("compression.json", "depth_profile.json", "depth_profile.png")
-"""What was measured of a model that was in a folder before does not hold for another one."""
+RESULT_NAME = "result.json"
+"""What `compress` found out."""
+EVIDENCE_FILES = (RESULT_NAME, "compression.json", "depth_profile.json", "depth_profile.png")
+"""What was measured of a model that was in a folder before does not hold for another one. acn-hf 0.1 called the result
+`compression.json`."""
 PROCESSOR_FILES = (
     "processor_config.json",
     "preprocessor_config.json",

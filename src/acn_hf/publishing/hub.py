@@ -15,7 +15,7 @@ from .facts import RECORD_FILE, collect
 from .model_card import CARD_FILE, write_into
 
 PUBLISHED = re.compile(
-    r"config\.json|generation_config\.json|\w+\.py|compression\.json|depth_profile\.json"
+    r"config\.json|generation_config\.json|\w+\.py|result\.json|compression\.json|depth_profile\.json"
     r"|(?:tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|preprocessor_config|processor_config)\.json"
     r"|vocab\.txt|merges\.txt|.*\.model|chat_template\.jinja"
 )

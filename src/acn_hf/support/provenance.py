@@ -13,15 +13,16 @@ import transformers
 from .._version import __version__
 
 
-def circumstances(folder: str | os.PathLike = ".") -> dict[str, Any]:
+def circumstances(folder: str | os.PathLike | None = ".") -> dict[str, Any]:
     """Return date, commit, versions and hardware.
 
     Args:
-        folder (`str` or `os.PathLike`, *optional*): A folder of the working copy whose commit counts.
+        folder (`str` or `os.PathLike`, *optional*): A folder of the working copy whose commit counts; `None` for a
+            result of a user, whose working copy is not ours.
     """
     return {
         "date": date.today().isoformat(),
-        "commit": commit_of(folder),
+        **({} if folder is None else {"commit": commit_of(folder)}),
         "acn_hf": __version__,
         "torch": torch.__version__,
         "transformers": transformers.__version__,

@@ -1,9 +1,11 @@
-"""Whether the weights of a model hold numbers: offloaded ones, and those of the meta device, do not."""
+"""Whether the weights of a model hold numbers, which offloaded ones and those of the meta device do not, and which."""
 
+import hashlib
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 
 def is_offloaded(model: nn.Module) -> bool:
@@ -28,3 +30,17 @@ def execution_device(model: Any) -> torch.device:
     hooks = [getattr(module, "_hf_hook", None) for module in model.modules()]
     devices = [device for hook in hooks if (device := getattr(hook, "execution_device", None)) is not None]
     return torch.device(devices[0]) if devices else model.device
+
+
+def weights_digest(model: PreTrainedModel) -> str:
+    """Return what tells the weights of a model from all others."""
+    digest = hashlib.sha256(type(model).__name__.encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor_bytes(value))
+    return digest.hexdigest()
+
+
+def tensor_bytes(value: torch.Tensor) -> Any:
+    """Return the numbers of a tensor as they lie in memory."""
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()

@@ -27,3 +27,6 @@ from .shedding import (
 from .supervision import (
     intermediate_supervision as intermediate_supervision,
 )
+from .teaching import (
+    teach as teach,
+)

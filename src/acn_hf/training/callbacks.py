@@ -7,6 +7,7 @@ from typing import Any, Self
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..depth.profile import DepthProfile
+from .answers import Answers
 from .distillation import DistillationLoss
 from .measuring_callback import MeasuringCallback
 from .supervision import IntermediateSupervision, Weights
@@ -97,6 +98,8 @@ class IntermediateSupervisionCallback(TrainerCallback):
         self.num_depths = num_depths
         self.distillation = distillation
         self.supervision: IntermediateSupervision | None = None
+        self.answers: Answers | None = None
+        """What the teacher says about the rows of the Trainer, where batches tell their numbers."""
         self._trainers: weakref.WeakSet[Trainer] = weakref.WeakSet()
         self._loss: LossAtEveryDepth | None = None
         self._counts = (0, 0)
@@ -140,7 +143,7 @@ class IntermediateSupervisionCallback(TrainerCallback):
         self.supervision = IntermediateSupervision(kwargs["model"], self.weights, self.num_depths, self.distillation)
         for trainer in self._trainers:
             if trainer.state is state:  # it is this one that begins
-                self._loss = LossAtEveryDepth(trainer, self.supervision)
+                self._loss = LossAtEveryDepth(trainer, self.supervision, self.answers)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

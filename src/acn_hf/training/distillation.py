@@ -23,11 +23,12 @@ class Lesson:
 
     Args:
         logits (`torch.Tensor`): What [`acn_hf.depth_logits`] holds for a depth, from the teacher.
-        state (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`): What the teacher's head reads.
+        state (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`, *optional*): What the teacher's
+            head reads.
     """
 
     logits: torch.Tensor | None
-    state: torch.Tensor
+    state: torch.Tensor | None
 
 
 class DistillationLoss:
@@ -132,7 +133,7 @@ class DistillationLoss:
         if lesson.logits is not None:
             soft = share * self._soft_loss(output, lesson.logits, inputs, problem_type)
             loss = (1 - self.soft_labels) * loss + self.soft_labels * soft
-        if self.depth_states:
+        if self.depth_states and lesson.state is not None:
             distance = _relative_distance(state, lesson.state, inputs.get("attention_mask"))
             loss = loss + self.depth_states * share * distance
         return loss

@@ -1,6 +1,7 @@
 """Fine-tune a model that was cut, with a Trainer that is made for it."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -18,7 +19,9 @@ class FinetuningError(ValueError):
     """A fine-tuning whose Trainer trains something else than the cut model, or that ended in no model."""
 
 
-def fine_tune(model: Any, finetune: Finetune) -> Any:
+def fine_tune(
+    model: Any, finetune: Finetune, during: Callable[[Trainer], AbstractContextManager[Any]] = nullcontext
+) -> Any:
     """Train `model` with the Trainer that `finetune` makes for it, and return a copy of what was trained.
 
     The copy has nothing of the Trainer: no hook, no `forward` bound to it with autocast, no gradient. It is where
@@ -28,6 +31,7 @@ def fine_tune(model: Any, finetune: Finetune) -> Any:
         model (`PreTrainedModel` or `PeftModel`): Is trained itself, so it must be a copy that nobody else holds.
         finetune (`Callable`): From the model to a Trainer that is ready to train it. If its
             `args.resume_from_checkpoint` names a checkpoint, the run goes on from there.
+        during (`Callable`, *optional*): From the Trainer to a context in which it trains.
 
     Raises:
         FinetuningError: The Trainer trains another model, it shards the weights, or they end as no finite numbers.
@@ -45,7 +49,8 @@ def fine_tune(model: Any, finetune: Finetune) -> Any:
             f"processes ({trainer.accelerator.distributed_type.value})"
         )
     _check_same(trainer, model)
-    trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
+    with during(trainer):
+        trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
     _check_same(trainer, model)  # a model_init makes another one when training begins
     _check_finite(model)
     model.to(home)

@@ -116,6 +116,7 @@ class IntermediateSupervision:
         """Through how many of them a gradient came back: these were trained with."""
         self._inputs: dict[str, Any] | None = None
         self._recorded: list[Pass] | None = None
+        self._told: Lesson | None = None
         self._present: Pass | None = None
         self._is_replayed = False
         self._others: torch.Tensor | None = None
@@ -169,6 +170,15 @@ class IntermediateSupervision:
         finally:
             self._is_replayed = False
 
+    @contextmanager
+    def told(self, lesson: Lesson | None) -> Iterator[None]:
+        """Do not ask the teacher about the passes of this block, if it is known what it says."""
+        self._told = lesson
+        try:
+            yield
+        finally:
+            self._told = None
+
     def watch(self, loss: torch.Tensor) -> None:
         """Notice it when a gradient comes back through a loss of several depths."""
         self.num_passes += 1
@@ -203,7 +213,7 @@ class IntermediateSupervision:
             self._present = self._record(state, inputs)
             return
         if self.distillation is not None:
-            self._lesson = (self.distillation.ask(inputs, state.device), state, inputs)
+            self._lesson = (self._told or self.distillation.ask(inputs, state.device), state, inputs)
         full, chosen = len(layers_of(self.model)), self.chosen()
         for depth, weight in chosen.items():
             if depth == full and len(chosen) > 1:  # alone, it shows whether this pass has a loss
@@ -219,7 +229,7 @@ class IntermediateSupervision:
         """Read every depth but the last, whose head is still to run."""
         seen = Pass(inputs, torch.is_grad_enabled())
         if self.distillation is not None and seen.is_trained:
-            seen.lesson = self.distillation.ask(inputs, state.device)
+            seen.lesson = self._told or self.distillation.ask(inputs, state.device)
         full = len(layers_of(self.model))
         for depth in self.chosen():
             if depth == full:

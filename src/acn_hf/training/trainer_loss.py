@@ -8,7 +8,7 @@ other depths is kept, and `compute_loss` is asked again with a stand-in for the 
 import copy
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..depth.layers import layers_of
 from ..depth.metrics import IGNORED_LABEL
 from ..depth.predicted_labels import predicted_labels
 from ..support.eval_mode import RandomState
+from .answers import ROW, Answers
 from .passes import Pass, named_inputs
 from .supervision import BY_NAME, IntermediateSupervision, is_trained
 
@@ -63,10 +64,11 @@ class LossAtEveryDepth:
     Args:
         trainer (`Trainer`): Whose `compute_loss` it calls.
         supervision (`IntermediateSupervision`): Of the model that is trained.
+        answers (`Answers`, *optional*): What its teacher says, where batches tell the numbers of their rows.
     """
 
-    def __init__(self, trainer: Trainer, supervision: IntermediateSupervision):
-        self.trainer, self.supervision = trainer, supervision
+    def __init__(self, trainer: Trainer, supervision: IntermediateSupervision, answers: Answers | None = None):
+        self.trainer, self.supervision, self.answers = trainer, supervision, answers
         self.compute_loss = trainer.compute_loss
         self._before = {name: value for name, value in trainer.__dict__.items() if name == "compute_loss"}
         functools.update_wrapper(self, self.compute_loss)
@@ -85,6 +87,12 @@ class LossAtEveryDepth:
             ValueError: `compute_loss` does not call the model as a whole, or is not the same function for every depth.
             TypeError: A teacher is to read the outputs, and `compute_loss` asks for tuples.
         """
+        rows = inputs.pop(ROW, None) if isinstance(inputs, MutableMapping) else None
+        lesson = None if rows is None or self.answers is None else self.answers.lesson(rows)
+        with self.supervision.told(lesson):
+            return self._loss(model, inputs, *args, **kwargs)
+
+    def _loss(self, model: nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if not is_trained(self.supervision.model) or is_usual(self.trainer, self.compute_loss):
             return self.compute_loss(model, inputs, *args, **kwargs)
         before = _versions(inputs)

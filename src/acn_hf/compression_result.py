@@ -1,0 +1,217 @@
+"""A short model and the evidence for it."""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitInfo
+from rich.table import Table
+
+from .depth.cost import Cost
+from .depth.profile import DepthProfile
+from .modeling.checkpoint import weight_files, written_beside
+from .publishing.checkpoints import RESULT_NAME
+from .publishing.facts import collect
+from .publishing.hub import prepare_repo, upload
+from .publishing.model_card import write_into
+from .support.records import Record, render, write_text
+
+
+@dataclass(frozen=True)
+class TestValues(Record):
+    """The metric on data on which nothing was chosen.
+
+    Args:
+        full (`float`): Of the model before it was taught and cut.
+        short (`float`): Of the short model.
+        num_examples (`int`): Number of rows.
+    """
+
+    __test__ = False  # its name is no reason for pytest to collect it
+
+    full: float
+    short: float
+    num_examples: int
+
+
+@dataclass(frozen=True)
+class CompressionResult:
+    """A short model and the evidence for it.
+
+    Args:
+        model (`PreTrainedModel` or `PeftModel`): The short model, independent of the long one, in eval mode.
+        depth (`int`): Its number of layers.
+        profile (`DepthProfile`): The metric at every depth of the long model, after it was taught;
+            `profile.value_at(depth)` is the one of the short model as it was cut.
+        cost_before (`Cost`): Of the long model.
+        cost_after (`Cost`): Of the short model.
+        finetuned (`float`, *optional*): The metric of the short model after it was healed or fine-tuned, on the same
+            data.
+        before (`DepthProfile`, *optional*): The metric at every depth before it was taught, if it was.
+        healed (`dict[int, float]`): The metric at each depth at which the model was cut and healed.
+        test (`TestValues`, *optional*): The metric on other data.
+        doubts (`tuple[str, ...]`): What speaks against the choice, in words.
+        seconds (`dict[str, float]`): How long each stage of training took.
+        circumstances (`dict`): Date, versions and hardware of the measurements.
+    """
+
+    model: Any
+    depth: int
+    profile: DepthProfile
+    cost_before: Cost
+    cost_after: Cost
+    finetuned: float | None = None
+    before: DepthProfile | None = None
+    healed: dict[int, float] = field(default_factory=dict)
+    test: TestValues | None = None
+    doubts: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    circumstances: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def value(self) -> float:
+        """The metric of the short model on the data on which its depth was chosen."""
+        return self.profile.value_at(self.depth) if self.finetuned is None else self.finetuned
+
+    @property
+    def full_value(self) -> float:
+        """The metric of the model at full depth before anything was taught, on the same data."""
+        return (self.before or self.profile).values[-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the model, which is saved with `model.save_pretrained`."""
+        return {
+            "depth": self.depth,
+            "profile": self.profile.to_dict(),
+            "cost_before": self.cost_before.to_dict(),
+            "cost_after": self.cost_after.to_dict(),
+            "finetuned": self.finetuned,
+            "metric": self.profile.metric,
+            "data": {"full": self.full_value, "short": self.value, "num_examples": self.profile.num_examples},
+            "test": None if self.test is None else self.test.to_dict(),
+            "before": None if self.before is None else self.before.to_dict(),
+            "healed": {str(depth): value for depth, value in sorted(self.healed.items())},
+            "doubts": list(self.doubts),
+            "seconds": self.seconds,
+            "circumstances": self.circumstances,
+        }
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write everything but the model to a JSON file."""
+        write_text(path, json.dumps(self.to_dict(), indent=2) + "\n")
+
+    def save_pretrained(self, folder: str | os.PathLike, *, processor: Any = None, **facts: Any) -> None:
+        """Write the short model with its processor, its model card, and the evidence for it.
+
+        The files appear when all are complete: those of the model and the processor, `README.md`, `depth_profile.png`
+        (with matplotlib), `model_card.json`, `depth_profile.json` and `result.json`. The model alone is written
+        by `result.model.save_pretrained`.
+
+        Args:
+            folder (`str` or `os.PathLike`): The folder to write to.
+            processor (*optional*): Tokenizer or image processor.
+            facts: What the card says besides; see [`write_model_card`].
+
+        Raises:
+            NotADirectoryError: `folder` is a file.
+            TypeError: A fact has a name that a card does not know, or the model keeps its adapters apart
+                (`merge_adapter=False`), of which there is no card: save it by itself.
+        """
+        target = Path(folder)
+        facts.setdefault("name", facts.get("repo_id", target.absolute().name).split("/")[-1])
+        with written_beside(target, stale=weight_files(None)) as beside:
+            self._write(beside, target, processor, facts)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        processor: Any = None,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        commit_message: str = "Upload compressed model",
+        create_pr: bool = False,
+        **facts: Any,
+    ) -> CommitInfo:
+        """Upload what `save_pretrained` writes, in one commit: a revision is complete or not there.
+
+        A card that the repository has is kept; see [`write_model_card`].
+
+        Args:
+            repo_id (`str`): The repository; it is made if it does not exist.
+            processor (*optional*): Tokenizer or image processor.
+            private (`bool`, *optional*): Whether a new repository is private.
+            token (`str` or `bool`, *optional*): Defaults to the one of `hf auth login`.
+            revision (`str`, *optional*): Branch to commit to; it is made if it does not exist.
+            commit_message (`str`, *optional*, defaults to `"Upload compressed model"`): First line of the commit.
+            create_pr (`bool`, *optional*, defaults to `False`): Whether to open a pull request instead.
+            facts: What the card says besides; see [`write_model_card`].
+
+        Raises:
+            HfHubHTTPError: The Hub refuses; the repository is as it was.
+            TypeError: A fact has a name that a card does not know, or the model keeps its adapters apart
+                (`merge_adapter=False`), of which there is no card: save it by itself.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            there, folder = Path(scratch, "there"), Path(scratch, "new")
+            collect(folder, result=self, **facts)  # a wrong name shows before a repository is made
+            repo_id = prepare_repo(repo_id, there, private=private, token=token, revision=revision)
+            folder.mkdir()
+            self._write(folder, there, processor, {"name": repo_id.split("/")[-1], **facts, "repo_id": repo_id})
+            return upload(
+                folder, repo_id, commit_message=commit_message, token=token, revision=revision, create_pr=create_pr
+            )
+
+    def _write(self, folder: Path, target: Path, processor: Any, facts: dict[str, Any]) -> None:
+        """Write everything into `folder`, with the card that `target` has as a part of the new one."""
+        self.model.save_pretrained(folder)
+        if processor is not None:
+            processor.save_pretrained(folder)
+        self.profile.save(folder / "depth_profile.json")
+        self.save(folder / RESULT_NAME)
+        write_into(folder, collect(folder, result=self, **facts), target)
+
+    def table(self) -> Table:
+        """Return the comparison before / after as a rich table."""
+        table = Table("", "before", "after", title=f"Compressed to {self.depth} of {self.profile.depths[-1]} layers")
+        before, after = self.cost_before, self.cost_after
+        table.add_row("depth", str(self.profile.depths[-1]), str(self.depth))
+        table.add_row("parameters", f"{before.num_parameters:,}", f"{after.num_parameters:,}")
+        table.add_row("MB", f"{before.size_bytes / 1e6:.2f}", f"{after.size_bytes / 1e6:.2f}")
+        table.add_row("GFLOPs", f"{before.flops / 1e9:.4g}", f"{after.flops / 1e9:.4g}")
+        table.add_row(
+            "latency in ms", *(f"{c.latency_ms:.2f} ± {c.latency_spread_ms / 2:.2f}" for c in (before, after))
+        )
+        for row in self._metric_rows():
+            table.add_row(*row)
+        return table
+
+    def _metric_rows(self) -> list[tuple[str, str, str]]:
+        metric, cut = self.profile.metric, f"{self.profile.value_at(self.depth):.4f}"
+        full = f"{self.full_value:.4f}"
+        rows = [(metric if self.finetuned is None else f"{metric}, as cut", full, cut)]
+        if self.finetuned is not None:
+            rows.append((f"{metric}, {'healed' if self.healed else 'fine-tuned'}", "", f"{self.finetuned:.4f}"))
+        if self.test is not None:
+            rows.append((f"{metric}, test data", f"{self.test.full:.4f}", f"{self.test.short:.4f}"))
+        return rows
+
+    def depths_table(self) -> Table:
+        """Return the metric at every depth, before teaching, taught, and healed where it was, as a rich table."""
+        columns = [] if self.before is None else ["before teaching"]
+        columns += ["as cut" if self.before is None else "taught"] + (["cut there and healed"] if self.healed else [])
+        table = Table("depth", *columns, title=f"{self.profile.metric} at every depth")
+        for depth, value in zip(self.profile.depths, self.profile.values, strict=True):
+            cells = [] if self.before is None else [f"{self.before.value_at(depth):.4f}"]
+            cells.append(f"{value:.4f}")
+            if self.healed:
+                cells.append(f"{self.healed[depth]:.4f}" if depth in self.healed else "")
+            table.add_row(f"{depth} *" if depth == self.depth else str(depth), *cells)
+        return table
+
+    def __str__(self) -> str:
+        return render(self.table())
