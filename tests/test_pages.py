@@ -51,7 +51,9 @@ def test_the_readme_is_short():
 
 
 def test_depth(tmp_path):
-    assert "Depth profile over 359 examples" in run_training_page("docs/depth.md", tmp_path)
+    printed = run_training_page("docs/depth.md", tmp_path)
+    assert "Depth profile over 359 examples" in printed
+    assert "* no smaller depth is as good" in printed
     assert {"short-2", "profile.json", "profile.png"} <= {path.name for path in tmp_path.iterdir()}
 
 

@@ -23,9 +23,11 @@ from .conversion import (
     to_residual as to_residual,
 )
 from .depth import (
+    BudgetError as BudgetError,
     Cost as Cost,
     DepthCost as DepthCost,
     DepthProfile as DepthProfile,
+    DepthTradeoffs as DepthTradeoffs,
     depth_logits as depth_logits,
     lora_config as lora_config,
     measure_cost as measure_cost,

@@ -11,6 +11,10 @@ from .depth_cost import (
 from .distributed_profile import (
     measure_together as measure_together,
 )
+from .doubts import (
+    doubts_about as doubts_about,
+    same_answers as same_answers,
+)
 from .every_depth import (
     depth_logits as depth_logits,
     save_truncated as save_truncated,
@@ -33,3 +37,7 @@ from .profile import (
 )
 from .rows_or_batches import batches as batches
 from .stack import Stack as Stack, find_stack as find_stack
+from .tradeoffs import (
+    BudgetError as BudgetError,
+    DepthTradeoffs as DepthTradeoffs,
+)

@@ -8,8 +8,8 @@ from ..modeling.depth import check_depth
 from ..support.wrappers import unwrap
 from .depth_cost import measure_depth_cost
 from .layers import layers_of
-from .metrics import ProfileError
-from .profile import ROUNDING, DepthProfile
+from .metrics import ROUNDING, ProfileError
+from .profile import DepthProfile
 from .self_check import check_by_example
 
 TOLERANCE = 0.005

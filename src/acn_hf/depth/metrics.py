@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 IGNORED_LABEL = -100
+ROUNDING = 1e-9
+"""Differences of two metrics below this are rounding errors of the subtraction."""
 
 
 class ProfileError(ValueError):

@@ -14,14 +14,14 @@ from ..support.eval_mode import evaluating
 from ..support.records import Record, render
 from ..support.weights import absent_weights, is_offloaded
 from ..support.wrappers import unwrap
+from .bootstrap import check_confidence, loss_bounds
+from .depth_cost import DepthCost
 from .evidence import Evidence, check_labels, num_rows
 from .layers import layers_of
-from .metrics import ProfileError, resolve_metric
+from .metrics import ROUNDING, ProfileError, resolve_metric
 from .outputs import depth_outputs
 from .rows_or_batches import batches
-
-ROUNDING = 1e-9
-"""Differences of two metrics below this are rounding errors of the subtraction."""
+from .tradeoffs import DepthTradeoffs, shared_depths
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ class DepthProfile(Record):
         """
         if not tolerance >= 0 or not np.isfinite(tolerance):
             raise ProfileError(f"tolerance must be a finite number >= 0; got {tolerance!r}")
-        if confidence is not None and not 0 < confidence < 1:
-            raise ProfileError(f"confidence must lie in (0, 1); got {confidence!r}")
+        if confidence is not None:
+            check_confidence(confidence)
         sign = 1 if self.greater_is_better else -1
         full = self.values[-1] if reference is None else reference
         allowed = tolerance * (abs(full) if relative else 1) + ROUNDING
@@ -114,40 +114,78 @@ class DepthProfile(Record):
                 return depth
         return self.depths[-1]
 
+    def loss_interval(self, depth: int, confidence: float = 0.95) -> tuple[float, float]:
+        """Return the interval in which lies what `depth` loses against full depth, in units of the metric.
+
+        What a depth gains is a loss below 0. A paired bootstrap, as for `confidence` of `effective_depth`, but with an
+        upper and a lower end.
+
+        Args:
+            depth (`int`): One of those measured.
+            confidence (`float`, *optional*, defaults to 0.95): In (0, 1).
+
+        Raises:
+            ProfileError: `depth` was not measured, `confidence` is out of range, there are fewer than two examples, or
+                the profile was loaded from a file, which does not hold the examples.
+        """
+        self.value_at(depth)
+        check_confidence(confidence)
+        return loss_bounds(self._examples(), depth, confidence, "two-sided")
+
+    def tradeoffs(self, cost: DepthCost) -> DepthTradeoffs:
+        """Return the metric and the cost of every depth side by side, and which of them no smaller one equals.
+
+        Args:
+            cost (`DepthCost`): Of the same model, at the same depths; a lowest depth that one of the two lacks is left
+                out.
+
+        Raises:
+            ProfileError: Depths or models differ.
+        """
+        depths = shared_depths(self.depths, self.num_parameters, cost)
+        costs = dict(zip(cost.depths, cost.costs, strict=True))
+        return DepthTradeoffs(
+            depths=depths,
+            values=tuple(map(self.value_at, depths)),
+            costs=tuple(costs[depth] for depth in depths),
+            metric=self.metric,
+            greater_is_better=self.greater_is_better,
+        )
+
+    def within(
+        self,
+        cost: DepthCost,
+        *,
+        max_latency_ms: float | None = None,
+        max_parameters: int | None = None,
+        max_mb: float | None = None,
+        max_gflops: float | None = None,
+    ) -> int:
+        """Return the best depth that meets every limit; the smallest of those that are equally good.
+
+        Args:
+            cost (`DepthCost`): See `tradeoffs`.
+            max_latency_ms (`float`, *optional*): Milliseconds of a forward pass, as they were measured (the median).
+            max_parameters (`int`, *optional*): Parameters of the model.
+            max_mb (`float`, *optional*): Megabytes, of 1,000,000 bytes, of its checkpoint.
+            max_gflops (`float`, *optional*): Thousands of millions of floating-point operations of a forward pass.
+
+        Raises:
+            BudgetError: No depth meets the limits.
+            ProfileError: There is no limit, one is not a number above 0, or depths or models differ.
+        """
+        return self.tradeoffs(cost).within(
+            max_latency_ms=max_latency_ms, max_parameters=max_parameters, max_mb=max_mb, max_gflops=max_gflops
+        )
+
+    def _examples(self) -> Evidence:
+        if self.evidence is None:
+            raise ProfileError("confidence needs the examples, which a saved profile does not hold; measure again")
+        return self.evidence
+
     def _largest_loss(self, depth: int, confidence: float) -> float:
         """Return the upper end of the one-sided confidence interval of what `depth` loses against full depth."""
-        evidence = self.evidence
-        if evidence is None:
-            raise ProfileError("confidence needs the examples, which a saved profile does not hold; measure again")
-        metric, sign = evidence.metric, 1 if self.greater_is_better else -1
-        (kept, references), (full_kept, _) = evidence.arrays(depth), evidence.arrays(self.depths[-1])
-        if metric.per_example is not None:
-            sample = sign * (metric.per_example(full_kept, references) - metric.per_example(kept, references))
-            statistic: Callable[..., Any] = _mean
-        else:
-            sample = np.arange(len(references))
-
-            def statistic(rows: np.ndarray) -> float:
-                at_full = metric.score(full_kept[rows], references[rows])
-                return sign * (at_full - metric.score(kept[rows], references[rows]))
-
-        if len(sample) < 2:
-            unit = "batches (lower batch_size)" if metric.needs == "loss" else "examples"
-            raise ProfileError(f"confidence needs at least two {unit}; got {len(sample)}")
-        from scipy import stats
-
-        interval = stats.bootstrap(
-            (sample,),
-            statistic,
-            n_resamples=1000,
-            batch=100,
-            vectorized=statistic is _mean,
-            confidence_level=confidence,
-            alternative="less",
-            method="percentile",
-            rng=np.random.default_rng(0),
-        ).confidence_interval
-        return float(interval.high)
+        return loss_bounds(self._examples(), depth, confidence, "less")[1]
 
     def __str__(self) -> str:
         table = Table("depth", self.metric, "parameters", title=f"Depth profile over {self.num_examples} examples")
@@ -250,10 +288,6 @@ def profile_of(model: PreTrainedModel, evidence: Evidence, num_examples: int) ->
         num_parameters=tuple(_parameters_at(model, depth) for depth in evidence.depths),
         evidence=evidence,
     )
-
-
-def _mean(sample: np.ndarray, axis: int) -> np.ndarray:
-    return sample.mean(axis=axis)
 
 
 def _parameters_at(model: PreTrainedModel, depth: int) -> int:

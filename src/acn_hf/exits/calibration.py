@@ -9,9 +9,9 @@ import torch
 from transformers import PreTrainedModel
 
 from ..depth.layers import layers_of
-from ..depth.metrics import IGNORED_LABEL, ProfileError
+from ..depth.metrics import IGNORED_LABEL, ROUNDING, ProfileError
 from ..depth.outputs import depth_outputs
-from ..depth.profile import ROUNDING, batches
+from ..depth.rows_or_batches import batches
 from ..modeling.depth import output_logits
 from ..support.eval_mode import evaluating
 from ..support.wrappers import unwrap

@@ -1,0 +1,231 @@
+"""Whether the data could choose a depth at all, said in words."""
+
+import contextlib
+import math
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .bootstrap import resampled_loss
+from .evidence import Evidence
+from .metrics import ROUNDING, Metric
+from .profile import DepthProfile
+
+STANDARD_ERRORS = 1.96
+"""Within so many of them lie 95% of what chance does."""
+FEW_RESAMPLES = 100
+"""Enough for a standard error, of a metric that must be computed anew for each."""
+TOO_MANY = 20_000
+"""Examples of which such a metric is not resampled: it takes long, and so many leave little to chance."""
+
+
+def doubts_about(profile: DepthProfile, tolerance: float | None, depth: int, *, model: Any = None) -> tuple[str, ...]:
+    """Return the reasons not to trust a depth that was chosen by a profile, in words; nothing where there is none.
+
+    Of a profile that was loaded from a file only what its values show is said, since it holds no examples.
+
+    Args:
+        profile (`DepthProfile`): What the depth was chosen by.
+        tolerance (`float`, *optional*): How much worse than full depth the metric may be, in units of the metric.
+            `None` where the depth was chosen otherwise.
+        depth (`int`): The chosen depth.
+        model (`PreTrainedModel` or `PreTrainedConfig`, *optional*): Names the classes (`id2label`).
+
+    Raises:
+        ProfileError: `depth` was not measured.
+    """
+    profile.value_at(depth)
+    if profile.num_examples == 1:
+        return ("the data hold one example, by which no depth can be chosen",)
+    return tuple(_doubts(profile, tolerance, depth, _Answers.of(profile, model)))
+
+
+def same_answers(profile: DepthProfile, *, model: Any = None) -> tuple[str, ...]:
+    """Return, in words, which depths give one answer to every example.
+
+    Nothing is said of data that have one label only, of losses, and of a profile that was loaded from a file.
+
+    Args:
+        profile (`DepthProfile`): A profile that was just measured.
+        model (`PreTrainedModel` or `PreTrainedConfig`, *optional*): Names the classes (`id2label`).
+    """
+    answers = _Answers.of(profile, model)
+    if answers is None or _constant(answers.references) is not None:
+        return ()
+    depths: dict[str, list[int]] = {}
+    for depth in profile.depths:
+        if (answer := answers.only_one(depth)) is not None:
+            depths.setdefault(answer, []).append(depth)
+    return tuple(answers.says(which, answer) for answer, which in depths.items())
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """The predictions and the labels of a profile, as arrays of numbers.
+
+    Args:
+        evidence (`Evidence`): Holds them.
+        references (`np.ndarray`): The labels.
+        names (`dict[int, str]`): What the classes are called, as far as that is known.
+        has_several (`bool`): Whether an example may have several of the classes.
+        unit (`str`): What has a label.
+    """
+
+    evidence: Evidence
+    references: np.ndarray
+    names: dict[int, str]
+    has_several: bool
+    unit: str
+
+    @classmethod
+    def of(cls, profile: DepthProfile, model: Any) -> "_Answers | None":
+        """Return those of a profile; `None` where it has no examples, or those are no arrays of numbers."""
+        evidence = profile.evidence
+        if evidence is None or evidence.metric.needs == "loss":
+            return None
+        _, references = evidence.arrays(evidence.depths[-1])
+        if references.dtype.kind not in "biuf" or len(references) == 0:
+            return None
+        config = getattr(model, "config", model)
+        known = getattr(config, "id2label", None) or {}
+        names = {int(number): str(name) for number, name in known.items()}
+        if references.ndim == 1 and references.dtype.kind != "f" and int(references.max()) not in names:
+            names = {}  # labels are words of a vocabulary
+        has_several = getattr(config, "problem_type", None) == "multi_label_classification"
+        unit = "example" if len(references) == profile.num_examples else "token"
+        return cls(evidence, references, names, has_several, unit)
+
+    def only_one(self, depth: int) -> str | None:
+        """Return the answer that a depth gives to every example, if it gives but one."""
+        answer = _constant(self.evidence.arrays(depth)[0])
+        return None if answer is None else self.name(answer)
+
+    def name(self, answer: np.ndarray) -> str:
+        """Return what an answer is called."""
+        if answer.dtype.kind == "f":
+            return ", ".join(f"{number:.4g}" for number in answer.reshape(-1))
+        if answer.ndim == 0:
+            return f'"{self.names[int(answer)]}"' if int(answer) in self.names else str(int(answer))
+        if self.has_several and len(answer) == len(self.names):
+            return " and ".join(f'"{self.names[int(index)]}"' for index in np.flatnonzero(answer)) or "no label"
+        return ", ".join(map(str, answer.reshape(-1)))
+
+    def says(self, depths: Iterable[int], answer: str) -> str:
+        """Return the sentence that some depths give one answer only."""
+        *first, last = map(str, depths)
+        which = f"depths {', '.join(first)} and {last} answer" if first else f"depth {last} answers"
+        return f"{which} {answer} for every {self.unit}"
+
+
+def _doubts(profile: DepthProfile, tolerance: float | None, depth: int, answers: _Answers | None) -> Iterator[str]:
+    metric, values = profile.metric, profile.values
+    if len(values) > 1 and max(values) - min(values) <= ROUNDING:
+        yield f"every depth has the same {metric}, {values[0]:.4g}: the layers change nothing that it sees"
+    if answers is not None:
+        yield from _doubts_about_answers(profile, depth, answers)
+    if depth == 0:
+        yield "depth 0 has no layer: the embeddings and the head alone would do, which is seldom true"
+    if profile.evidence is not None and tolerance:
+        yield from _doubts_about_resolution(profile, profile.evidence, tolerance, depth)
+
+
+def _doubts_about_answers(profile: DepthProfile, depth: int, answers: _Answers) -> Iterator[str]:
+    label = _constant(answers.references)
+    if label is not None:
+        number, name = len(answers.references), answers.name(label)
+        yield (f"all {number:,} {answers.unit}s have the label {name}, so a depth that answers it always looks perfect")
+        return
+    yield from _doubts_about_chance(profile, answers)
+    if (answer := answers.only_one(depth)) is not None:
+        yield answers.says([depth], answer)
+
+
+def _doubts_about_chance(profile: DepthProfile, answers: _Answers) -> Iterator[str]:
+    """Say if full depth is no better than one answer to everything."""
+    metric, references = answers.evidence.metric, answers.references
+    guess = _best_guess(metric, references)
+    blind = np.broadcast_to(guess, references.shape).astype(guess.dtype)
+    value = _score(metric, blind, references)
+    if value is None or metric.name == "recall":  # whoever answers the positive class always recalls all of it
+        return
+    full, sign = profile.values[-1], 1 if metric.greater_is_better else -1
+    gain = sign * (full - value)
+    beside = f"{value:.4f}, which answering {answers.name(guess)} for every {answers.unit} gives"
+    if gain <= ROUNDING:
+        yield f"{metric.name} at full depth, {full:.4f}, is no better than {beside}: no depth has anything to keep"
+        return
+    error = _standard_error(metric, blind, answers.evidence.arrays(profile.depths[-1])[0], references)
+    if error is not None and gain <= STANDARD_ERRORS * error:
+        number = f"{len(references):,} {answers.unit}s"
+        yield f"{metric.name} at full depth, {full:.4f}, cannot be told on {number} from {beside}"
+
+
+def _doubts_about_resolution(profile: DepthProfile, evidence: Evidence, tolerance: float, depth: int) -> Iterator[str]:
+    """Say if chance alone could have decided between the chosen depth and full depth."""
+    sign = 1 if profile.greater_is_better else -1
+    if len(profile.depths) == 1:
+        return
+    if depth == profile.depths[-1]:  # then the best of the others was not good enough
+        depth = max(profile.depths[:-1], key=lambda one: sign * profile.value_at(one))
+    lost = sign * (profile.values[-1] - profile.value_at(depth))
+    (kept, references), (full_kept, _) = evidence.arrays(depth), evidence.arrays(profile.depths[-1])
+    number = len(references)
+    error = _standard_error(evidence.metric, kept, full_kept, references)
+    if error is None:
+        return
+    chance = STANDARD_ERRORS * error
+    needed = number * (chance / tolerance) ** 2
+    if evidence.metric.needs == "classes" and np.array_equal(kept, full_kept):
+        # Where no answer of so many differs, 3 / number of all answers may still (at 95%).
+        chance, needed = 3 / number, 3 / tolerance
+    if chance <= tolerance or abs(lost - tolerance) >= chance:
+        return
+    unit = {"loss": "batches"}.get(evidence.metric.needs, "examples" if number == profile.num_examples else "tokens")
+    yield (
+        f"on {number:,} {unit} a difference of {tolerance:g} in {profile.metric} cannot be told from chance, only one "
+        f"above {chance:.2g}: it would take about {_rounded_up(needed):,} {unit}"
+    )
+
+
+def _standard_error(metric: Metric, kept: np.ndarray, full_kept: np.ndarray, references: np.ndarray) -> float | None:
+    """Return the standard error of what some predictions lose against others; `None` if it cannot be had."""
+    is_mean = metric.per_example is not None
+    if len(references) < 2 or (not is_mean and len(references) > TOO_MANY):
+        return None
+    options = {} if is_mean else {"n_resamples": FEW_RESAMPLES}
+    with contextlib.suppress(TypeError, ValueError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what was drawn may lack a class, of which metrics warn, or which they refuse
+        error = float(resampled_loss(metric, kept, full_kept, references, **options).standard_error)
+        return error if math.isfinite(error) else None
+    return None
+
+
+def _best_guess(metric: Metric, references: np.ndarray) -> np.ndarray:
+    """Return what one would answer who knows the labels and no example: the most frequent, or the mean of numbers."""
+    if references.dtype.kind == "f":
+        return np.asarray(np.median(references, axis=0) if metric.name == "mae" else references.mean(axis=0))
+    labels, counts = np.unique(references, axis=0, return_counts=True)
+    return np.asarray(labels[counts.argmax()])
+
+
+def _score(metric: Metric, predictions: np.ndarray, references: np.ndarray) -> float | None:
+    with contextlib.suppress(TypeError, ValueError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes that are not predicted
+        value = float(metric.score(predictions, references))
+        return value if math.isfinite(value) else None
+    return None  # a metric of one's own, which need not take them
+
+
+def _constant(array: np.ndarray) -> np.ndarray | None:
+    """Return the row that all rows of an array are, if they are."""
+    are_same = np.allclose(array, array[:1]) if array.dtype.kind == "f" else (array == array[:1]).all()
+    return np.asarray(array[0]) if are_same else None
+
+
+def _rounded_up(number: float) -> int:
+    """Return a number with one digit that counts, as "about" asks for."""
+    step = 10 ** math.floor(math.log10(number))
+    return math.ceil(number / step) * step
