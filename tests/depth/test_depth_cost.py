@@ -6,6 +6,7 @@ from transformers import AlbertConfig, AlbertModel
 from acn_hf import DepthCost, DepthError, measure_cost, measure_depth_cost, truncate
 from acn_hf.depth.cost import Cost
 from tests.support.adapted import any_peft, quiet, with_peft
+from tests.support.any_models import any_model
 from tests.support.families import NUM_LAYERS, by_name, each_head
 
 __all__ = ["any_peft"]
@@ -25,6 +26,14 @@ def test_every_depth_costs_what_the_truncated_model_costs(build, head):
     assert model.training
     assert cost.ratios("flops")[-1] == 1.0
     assert list(cost.ratios("flops")) == sorted(cost.ratios("flops"))
+
+
+def test_a_module_that_takes_a_view_of_a_parameter_is_counted():
+    model = any_model("DebertaV2ForSequenceClassification").build()
+    cost = measure_depth_cost(model, depths=[1, 2, 3], warmup=0, repeats=2)
+    one, two, three = (cost.costs[index].flops for index in range(3))
+    assert two - one == three - two > 0
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_full_depth_is_always_measured_and_progress_is_told():
