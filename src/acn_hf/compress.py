@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .compression_job import Job, unseen
+from .compression_job import Job, against, unseen
 from .compression_result import CompressionResult
 from .depth.choice import Choice
 from .depth.cost import measure_cost
@@ -138,7 +138,8 @@ def compress(
             model = stages.trained("tuned", job.cut(model), lambda copy: fine_tune(copy, tune)).eval()
         before = profile = job.profile(model)
         reference = before.values[-1]
-        _refuse(strict, doubts_about(before, choice.allowed(reference), before.depths[-1], unwrap(model).config))
+        if trains:
+            _refuse(strict, doubts_about(before, None, before.depths[-1], model=unwrap(model)))
         if teach is not None or heal is not None:
             job.distillation = DistillationLoss(unwrap(model) if teacher is None else teacher)
         long = model
@@ -146,7 +147,7 @@ def compress(
             long = stages.trained("taught", job.cut(model), lambda copy: job.taught(copy, teach, "uniform")).eval()
             profile = job.profile(long)
         chosen = same_everywhere(choice.depth_of(profile, reference, unwrap(long), show))
-        value, short = None, None
+        value, end, short = None, None, None
         if heal is not None:
             if choice.is_by_tolerance and confidence is None if choose_healed is None else choose_healed:
                 chosen = job.smallest_healed(long, heal, profile, choice, reference, chosen)
@@ -154,7 +155,7 @@ def compress(
             if profile.is_better(profile.value_at(chosen), value):
                 value = None  # healed for nothing, so it is as it was cut
             else:
-                short = job.models[chosen]
+                short, end = job.models[chosen], job.ends[chosen]
         if short is None:
             short = job.cut(long, chosen)
         if finetune is not None:
@@ -163,9 +164,12 @@ def compress(
             if chosen not in profile.depths:  # layers left while it trained
                 job.options["depths"] = [*profile.depths, chosen]
                 profile = job.profile(long)
-            value = job.value_of(short, profile.num_examples)
+            end = job.end_of(short, profile.num_examples)
+            value = end.values[-1]
     tested = None if test is None else job.tested(test, model, short)
-    doubts = doubts_about(profile, choice.allowed(reference), chosen, unwrap(model).config)
+    beside = against(before, profile, chosen, chosen) if end is None else against(before, end, chosen, end.depths[-1])
+    allowed = choice.allowed(reference) if choice.is_by_tolerance else None
+    doubts = doubts_about(beside or profile, allowed, chosen, model=unwrap(model))
     _refuse(strict, doubts)
     doubts += _doubts_about_training(profile, chosen, value, job.healed)
     # The whole model as a view, so that a `forward` bound to it, with autocast, is not timed against one without.
@@ -180,6 +184,7 @@ def compress(
         before=None if profile is before or teach is None else before,
         healed=job.healed,
         test=tested,
+        interval=_interval(beside),
         doubts=doubts,
         seconds=stages.seconds,
         circumstances=circumstances(None),
@@ -217,6 +222,14 @@ def _doubts_about_training(
     if value is None and depth in healed:
         return (f"healing made it worse, and was left out: {what}, {healed[depth]:.4f} healed",)
     return ()
+
+
+def _interval(beside: DepthProfile | None) -> tuple[float, float] | None:
+    """Return what the short model loses, as far as the examples can tell."""
+    try:
+        return None if beside is None else beside.loss_interval(beside.depths[0])
+    except ProfileError:  # too few examples, or a metric that is not one of parts of them
+        return None
 
 
 def _made_of(model: Any, teacher: Any, trains: list[str]) -> dict[str, Any]:

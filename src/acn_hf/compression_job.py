@@ -7,6 +7,7 @@ from typing import Any
 from .compression_result import TestValues
 from .depth.choice import Choice
 from .depth.every_depth import truncate
+from .depth.evidence import Evidence
 from .depth.layers import layers_of
 from .depth.metrics import ProfileError
 from .depth.profile import DepthProfile, measure_depth_profile
@@ -38,8 +39,15 @@ class Job:
     book: AnswerBook
     merge_adapter: bool = True
     distillation: DistillationLoss | None = None
-    healed: dict[int, float] = field(default_factory=dict)
     models: dict[int, Any] = field(default_factory=dict)
+    """What was cut at a depth and healed."""
+    ends: dict[int, DepthProfile] = field(default_factory=dict)
+    """Its metric."""
+
+    @property
+    def healed(self) -> dict[int, float]:
+        """The metric of what was cut and healed, by depth."""
+        return {depth: profile.values[-1] for depth, profile in sorted(self.ends.items())}
 
     def cut(self, model: Any, depth: int | None = None) -> Any:
         """Return the first layers of a model, by default all, as a model that nobody else holds."""
@@ -55,7 +63,7 @@ class Job:
         assert self.distillation is not None
         return taught_by(self.distillation, student, make_trainer, weights, book=self.book)
 
-    def value_of(self, model: Any, num_examples: int) -> float:
+    def end_of(self, model: Any, num_examples: int) -> DepthProfile:
         """Return the metric of a model at its full depth, on data that must hold so many examples."""
         profile = measure_depth_profile(model, self.data, **{**self.options, "depths": []})
         if profile.num_examples != num_examples:
@@ -63,7 +71,7 @@ class Job:
                 "when models are trained the data must hold the same examples whenever they are read; they held "
                 f"{num_examples} before and {profile.num_examples} after"
             )
-        return profile.values[-1]
+        return profile
 
     def tested(self, test: Any, full: Any, short: Any) -> TestValues:
         """Return the metric of two models on other data."""
@@ -73,12 +81,12 @@ class Job:
 
     def heal(self, long: Any, depth: int, make_trainer: Finetune, num_examples: int) -> float:
         """Cut a model at a depth, let the teacher train what is left, keep it, and return its metric."""
-        if depth not in self.healed:
+        if depth not in self.ends:
             name = f"healed-{depth}"
             train: Callable[[Any], Any] = lambda short: self.taught(short, make_trainer, "full")  # noqa: E731
             self.models[depth] = self.stages.trained(name, self.cut(long, depth), train).eval()
-            self.healed[depth] = self.value_of(self.models[depth], num_examples)
-        return self.healed[depth]
+            self.ends[depth] = self.end_of(self.models[depth], num_examples)
+        return self.ends[depth].values[-1]
 
     def smallest_healed(
         self, long: Any, make_trainer: Finetune, profile: DepthProfile, choice: Choice, reference: float, chosen: int
@@ -103,6 +111,32 @@ class Job:
             else:
                 low = middle + 1
         return [*depths, chosen][low]
+
+
+def against(before: DepthProfile, short: DepthProfile, depth: int, at: int) -> DepthProfile | None:
+    """Return the profile that a short model makes with the model that it came from, of which two depths are known.
+
+    Args:
+        before (`DepthProfile`): Whose full depth counts.
+        short (`DepthProfile`): Of the short model, or of a longer one before it was cut, on the same data.
+        depth (`int`): Layers of the short model, fewer than there were before.
+        at (`int`): Depth of `short` that counts.
+    """
+    full = before.depths[-1]
+    if depth >= full or before.evidence is None or short.evidence is None:
+        return None
+    evidence = Evidence(before.evidence.metric)
+    for (kept, references), (ours, _) in zip(before.evidence.batches(), short.evidence.batches(), strict=True):
+        evidence.extend([({depth: ours[at], full: kept[full]}, references)])
+    return DepthProfile(
+        (depth, full),
+        (short.value_at(at), before.values[-1]),
+        before.metric,
+        before.greater_is_better,
+        before.num_examples,
+        (short.num_parameters[short.depths.index(at)], before.num_parameters[-1]),
+        evidence,
+    )
 
 
 def unseen(items: Iterable[Any], description: str) -> Iterable[Any]:

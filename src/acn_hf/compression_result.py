@@ -53,6 +53,9 @@ class CompressionResult:
         before (`DepthProfile`, *optional*): The metric at every depth before it was taught, if it was.
         healed (`dict[int, float]`): The metric at each depth at which the model was cut and healed.
         test (`TestValues`, *optional*): The metric on other data.
+        interval (`tuple[float, float]`, *optional*): What the short model loses against the model at full depth before
+            anything was taught lies between these, with 95% confidence, on the data on which its depth was chosen; what
+            it gains is a loss below 0.
         doubts (`tuple[str, ...]`): What speaks against the choice, in words.
         seconds (`dict[str, float]`): How long each stage of training took.
         circumstances (`dict`): Date, versions and hardware of the measurements.
@@ -67,6 +70,7 @@ class CompressionResult:
     before: DepthProfile | None = None
     healed: dict[int, float] = field(default_factory=dict)
     test: TestValues | None = None
+    interval: tuple[float, float] | None = None
     doubts: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     circumstances: dict[str, Any] = field(default_factory=dict)
@@ -94,6 +98,7 @@ class CompressionResult:
             "test": None if self.test is None else self.test.to_dict(),
             "before": None if self.before is None else self.before.to_dict(),
             "healed": {str(depth): value for depth, value in sorted(self.healed.items())},
+            "interval": None if self.interval is None else list(self.interval),
             "doubts": list(self.doubts),
             "seconds": self.seconds,
             "circumstances": self.circumstances,
@@ -196,6 +201,9 @@ class CompressionResult:
         rows = [(metric if self.finetuned is None else f"{metric}, as cut", full, cut)]
         if self.finetuned is not None:
             rows.append((f"{metric}, {'healed' if self.healed else 'fine-tuned'}", "", f"{self.finetuned:.4f}"))
+        if self.interval is not None:
+            low, high = self.interval
+            rows.append(("loses, with 95% confidence", "", f"{low:.4f} to {high:.4f}"))
         if self.test is not None:
             rows.append((f"{metric}, test data", f"{self.test.full:.4f}", f"{self.test.short:.4f}"))
         return rows

@@ -122,7 +122,7 @@ class _Answers:
 
 def _doubts(profile: DepthProfile, tolerance: float | None, depth: int, answers: _Answers | None) -> Iterator[str]:
     metric, values = profile.metric, profile.values
-    if len(values) > 1 and max(values) - min(values) <= ROUNDING:
+    if len(values) > 2 and max(values) - min(values) <= ROUNDING:
         yield f"every depth has the same {metric}, {values[0]:.4g}: the layers change nothing that it sees"
     if answers is not None:
         yield from _doubts_about_answers(profile, depth, answers)

@@ -157,7 +157,7 @@ class DepthProfile(Record):
         cost: DepthCost,
         *,
         max_latency_ms: float | None = None,
-        max_parameters: int | None = None,
+        max_parameters: float | None = None,
         max_mb: float | None = None,
         max_gflops: float | None = None,
     ) -> int:
@@ -166,7 +166,7 @@ class DepthProfile(Record):
         Args:
             cost (`DepthCost`): See `tradeoffs`.
             max_latency_ms (`float`, *optional*): Milliseconds of a forward pass, as they were measured (the median).
-            max_parameters (`int`, *optional*): Parameters of the model.
+            max_parameters (`float`, *optional*): Parameters of the model.
             max_mb (`float`, *optional*): Megabytes, of 1,000,000 bytes, of its checkpoint.
             max_gflops (`float`, *optional*): Thousands of millions of floating-point operations of a forward pass.
 
