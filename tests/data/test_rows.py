@@ -223,8 +223,10 @@ def test_a_checkpoint_of_transformers_is_loaded_as_it_is(tmp_path):
 def test_a_checkpoint_of_transformers_without_head_is_refused(tmp_path):
     upstream = SEQUENCES.build_upstream(SEQUENCES.build())
     upstream.base_model.save_pretrained(tmp_path)
-    with pytest.raises(NotAnAcnError, match="must hold a model with a head; it was saved as BertModel"):
-        load_model(str(tmp_path))
+    hint = r"it was saved as BertModel\. `acn-hf compress .* DATA OUT --teach TRAIN` puts one on it"
+    for scale in (None, 1.0):
+        with pytest.raises(NotAnAcnError, match=f"must hold a model with a head; {hint}"):
+            load_model(str(tmp_path), residual_scale=scale)
 
 
 def test_a_checkpoint_without_head_is_refused(build, tmp_path):

@@ -41,13 +41,14 @@ def profile_command(
     """Measure a metric at every depth with one pass over the data."""
     if out is not None:
         check_files(overwrite, out, out.with_suffix(".png"))
+    from ..data.tasks import usual_metric
     from ..depth.profile import measure_depth_profile
     from ..plots import plot_depth_profile
 
     network = conversion.load(model, device)
     rows, collate = data_options.measured(network, conversion.load_processor(network, model), data)
     batches = _batches(rows, collate, data_options)
-    profile = measure_depth_profile(network, batches, metric=choice.metric or _usual_metric(network))
+    profile = measure_depth_profile(network, batches, metric=choice.metric or usual_metric(network))
     depth = profile.effective_depth(**choice.how)
     console.print(str(profile))
     console.print(f"effective depth: {depth} of {profile.depths[-1]} (tolerance {choice.how['tolerance']:g})")
@@ -79,13 +80,14 @@ def compress_command(
     finetuning.check_apart(data, data_options.split)
     check_folder(out, overwrite, source=model)
     from ..compress import compress
+    from ..data.tasks import usual_metric
     from ..training.finetuning import finetuning_arguments
 
     network = conversion.load(model, device)
     processor = conversion.load_processor(network, model)
     rows, collate = data_options.measured(network, processor, data)
     facts = _origin(model, data, data_options.split)
-    options: dict[str, Any] = {"metric": choice.metric or _usual_metric(network), "depth": depth, **choice.how}
+    options: dict[str, Any] = {"metric": choice.metric or usual_metric(network), "depth": depth, **choice.how}
     with tempfile.TemporaryDirectory() as scratch:
         if finetuning.finetune is not None:
             arguments = finetuning_arguments(
@@ -170,14 +172,6 @@ def _is_worse(result: "CompressionResult") -> bool:
         return False
     gain = result.finetuned - result.profile.value_at(result.depth)
     return gain < 0 if result.profile.greater_is_better else gain > 0
-
-
-def _usual_metric(network: Any) -> str:
-    from ..data.rows import is_regression
-
-    if type(network).__name__.endswith(("ForMaskedLM", "ForMaskedImageModeling")):
-        return "loss"
-    return "mse" if is_regression(network.config) else "accuracy"
 
 
 def _name(source: str) -> str:

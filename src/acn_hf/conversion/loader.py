@@ -52,7 +52,11 @@ def load_model(
     else:
         model = from_residual(source, residual_scale=residual_scale)
     if needs_head and not _has_head(model):
-        raise NotAnAcnError(f"{source} must hold a model with a head; it was saved as {type(model).__name__}")
+        saved_as = next(iter(getattr(config, "architectures", None) or [type(model).__name__]))
+        raise NotAnAcnError(
+            f"{source} must hold a model with a head; it was saved as {saved_as}. "
+            f"`acn-hf compress {source} DATA OUT --teach TRAIN` puts one on it that is made for the data"
+        )
     return model
 
 

@@ -1,3 +1,6 @@
+from .heads import (
+    load_for_task as load_for_task,
+)
 from .idx import (
     DataError as DataError,
     read_idx as read_idx,
@@ -35,6 +38,12 @@ from .rows import (
     not_empty as not_empty,
     prepare as prepare,
     require_text as require_text,
+)
+from .tasks import (
+    TASKS as TASKS,
+    Task as Task,
+    find_task as find_task,
+    usual_metric as usual_metric,
 )
 from .word_pieces import (
     train_tokenizer as train_tokenizer,

@@ -1,5 +1,7 @@
 """Labels as they stand in data (names, numbers, truth values), and the classes that a model knows."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Self
@@ -96,10 +98,35 @@ def find_classes(data: datasets.Dataset, column: str) -> list[str]:
     values = column_values(data, column)
     if any(isinstance(value, list) for value in values):
         values = list(chain.from_iterable([None] if value is None else value for value in values))
-    found = set(values)
-    if None in found:
+    if any(map(is_missing, values)):
         raise DataError(f"every row of column {column!r} must have a label; got None")
-    return [str(whole(value)) for value in sorted(found)]
+    return names_among(values)
+
+
+def names_among(labels: Iterable[Any]) -> list[str]:
+    """Return the names of the classes among labels, in the order of their ids."""
+    return [str(whole(value)) for value in sorted(set(labels))]
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a cell is empty: nothing, or what pandas makes of it in a column of numbers."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def knows(config: Any, classes: Iterable[str], *, are_ids: bool = False) -> bool:
+    """Return whether a model's classes are those of some data, maybe in another order and with more beside.
+
+    Args:
+        config: Of the model.
+        classes (`Iterable[str]`): Names of the classes of the data, in the order of their ids.
+        are_ids (`bool`, *optional*, defaults to `False`): Whether the data hold these ids, which a model whose classes
+            nobody has named goes by.
+    """
+    known, classes = label_ids(config), list(classes)
+    if all(map(is_unnamed, known)):
+        are_numbers = all(name.isdigit() and int(name) < config.num_labels for name in classes)
+        return bool(classes) and (are_numbers or (are_ids and len(classes) == config.num_labels))
+    return bool(classes) and set(classes) <= set(known)
 
 
 def column_values(data: datasets.Dataset, column: str) -> list[Any]:

@@ -10,7 +10,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from .. import auto
 from ..conversion.convert import retyped
-from ..data.labels import is_unnamed, label_ids
+from ..data.labels import knows
 from ..data.rows import DataError
 from ..modeling.configuration_acn import AcnConfig
 from ..training.shedding import DEPTH
@@ -85,7 +85,7 @@ def _load(auto_class: Any, source: str, arguments: ModelArguments, from_data: di
     depth = {} if arguments.num_hidden_layers is None else {"num_hidden_layers": arguments.num_hidden_layers}
     _check_prefix(AutoConfig.from_pretrained(source, **arguments.hub_options()), arguments)
     config = _retyped(AutoConfig.from_pretrained(source, **arguments.hub_options(), **depth), arguments.model_type)
-    if _knows(config, from_data.get("label2id", {})):
+    if knows(config, from_data.get("label2id", {})):
         from_data = {name: value for name, value in from_data.items() if name not in ("id2label", "label2id")}
     try:
         return _read(
@@ -102,14 +102,6 @@ def _load(auto_class: Any, source: str, arguments: ModelArguments, from_data: di
             f"{source} must have the shapes that are listed above; --ignore_mismatched_sizes starts those parameters "
             "anew, for a head with other classes"
         ) from None
-
-
-def _knows(config: Any, classes: dict[str, int]) -> bool:
-    """Return whether the checkpoint's classes are those of the data, maybe in another order and with more beside."""
-    known = label_ids(config)
-    if all(map(is_unnamed, known)):
-        return bool(classes) and all(name.isdigit() and int(name) < config.num_labels for name in classes)
-    return bool(classes) and set(classes) <= set(known)
 
 
 def _new_config(arguments: ModelArguments, default_type: str) -> Any:

@@ -26,6 +26,15 @@ def auto_class_for(model_class: type) -> str | None:
     return None
 
 
+def served_classes(auto_name: str, config_class: type) -> tuple[type, ...]:
+    """Return the model classes that an Auto class has for a config, one of acn_hf too; none if it has none."""
+    table = getattr(modeling_auto, auto_name)._model_mapping
+    if config_class not in table:
+        return ()
+    served = table[config_class]
+    return tuple(served) if isinstance(served, (list, tuple)) else (served,)
+
+
 def task_of(auto_name: str | None, main_input: str | None = None) -> str | None:
     """Return what the Hub calls the task of an Auto class, or `None` where it has no name for it.
 
