@@ -7,8 +7,8 @@ import datasets
 import numpy as np
 import pytest
 
+from acn_hf.data.files import load_data, load_splits
 from acn_hf.data.idx import DataError, is_idx_folder, read_idx
-from acn_hf.data.rows import load_data, load_splits
 
 IMAGES = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
 LABELS = np.array([2, 0, 1], np.uint8)

@@ -159,7 +159,11 @@ def test_a_label_column_of_another_name_is_not_taken_for_none():
     [
         ({"label": [1, 1, 1, 1]}, None, "at least two classes to tell apart; every label in column 'label' is '1'"),
         ({"label": [None] * 4}, None, "column 'label' must hold labels; all of its 4 cells are empty"),
-        ({"label": ["a", "b", "a", "b"]}, "regression", "column 'label' must hold numbers for regression; got 'a'"),
+        (
+            {"label": ["a", "b", "a", "b"]},
+            "regression",
+            "row 1, column 'label': .* number for regression; got 'a'",
+        ),
         ({"label": ["a", "b", "a", "b"]}, "tagging", "a task must be one of text-classification, .*; got 'tagging'"),
         ({"label": ["a", "b", "a", "b"]}, "token-classification", "must hold a list of labels for token-.*; got 'a'"),
         ({"label": [["a"], ["b"]] * 2}, "text-classification", r"must hold one label for text-.*; got \['a'\]"),

@@ -57,7 +57,7 @@ class DataOptions:
 
     def measured(self, model: "PreTrainedModel", processor: Any, source: str) -> "tuple[datasets.Dataset, Callable]":
         """Return the rows to measure on, and the function that makes a batch of them."""
-        from ..data.rows import load_data
+        from ..data.files import load_data
 
         rows = load_data(source, name=self.name, split=self.split)
         if self.max_examples is not None:
@@ -68,7 +68,7 @@ class DataOptions:
         self, model: "PreTrainedModel", processor: Any, source: str, split: str
     ) -> "tuple[datasets.Dataset, Callable]":
         """Return the rows to train on, from the same columns, and the function that makes a batch of them."""
-        from ..data.rows import load_data
+        from ..data.files import load_data
 
         return self._prepared(model, processor, load_data(source, name=self.name, split=split))
 

@@ -1,3 +1,9 @@
+from .files import (
+    file_format as file_format,
+    load_data as load_data,
+    load_splits as load_splits,
+    not_empty as not_empty,
+)
 from .heads import (
     load_for_task as load_for_task,
 )
@@ -24,18 +30,17 @@ from .pixels import (
     image_size as image_size,
     num_patches as num_patches,
 )
+from .places import (
+    place_of as place_of,
+)
 from .rows import (
     Columns as Columns,
     check_vocabulary as check_vocabulary,
-    file_format as file_format,
     image_processor as image_processor,
     is_regression as is_regression,
-    load_data as load_data,
     load_processor as load_processor,
-    load_splits as load_splits,
     load_tokenizer as load_tokenizer,
     longest_text as longest_text,
-    not_empty as not_empty,
     prepare as prepare,
     require_text as require_text,
 )

@@ -1,7 +1,7 @@
 """Labels as they stand in data (names, numbers, truth values), and the classes that a model knows."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Self
@@ -9,6 +9,7 @@ from typing import Any, Self
 import datasets
 
 from .idx import DataError
+from .places import place_of
 
 
 def label_ids(config: Any) -> dict[str, int]:
@@ -96,16 +97,45 @@ def find_classes(data: datasets.Dataset, column: str) -> list[str]:
     if names is not None:
         return names
     values = column_values(data, column)
-    if any(isinstance(value, list) for value in values):
-        values = list(chain.from_iterable([None] if value is None else value for value in values))
-    if any(map(is_missing, values)):
-        raise DataError(f"every row of column {column!r} must have a label; got None")
-    return names_among(values)
+    cells = [value if isinstance(value, list) else [value] for value in values]
+    for row, cell in enumerate(cells):
+        if any(map(is_missing, cell)):
+            raise DataError(
+                f"{place_of(data, row)}: every row of column {column!r} must have a label; got {values[row]}"
+            )
+    return names_among(chain.from_iterable(cells))
 
 
 def names_among(labels: Iterable[Any]) -> list[str]:
     """Return the names of the classes among labels, in the order of their ids."""
     return [str(whole(value)) for value in sorted(set(labels))]
+
+
+def number_of(label: Any) -> float:
+    """Return a label that is a number to predict.
+
+    Raises:
+        DataError: It is none, or not finite.
+    """
+    try:
+        number = float(label)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"a label must be a number for regression; got {label!r}")
+    return number
+
+
+def read_at(data: datasets.Dataset, row: int, column: str, read: Callable[[Any], Any], label: Any) -> Any:
+    """Return what `read` makes of a label, and say where it stands if it cannot be read.
+
+    Raises:
+        DataError: It cannot.
+    """
+    try:
+        return read(label)
+    except DataError as error:
+        raise DataError(f"{place_of(data, row)}, column {column!r}: {error}") from None
 
 
 def is_missing(value: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -17,14 +16,12 @@ from transformers import (
 )
 
 from ..depth.metrics import IGNORED_LABEL
-from .idx import DataError, is_idx_folder, read_idx_folder
-from .labels import Classes, column_values, require
+from .idx import DataError
+from .labels import Classes, column_values, number_of, read_at, require
 from .masking import MaskingCollator, PatchMaskingCollator, mask_images_once, mask_once, pack
 from .pixels import image_size, num_patches, pixels
+from .places import place_of
 from .sound import load_feature_extractor
-
-FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json", ".txt": "text"}
-PREFERRED_SPLITS = ("validation", "test", "train")
 
 
 @dataclass(frozen=True)
@@ -42,85 +39,6 @@ class Columns:
     text_pair: str | None = None
     image: str = "image"
     label: str = "label"
-
-
-def load_data(source: str, *, name: str | None = None, split: str | None = None) -> datasets.Dataset:
-    """Load a local CSV, TSV, Parquet, JSON or text file, a folder of images, of IDX files or of such files that are
-    called train, validation and test, a saved data set, or a data set of the Hub.
-
-    Args:
-        source (`str`): A path, or a name on the Hub. A text file holds one text a line; every file may be gzipped.
-        name (`str`, *optional*): Which configuration of a data set of the Hub.
-        split (`str`, *optional*): Defaults to the first that exists of `validation`, `test`, `train`.
-
-    Raises:
-        DataError: There is no such split, the format is not known, or the data set is empty.
-        OSError: The data cannot be read.
-    """
-    loaded = load_splits(source, name=name)
-    known = [wanted for wanted in ((split,) if split else PREFERRED_SPLITS) if wanted in loaded]
-    if not known:
-        raise DataError(f"split must be one of {', '.join(loaded)}; got {split!r}")
-    return not_empty(loaded[known[0]], source)
-
-
-def load_splits(source: str, *, name: str | None = None) -> dict[str, datasets.Dataset]:
-    """Load every split of a data set; what is not divided is called `train`.
-
-    Args:
-        source (`str`): See [`load_data`].
-        name (`str`, *optional*): See [`load_data`].
-
-    Raises:
-        DataError: The format is not known, or the data do not have it.
-        OSError: The data cannot be read.
-    """
-    path = Path(source)
-    if file_format(path) and not path.exists():
-        raise DataError(f"there must be a file {source}; there is none")
-    try:
-        loaded = _load_local(path) if path.exists() else datasets.load_dataset(source, name)
-    except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{source} cannot be read as a data set: {error.__cause__ or error}") from error
-    return dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {"train": loaded}
-
-
-def not_empty(data: datasets.Dataset, source: str) -> datasets.Dataset:
-    """Return `data` if it holds anything.
-
-    Raises:
-        DataError: It does not.
-    """
-    if len(data) == 0:
-        raise DataError(f"the data must hold at least one example; {source} is empty")
-    return data
-
-
-def file_format(path: Path) -> str | None:
-    """Return what `datasets` calls the format of a file, by its name, gzipped or not."""
-    return FILE_FORMATS.get(Path(path.stem).suffix if path.suffix == ".gz" else path.suffix)
-
-
-def _load_local(path: Path) -> Any:
-    if path.is_dir():
-        if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
-            return datasets.load_from_disk(str(path))
-        if is_idx_folder(path):
-            return read_idx_folder(path)
-        files = {split: file for split in PREFERRED_SPLITS for file in path.glob(f"{split}.*") if file_format(file)}
-        if files:
-            return datasets.DatasetDict({split: _load_file(file) for split, file in files.items()})
-        return datasets.load_dataset("imagefolder", data_dir=str(path))
-    if file_format(path) is None:
-        raise DataError(f"a data file must end in {', '.join(FILE_FORMATS)}; got {path.name}")
-    return _load_file(path)
-
-
-def _load_file(path: Path) -> datasets.Dataset:
-    options = {"sep": "\t"} if ".tsv" in path.suffixes else {}
-    return datasets.load_dataset(file_format(path), data_files=str(path), split="train", **options)
 
 
 def load_processor(model: PreTrainedModel, source: str) -> Any:
@@ -250,13 +168,16 @@ def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns
     def encode(batch: dict[str, Any], rows: list[int]) -> dict[str, Any]:
         for number, words in zip(rows, batch[columns.text], strict=True):
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-                raise DataError(f"column {columns.text!r} must hold lists of words; got {words!r} in row {number}")
+                rule = f"column {columns.text!r} must hold lists of words; got {words!r}"
+                raise DataError(f"{place_of(data, number)}: {rule}")
         encoded = tokenizer(batch[columns.text], is_split_into_words=True, truncation=True, max_length=longest)
         encoded["labels"] = []
         for number, labels in enumerate(batch[columns.label]):
-            if len(labels or ()) != len(batch[columns.text][number]):
-                raise DataError(f"every word must have a label; row {rows[number]} has {len(labels or ())} labels")
-            ids = [classes.id_of(label) for label in labels]
+            num_words, num_labels = len(batch[columns.text][number]), len(labels or ())
+            if num_labels != num_words:
+                rule = f"every word must have a label; got {num_labels} labels for {num_words} words"
+                raise DataError(f"{place_of(data, rows[number])}: {rule}")
+            ids = [read_at(data, rows[number], columns.label, classes.id_of, label) for label in labels]
             words = encoded.word_ids(number)
             is_first = [
                 word is not None and word != before for word, before in zip(words, [None, *words], strict=False)
@@ -310,7 +231,7 @@ def require_text(data: datasets.Dataset, *names: str) -> None:
     for name in names:
         for row, value in enumerate(data[name][:]):
             if not isinstance(value, str):
-                raise DataError(f"column {name!r} must hold text; got {value!r} in row {row}")
+                raise DataError(f"{place_of(data, row)}: column {name!r} must hold text; got {value!r}")
 
 
 def longest_text(config: Any, tokenizer: Any, max_length: int | None, pair: bool = False) -> int:
@@ -327,14 +248,8 @@ def longest_text(config: Any, tokenizer: Any, max_length: int | None, pair: bool
 
 def _labels(config: Any, data: datasets.Dataset, column: str) -> list:
     require(data, column)
-    classes = Classes.of(config, data.features[column])
-    labels = []
-    for row, value in enumerate(column_values(data, column)):
-        try:
-            labels.append(float(value) if is_regression(config) else classes.id_of(value))
-        except (TypeError, ValueError) as error:
-            raise DataError(f"row {row} of column {column!r} does not fit: {error}") from None
-    return labels
+    read = number_of if is_regression(config) else Classes.of(config, data.features[column]).id_of
+    return [read_at(data, row, column, read, value) for row, value in enumerate(column_values(data, column))]
 
 
 def is_regression(config: Any) -> bool:

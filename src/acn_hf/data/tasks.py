@@ -9,7 +9,17 @@ import datasets
 
 from ..support.records import Record
 from .idx import DataError
-from .labels import column_values, find_classes, is_missing, label_names, names_among, require, whole
+from .labels import (
+    column_values,
+    find_classes,
+    is_missing,
+    label_names,
+    names_among,
+    number_of,
+    read_at,
+    require,
+    whole,
+)
 from .rows import Columns, is_regression
 
 HEADS = {
@@ -25,6 +35,9 @@ HEADS = {
 
 TASKS = (*HEADS, "regression", "multi-label-classification")
 """What can be asked for. The last two have the head of a classifier, of texts or of images."""
+
+LISTS = ("token-classification", "multi-label-classification")
+"""The tasks that have a list of labels in each row."""
 
 FEW_CLASSES = 20
 """Number of classes above which whole numbers may as well be numbers to predict."""
@@ -211,13 +224,11 @@ def _labelled(data: datasets.Dataset, column: str, name: str, inputs: str, *, is
     if not labels:
         raise DataError(f"column {column!r} must hold labels; all of its {len(data)} cells are empty")
     if name == "regression":
-        for value in labels:
-            _check_number(value, column)
+        for row, value in enumerate(column_values(data, column)):
+            if not is_missing(value):
+                read_at(data, row, column, number_of, value)
         return Task(name, inputs)
-    holds_lists, wants_lists = (
-        isinstance(labels[0], list),
-        name in ("token-classification", "multi-label-classification"),
-    )
+    holds_lists, wants_lists = isinstance(labels[0], list), name in LISTS
     if holds_lists != wants_lists:
         wanted = "a list of labels" if wants_lists else "one label"
         raise DataError(f"every cell of column {column!r} must hold {wanted} for {name}; got {labels[0]!r}")
@@ -246,15 +257,6 @@ def _check_classes(classes: list[str], values: list[Any], column: str) -> None:
             f"column {column!r} must hold classes; its {len(values)} labels are all different, so there is none to "
             "learn: name another column, or ask for the task regression if they are numbers"
         )
-
-
-def _check_number(value: Any, column: str) -> None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not abs(number) < float("inf"):
-        raise DataError(f"column {column!r} must hold numbers for regression; got {value!r}")
 
 
 def _check_sets(labels: list[list[Any]], column: str) -> None:

@@ -15,7 +15,8 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
-from ..data.rows import DataError, is_regression, load_data, load_splits, not_empty
+from ..data.files import load_data, load_splits, not_empty
+from ..data.rows import DataError, is_regression
 from ..depth.distributed_profile import measure_together
 from ..depth.layers import is_acn, layers_of
 from ..depth.metrics import BINARY, IGNORED_LABEL, METRICS, resolve_metric
