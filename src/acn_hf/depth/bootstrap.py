@@ -41,7 +41,8 @@ def resampled_loss(
 ) -> Any:
     """Return SciPy's bootstrap of what one array of predictions, or losses, loses against another.
 
-    The same examples are drawn for both. For labels of tokens tokens are drawn, and for a loss batches.
+    The same examples are drawn for both: of labels of tokens tokens, of entities texts, of answers questions, and of a
+    loss batches.
 
     Args:
         metric (`Metric`): In whose units.
@@ -54,15 +55,15 @@ def resampled_loss(
         ProfileError: There are fewer than two examples.
     """
     sign = 1 if metric.greater_is_better else -1
-    if metric.per_example is not None:
+    if metric.per_example is not None and metric.of_mean is None:
         sample = sign * (metric.per_example(full_kept, references) - metric.per_example(kept, references))
         statistic: Callable[..., Any] = _mean
     else:
         sample = np.arange(len(references))
+        at_full, at_depth = (_score_of_rows(metric, each, references) for each in (full_kept, kept))
 
         def statistic(rows: np.ndarray) -> float:
-            at_full = metric.score(full_kept[rows], references[rows])
-            return sign * (at_full - metric.score(kept[rows], references[rows]))
+            return sign * (at_full(rows) - at_depth(rows))
 
     if len(sample) < 2:
         unit = "batches (lower batch_size)" if metric.needs == "loss" else "examples"
@@ -78,6 +79,14 @@ def resampled_loss(
         rng=np.random.default_rng(0),
         **{"n_resamples": 1000, **options},
     )
+
+
+def _score_of_rows(metric: Metric, kept: np.ndarray, references: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Return the function from the numbers of some examples to their metric."""
+    if metric.per_example is None or metric.of_mean is None:
+        return lambda rows: metric.score(kept[rows], references[rows])
+    summands, of_mean = metric.per_example(kept, references), metric.of_mean
+    return lambda rows: of_mean(summands[rows].mean(axis=0))
 
 
 def _mean(sample: np.ndarray, axis: int) -> np.ndarray:

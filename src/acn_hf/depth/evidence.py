@@ -11,8 +11,10 @@ from transformers.utils import ModelOutput
 
 from ..modeling.depth import output_logits
 from ..support.auto_classes import auto_class_for
+from .entities import check_tags
 from .metrics import IGNORED_LABEL, METRICS, Metric, ProfileError
 from .predicted_labels import predicted_labels
+from .spans import as_objects, best_spans, joined, windows
 
 
 @dataclass
@@ -33,12 +35,36 @@ class Evidence:
         for depth, output in outputs:
             if self.metric.needs == "loss":
                 kept, references = _loss(output, inputs, model)
+            elif self.metric.needs == "tags":
+                kept, references = self._tags(output, inputs, model)
+            elif self.metric.needs == "answers":
+                kept, references = self._answers(output, inputs)
             else:
                 kept, references = _predictions(output, inputs, model)
                 self._check_kind(references)
             self._kept.setdefault(depth, []).append(kept)
         if references is not None:
             self._references.append(references)
+
+    def _tags(
+        self, output: ModelOutput, inputs: dict[str, Any], model: PreTrainedModel
+    ) -> tuple[np.ndarray, np.ndarray]:
+        logits, labels = output_logits(output), inputs.get("labels")
+        if labels is None or labels.ndim != 2 or labels.shape != logits.shape[:-1]:
+            raise ProfileError(
+                f"metric {self.metric.name!r} is for labels of tokens; got "
+                + ("none" if labels is None else f"labels of shape {tuple(labels.shape)}")
+            )
+        return tags(_finite(logits).argmax(dim=-1), labels, model.config), tags(labels, labels, model.config)
+
+    def _answers(self, output: ModelOutput, inputs: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        questions = getattr(inputs, "questions", None)
+        if questions is None:
+            raise ProfileError(
+                f"metric {self.metric.name!r} compares texts, so it needs rows and a collator that acn_hf.data.prepare "
+                f"makes of questions; got only {', '.join(inputs) or 'nothing'}"
+            )
+        return best_spans(_finite(output_logits(output)), questions), windows(questions)
 
     def _check_kind(self, references: np.ndarray) -> None:
         are_numbers = np.issubdtype(references.dtype, np.floating)
@@ -70,7 +96,8 @@ class Evidence:
 
     def arrays(self, depth: int) -> tuple[np.ndarray, np.ndarray]:
         """Return `(predictions, references)`, or `(losses, weights)`, of one depth."""
-        return np.concatenate(self._kept[depth]), np.concatenate(self._references)
+        kept, references = np.concatenate(self._kept[depth]), np.concatenate(self._references)
+        return joined(kept, references) if self.metric.needs == "answers" else (kept, references)
 
     def value(self, depth: int) -> float:
         """Return the metric at one depth.
@@ -137,6 +164,28 @@ def loss_weight(output: ModelOutput, inputs: dict[str, Any], model: PreTrainedMo
     if inputs.get("bool_masked_pos") is not None:
         return int(inputs["bool_masked_pos"].sum())
     return num_rows(inputs)
+
+
+def tags(ids: torch.Tensor, labels: torch.Tensor, config: Any) -> np.ndarray:
+    """Return for each text the names of the classes of its tokens whose labels count, as an array of lists.
+
+    Args:
+        ids (`torch.Tensor` of shape `(batch_size, num_tokens)`): Numbers of classes.
+        labels (`torch.Tensor` of shape `(batch_size, num_tokens)`): What counts and what does not.
+        config: That of the model, which names the classes.
+
+    Raises:
+        ProfileError: A name is not that of a tag.
+    """
+    names = {int(number): str(name) for number, name in config.id2label.items()}
+    check_tags(tuple(names.values()))
+    counted = zip(ids.tolist(), labels.tolist(), strict=True)
+    return as_objects(
+        [
+            [names[number] for number, label in zip(row, labels_of_row, strict=True) if label != IGNORED_LABEL]
+            for row, labels_of_row in counted
+        ]
+    )
 
 
 def _loss(output: ModelOutput, inputs: dict[str, Any], model: PreTrainedModel) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from .bootstrap import check_confidence, loss_bounds
 from .depth_cost import DepthCost
 from .evidence import Evidence, check_labels, num_rows
 from .layers import layers_of
-from .metrics import ROUNDING, ProfileError, resolve_metric
+from .metrics import ROUNDING, Metric, ProfileError, resolve_metric
 from .outputs import depth_outputs
 from .rows_or_batches import batches
 from .tradeoffs import DepthTradeoffs, shared_depths
@@ -92,7 +92,7 @@ class DepthProfile(Record):
             confidence (`float`, *optional*):
                 In (0, 1). If given, a paired bootstrap must also exclude, with this one-sided confidence, that the
                 depth loses more than the tolerance. It resamples examples; for labels of tokens it resamples tokens,
-                and for a loss batches.
+                for entities texts, for answers questions, and for a loss batches.
             reference (`float`, *optional*): What the metric is compared with. Defaults to its value at full depth.
 
         Raises:
@@ -216,15 +216,17 @@ def measure_depth_profile(
             What the model takes, labels included; other columns are dropped. Data sets, also streamed ones, hold rows,
             and a list or another iterable holds rows or batches: where the label of its first entry is a single number,
             or its `input_ids` have one dimension, it is one of rows.
-        metric (`str`, `evaluate.EvaluationModule` or `Callable`, *optional*, defaults to `"accuracy"`):
-            A name out of `METRICS`, or a function of `(predictions, references)`. Labels of -100 do not count. Of
-            a causal language model each place is compared with the token after it.
+        metric (`str`, `Metric`, `evaluate.EvaluationModule` or `Callable`, *optional*, defaults to `"accuracy"`):
+            A name out of `METRICS`, a function of `(predictions, references)`, or where one lies:
+            `metric.py:function` or `module:function`. Labels of -100 do not count. Of a causal language model each
+            place is compared with the token after it. Metrics of answers need rows that `acn_hf.data.prepare` makes.
         depths (iterable of `int`, *optional*): Defaults to all, `0..L`, or `1..L` of a class that needs a layer. Full
             depth is always measured too.
         batch_size (`int`, *optional*, defaults to 32): Rows in a batch, where data are rows.
         collate_fn (`Callable`, *optional*): Makes a batch of rows; defaults to [`~transformers.default_data_collator`].
         device (`str` or `torch.device`, *optional*): Where to measure. Defaults to where the model is.
-        greater_is_better (`bool`, *optional*): For a metric of your own that is not better when greater.
+        greater_is_better (`bool`, *optional*): For a metric of your own that is not better when greater. Defaults to
+            the attribute of that name of a function.
 
     Returns: `DepthProfile`
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, default_data_collator
 
 from ..support.weights import execution_device
 from .metrics import ProfileError
+from .spans import Inputs
 
 LABELS = ("labels", "label", "label_ids", "next_sentence_label", "start_positions", "end_positions")
 """Arguments that say what is right; a Trainer's collators know two more names of the first."""
@@ -24,7 +25,7 @@ def batches(
     """Yield batches of what `model` takes, on its device.
 
     Data sets of `datasets`, streamed ones too, and of torch hold rows; a `DataLoader` gives batches. A list or any
-    other iterable holds the one or the other, see [`is_row`].
+    other iterable holds the one or the other, see [`is_row`]. What a batch says of questions stays with it.
 
     Args:
         model (`PreTrainedModel`): Decides which columns are kept, and the device.
@@ -46,7 +47,9 @@ def batches(
             raise ProfileError(
                 f"the data must hold inputs of {type(model).__name__}; got only {', '.join(batch) or 'nothing'}"
             )
-        yield {name: _on_device(value, execution_device(model)) for name, value in inputs.items()}
+        moved = {name: _on_device(value, execution_device(model)) for name, value in inputs.items()}
+        questions = getattr(batch, "questions", None)
+        yield moved if questions is None else Inputs.of(moved, questions)
 
 
 def _batches(
