@@ -176,8 +176,8 @@ def test_a_data_set_that_does_not_exist_is_refused():
 
 
 def test_heads_that_need_more_are_referred_to_python(build, tokenizer):
-    with pytest.raises(DataError, match="for AcnBertForMultipleChoice use measure_depth_profile in Python"):
-        prepare(build(by_name("bert-ForMultipleChoice")), tokenizer, table(**TEXTS), Columns())
+    with pytest.raises(DataError, match="for AcnBertForNextSentencePrediction use measure_depth_profile in Python"):
+        prepare(build(by_name("bert-ForNextSentencePrediction")), tokenizer, table(**TEXTS), Columns())
 
 
 def test_a_missing_tokenizer_is_named(build, tmp_path):

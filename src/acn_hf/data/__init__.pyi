@@ -1,3 +1,4 @@
+from .choices import choice_rows as choice_rows
 from .files import (
     file_format as file_format,
     load_data as load_data,
@@ -33,6 +34,7 @@ from .pixels import (
 from .places import (
     place_of as place_of,
 )
+from .questions import question_rows as question_rows
 from .rows import (
     Columns as Columns,
     check_vocabulary as check_vocabulary,

@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 
 from .idx import DataError, is_idx_folder, read_idx_folder
+from .questions import flattened
 
 FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json", ".txt": "text"}
 PREFERRED_SPLITS = ("validation", "test", "train")
@@ -132,7 +133,7 @@ def load_file(path: Path, how: dict[str, str]) -> datasets.Dataset:
     try:
         if kind in ("csv", "json", "text"):
             _check_beginning(path, kind, how)
-        data = datasets.load_dataset(kind, data_files=str(path), split="train", **options)
+        data = flattened(datasets.load_dataset(kind, data_files=str(path), split="train", **options))
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, UnicodeDecodeError):
             raise _not_decoded(path, how, error.__cause__) from error

@@ -16,11 +16,14 @@ from transformers import (
 )
 
 from ..depth.metrics import IGNORED_LABEL
+from .choices import choice_rows
 from .idx import DataError
 from .labels import Classes, column_values, number_of, read_at, require
 from .masking import MaskingCollator, PatchMaskingCollator, mask_images_once, mask_once, pack
 from .pixels import image_size, num_patches, pixels
 from .places import place_of
+from .questions import question_rows
+from .several_labels import has_several_labels, label_vectors
 from .sound import load_feature_extractor
 
 
@@ -32,13 +35,23 @@ class Columns:
         text (`str`, *optional*, defaults to `"text"`): Texts, or lists of words for token classification.
         text_pair (`str`, *optional*): Second texts of pairs.
         image (`str`, *optional*, defaults to `"image"`): Images.
-        label (`str`, *optional*, defaults to `"label"`): Labels: names, ids or numbers.
+        label (`str`, *optional*, defaults to `"label"`): Labels: names, ids or numbers; where a text has several, lists
+            of them. Of choices, which one is right.
+        question (`str`, *optional*, defaults to `"question"`): Questions about texts.
+        context (`str`, *optional*, defaults to `"context"`): Texts that questions are about, or that choices follow.
+        answers (`str`, *optional*, defaults to `"answers"`): Answers to questions; see [`question_rows`].
+        choices (`str`, *optional*, defaults to `"choices"`): Lists of choices, or what the names of several columns
+            begin with: `ending` for `ending0`, `ending1` and so on.
     """
 
     text: str = "text"
     text_pair: str | None = None
     image: str = "image"
     label: str = "label"
+    question: str = "question"
+    context: str = "context"
+    answers: str = "answers"
+    choices: str = "choices"
 
 
 def load_processor(model: PreTrainedModel, source: str) -> Any:
@@ -116,20 +129,28 @@ def image_processor(source: str | None, config: Any) -> Any:
 
 
 def prepare(
-    model: PreTrainedModel, processor: Any, data: datasets.Dataset, columns: Columns, *, max_length: int | None = None
+    model: PreTrainedModel,
+    processor: Any,
+    data: datasets.Dataset,
+    columns: Columns,
+    *,
+    max_length: int | None = None,
+    **options: Any,
 ) -> tuple[datasets.Dataset, Callable]:
     """Turn a data set into what a model takes.
 
     What is read are texts or images, and labels: names, ids or numbers. For a masked language model, texts are joined
-    and cut into blocks of the longest length, and the same block gets the same masks at every measurement.
+    and cut into blocks of the longest length, and the same block gets the same masks at every measurement. For
+    questions and choices see [`question_rows`] and [`choice_rows`].
 
     Args:
-        model (`PreTrainedModel`): Its head decides what is read: a classifier of sequences, tokens or images, or
-            a masked language model.
+        model (`PreTrainedModel`): Its head decides what is read: a classifier of sequences, tokens or images, a masked
+            language model, or one that answers questions or chooses.
         processor: Its tokenizer or image processor.
         data (`datasets.Dataset`): Rows of texts or images.
         columns (`Columns`): Which columns to read.
         max_length (`int`, *optional*): Longest text in tokens. Defaults to what the tokenizer and the model take.
+        options: For questions, `overlap` and `longest_answer` of [`question_rows`].
 
     Returns:
         The rows, and the function that makes a batch of them.
@@ -140,7 +161,7 @@ def prepare(
     """
     for suffix, build in _BUILDERS.items():
         if type(model).__name__.endswith(suffix):
-            return build(model, processor, data, columns, max_length)
+            return build(model, processor, data, columns, max_length, **options)
     raise DataError(
         f"the command line measures {', '.join(_BUILDERS)}; "
         f"for {type(model).__name__} use measure_depth_profile in Python"
@@ -212,9 +233,27 @@ def _masked_images(model: Any, processor: Any, data: datasets.Dataset, columns: 
     return mask_images_once(rows, collate), collate
 
 
+def _questions(
+    model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None, **options: Any
+) -> Any:
+    require_text(data, columns.question, columns.context)
+    window = longest_text(model.config, tokenizer, max_length, pair=True)
+    names = {name: getattr(columns, name) for name in ("question", "context", "answers")}
+    return question_rows(tokenizer, data, window=window, **names, **options)
+
+
+def _choices(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
+    texts = [name for name in (columns.context, columns.question) if name in data.column_names] or [columns.context]
+    require_text(data, *texts)
+    longest = longest_text(model.config, tokenizer, max_length, pair=True)
+    return choice_rows(tokenizer, data, texts=texts, choices=columns.choices, label=columns.label, longest=longest)
+
+
 _BUILDERS: dict[str, Callable[..., tuple[datasets.Dataset, Callable]]] = {
     "ForSequenceClassification": _sequences,
     "ForTokenClassification": _tokens,
+    "ForQuestionAnswering": _questions,
+    "ForMultipleChoice": _choices,
     "ForMaskedLM": _masked,
     "ForImageClassification": _images,
     "ForMaskedImageModeling": _masked_images,
@@ -247,6 +286,8 @@ def longest_text(config: Any, tokenizer: Any, max_length: int | None, pair: bool
 
 
 def _labels(config: Any, data: datasets.Dataset, column: str) -> list:
+    if has_several_labels(config):
+        return label_vectors(config, data, column)
     require(data, column)
     read = number_of if is_regression(config) else Classes.of(config, data.features[column]).id_of
     return [read_at(data, row, column, read, value) for row, value in enumerate(column_values(data, column))]

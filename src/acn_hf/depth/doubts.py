@@ -192,7 +192,7 @@ def _doubts_about_resolution(profile: DepthProfile, evidence: Evidence, toleranc
 
 def _standard_error(metric: Metric, kept: np.ndarray, full_kept: np.ndarray, references: np.ndarray) -> float | None:
     """Return the standard error of what some predictions lose against others; `None` if it cannot be had."""
-    is_mean = metric.per_example is not None
+    is_mean = metric.per_example is not None and metric.of_mean is None
     if len(references) < 2 or (not is_mean and len(references) > TOO_MANY):
         return None
     options = {} if is_mean else {"n_resamples": FEW_RESAMPLES}
