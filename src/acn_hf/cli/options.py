@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..depth.metrics import METRICS
+from ..depth.metrics import METRICS, ProfileError, resolve_metric
 
 if TYPE_CHECKING:
     import datasets
@@ -50,7 +50,15 @@ class DataOptions:
     text_column: Annotated[str, _data(help="Column of texts (or of word lists).")] = "text"
     text_pair_column: Annotated[str | None, _data(help="Column of the second texts of pairs.")] = None
     image_column: Annotated[str, _data(help="Column of images.")] = "image"
-    label_column: Annotated[str, _data(help="Column of labels.")] = "label"
+    label_column: Annotated[
+        str, _data(help="Column of labels, of lists of several, or with commas the columns of the classes.")
+    ] = "label"
+    question_column: Annotated[str, _data(help="Column of questions.")] = "question"
+    context_column: Annotated[str, _data(help="Column of the texts that questions or choices are about.")] = "context"
+    answers_column: Annotated[str, _data(help="Column of answers: of SQuAD, or texts.")] = "answers"
+    choices_column: Annotated[
+        str, _data(help="Column of lists of choices, or what numbered columns begin with: ending for ending0, ...")
+    ] = "choices"
     batch_size: Annotated[int, _data(min=1, help="Examples in a batch.")] = 32
     max_length: Annotated[int | None, _data(min=1, help="Longest text in tokens.")] = None
     max_examples: Annotated[int | None, _data(min=1, help="Measure a fixed random sample of so many examples.")] = None
@@ -75,7 +83,16 @@ class DataOptions:
     def _prepared(self, model: "PreTrainedModel", processor: Any, rows: "datasets.Dataset") -> Any:
         from ..data.rows import Columns, prepare
 
-        columns = Columns(self.text_column, self.text_pair_column, self.image_column, self.label_column)
+        columns = Columns(
+            text=self.text_column,
+            text_pair=self.text_pair_column,
+            image=self.image_column,
+            label=self.label_column,
+            question=self.question_column,
+            context=self.context_column,
+            answers=self.answers_column,
+            choices=self.choices_column,
+        )
         return prepare(model, processor, rows, columns, max_length=self.max_length)
 
 
@@ -83,7 +100,18 @@ class DataOptions:
 class ChoiceOptions:
     """What is measured, and which depth is good enough."""
 
-    metric: Annotated[str | None, _choice(help=f"One of {', '.join(METRICS)}. Defaults by the head.")] = None
+    metric: Annotated[
+        Any,
+        _choice(
+            parser=str,
+            metavar="METRIC",
+            help=f"One of {', '.join(METRICS)}; or your own: metric.py:function or module:function. "
+            "Defaults by the head.",
+        ),
+    ] = None
+    lower_is_better: Annotated[bool, _choice("--lower-is-better", help="Your own metric is good when it is low.")] = (
+        False
+    )
     tolerance: Annotated[
         float | None, _choice(min=0.0, help="How much worse than full depth the metric may be.", show_default="0.005")
     ] = None
@@ -93,8 +121,16 @@ class ChoiceOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.metric is not None and self.metric not in METRICS:
-            raise typer.BadParameter(f"metric must be one of {', '.join(METRICS)}; got {self.metric!r}")
+        if self.lower_is_better and self.metric is None:
+            raise typer.BadParameter("--lower-is-better is for --metric, which must be given too")
+        if self.lower_is_better and self.metric in METRICS:
+            raise typer.BadParameter(f"--lower-is-better is for a metric of your own; {self.metric} is known")
+        if self.metric is not None:
+            try:
+                metric = resolve_metric(self.metric, False if self.lower_is_better else None)
+            except ProfileError as error:
+                raise typer.BadParameter(str(error)) from None
+            object.__setattr__(self, "metric", metric)
         if self.confidence is not None and not 0 < self.confidence < 1:
             raise typer.BadParameter(f"confidence must lie in (0, 1); got {self.confidence}")
 
