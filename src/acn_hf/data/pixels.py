@@ -51,24 +51,27 @@ def pixels(
     """Turn images into the `pixel_values` that a model of `config` takes, with `labels` beside them.
 
     Args:
-        config: Decides the size and the number of channels.
-        processor: An image processor.
+        config: Decides the number of channels and, but for a processor that crops, the size.
+        processor: An image processor. One that makes images of that size, or crops them, does it in its own way.
         images (`datasets.Dataset`): The column of images, and nothing else.
         column (`str`): Its name: pictures, or arrays of bytes.
         labels (`list`, *optional*): One for each image.
 
     Raises:
-        DataError: An image cannot be decoded, or the model takes neither grey nor coloured images.
+        DataError: An image cannot be decoded, the model takes neither grey nor coloured images, or the processor makes
+            images of several sizes of which none is the model's.
     """
-    mode = {1: "L", 3: "RGB"}.get(config.num_channels)
+    config = config_of_images(config)
+    num_channels = getattr(config, "num_channels", 3)
+    mode = {1: "L", 3: "RGB"}.get(num_channels)
     if mode is None:
-        raise DataError(f"num_channels must be 1 or 3, grey or red, green and blue; got {config.num_channels}")
-    height, width = image_size(config)
-    shape = (config.num_channels, height, width)
+        raise DataError(f"num_channels must be 1 or 3, grey or red, green and blue; got {num_channels}")
+    height, width, options = _size(config, processor, mode)
+    shape = (num_channels, height, width)
 
     def encode(batch: dict[str, Any]) -> dict[str, Any]:
         pictures = [_picture(image).convert(mode) for image in batch[column]]
-        encoded = processor(pictures, size={"height": height, "width": width}, return_tensors="np")
+        encoded = processor(pictures, **options, return_tensors="np")
         return {"pixel_values": np.asarray(encoded["pixel_values"], np.float32)}
 
     def decode(batch: dict[str, Any]) -> dict[str, Any]:
@@ -86,6 +89,31 @@ def pixels(
     except (UnidentifiedImageError, OSError) as error:
         raise DataError(f"every image must be readable: {error}") from error
     return (rows if labels is None else rows.add_column("labels", labels)).with_format("torch")
+
+
+def config_of_images(config: Any) -> Any:
+    """Return the config that describes the images: that of a model, or of its part that sees."""
+    if hasattr(config, "num_channels"):
+        return config
+    parts = (getattr(config, name, None) for name in type(config).sub_configs)
+    return next((part for part in parts if hasattr(part, "num_channels")), config)
+
+
+def _size(config: Any, processor: Any, mode: str) -> tuple[int, int, dict[str, Any]]:
+    """Return the height and the width of the images of a model, and what its processor must be told to make them."""
+    made = {
+        np.asarray(processor([Image.new(mode, size)], return_tensors="np")["pixel_values"]).shape[-2:]
+        for size in ((48, 32), (32, 48))
+    }
+    wanted = getattr(config, "image_size", None)
+    crops = getattr(processor, "do_center_crop", False)  # models that learned from crops may take any size
+    if len(made) == 1 and (crops or wanted is None or made == {_pair(wanted)}):
+        height, width = made.pop()
+        return height, width, {}
+    if wanted is None:
+        raise DataError("the image processor must make images of one size, since the config of the model names none")
+    height, width = image_size(config)
+    return height, width, {"size": {"height": height, "width": width}}
 
 
 def _picture(image: Any) -> Any:

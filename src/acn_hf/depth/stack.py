@@ -171,6 +171,13 @@ def _cut_stages(config: PreTrainedConfig, names: list[str]) -> None:
     config.__dict__.update(stage_names=names, _out_features=read, _out_indices=[names.index(name) for name in read])
 
 
+def fields_by_layer(config: PreTrainedConfig) -> set[str]:
+    """Return which fields of a config hold one entry for each layer, as its class itself makes them."""
+    field = type(config).attribute_map.get("num_hidden_layers", "num_hidden_layers")
+    number = getattr(config, field, None)
+    return _usual_lists(type(config), field, number)[0] if isinstance(number, int) else set()
+
+
 @functools.cache
 def _usual_lists(config_class: Any, field: str, number: int) -> tuple[set[str], set[str]]:
     """Return which fields of a class of configs hold one entry a layer.

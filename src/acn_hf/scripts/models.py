@@ -1,5 +1,6 @@
 """The model that a script trains: a new one, a checkpoint, or the one that a run is resumed from."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from .. import auto
 from ..conversion.convert import retyped
 from ..data.labels import knows
 from ..data.rows import DataError
+from ..depth.every_depth import truncate
+from ..depth.stack import fields_by_layer
 from ..modeling.configuration_acn import AcnConfig
 from ..training.shedding import DEPTH
 from .arguments import ModelArguments
@@ -82,9 +85,15 @@ def _read(auto_class: Any, source: str, **options: Any) -> PreTrainedModel:
 
 
 def _load(auto_class: Any, source: str, arguments: ModelArguments, from_data: dict[str, Any]) -> PreTrainedModel:
-    depth = {} if arguments.num_hidden_layers is None else {"num_hidden_layers": arguments.num_hidden_layers}
-    _check_prefix(AutoConfig.from_pretrained(source, **arguments.hub_options()), arguments)
-    config = _retyped(AutoConfig.from_pretrained(source, **arguments.hub_options(), **depth), arguments.model_type)
+    stored, depth = AutoConfig.from_pretrained(source, **arguments.hub_options()), arguments.num_hidden_layers
+    _check_prefix(stored, arguments)
+    config = _retyped(stored, arguments.model_type)
+    if not isinstance(config, AcnConfig) and depth is not None:
+        whole = _load(auto_class, source, replace(arguments, num_hidden_layers=None), from_data)
+        return truncate(whole, depth)  # which knows what else of a config counts layers
+    if depth is not None:
+        prefix = AutoConfig.from_pretrained(source, **arguments.hub_options(), num_hidden_layers=depth)
+        config = _retyped(prefix, arguments.model_type)
     if knows(config, from_data.get("label2id", {})):
         from_data = {name: value for name, value in from_data.items() if name not in ("id2label", "label2id")}
     try:
@@ -125,7 +134,7 @@ def _changed(config: Any, arguments: ModelArguments, from_data: dict[str, Any]) 
     """Return a config with the fields that follow from the data and, above them, those that were asked for."""
     if len(from_data.get("id2label", range(2))) < 2:
         raise DataError(f"there must be at least two classes; got {', '.join(from_data['label2id'])}")
-    kind = type(config)
+    kind, before = type(config), config
     config = kind.from_dict({**config.to_dict(), **from_data})
     if arguments.config_overrides is not None:
         if not all("=" in item for item in arguments.config_overrides.split(",")):
@@ -141,15 +150,23 @@ def _changed(config: Any, arguments: ModelArguments, from_data: dict[str, Any]) 
     }
     if not isinstance(config, AcnConfig) and set(asked) - {"num_hidden_layers"}:
         raise ValueError(f"--{', --'.join(sorted(asked))} are for an ACN; got a {config.model_type}")
-    return kind.from_dict({**config.to_dict(), **asked})  # checks all fields together
+    fields = {**config.to_dict(), **asked}
+    if asked.get("num_hidden_layers", num_layers(config)) != num_layers(before):
+        # Whose entries are those of layers that are no more: the class makes them anew.
+        fields = {name: value for name, value in fields.items() if name not in fields_by_layer(before)}
+    return kind.from_dict(fields)  # checks all fields together
+
+
+def num_layers(config: Any) -> int | None:
+    """Return the number of layers that a config counts itself, by whatever name; `None` where one inside it does."""
+    return getattr(config, "num_hidden_layers", None)
 
 
 def _check_prefix(stored: Any, arguments: ModelArguments) -> None:
-    wanted = arguments.num_hidden_layers
-    if wanted is not None and not 0 <= wanted <= stored.num_hidden_layers:
+    wanted, number = arguments.num_hidden_layers, num_layers(stored)
+    if wanted is not None and number is not None and not 0 <= wanted <= number:
         raise ValueError(
-            f"--num_hidden_layers must lie in [0, {stored.num_hidden_layers}], the layers of "
-            f"{arguments.model_name_or_path}; got {wanted}"
+            f"--num_hidden_layers must lie in [0, {number}], the layers of {arguments.model_name_or_path}; got {wanted}"
         )
 
 
@@ -157,16 +174,21 @@ def _check_same(stored: Any, arguments: ModelArguments, checkpoint: str) -> None
     """Refuse to resume a run with flags that describe another model than its checkpoint."""
     if arguments.model_type not in (None, stored.model_type):
         raise ValueError(f"{checkpoint} is of model_type {stored.model_type} and cannot become {arguments.model_type}")
-    before, after = stored.to_dict(), _changed(stored, arguments, {}).to_dict()
+    asked = _changed(stored, arguments, {})
+    depth, fields = num_layers(asked), asked.to_dict()
     if arguments.model_name_or_path is not None and arguments.num_hidden_layers is None:
-        source = AutoConfig.from_pretrained(arguments.model_name_or_path, **arguments.hub_options())
-        after["num_hidden_layers"] = source.num_hidden_layers
-    if after["num_hidden_layers"] == _depth_at_start(checkpoint):
-        after["num_hidden_layers"] = before["num_hidden_layers"]
-    for name, value in after.items():
-        if before.get(name) != value:
+        depth = num_layers(AutoConfig.from_pretrained(arguments.model_name_or_path, **arguments.hub_options()))
+    if depth == _depth_at_start(checkpoint):  # layers may have left since
+        depth = num_layers(stored)
+    if num_layers(asked) != num_layers(stored):
+        counted = {type(stored).attribute_map.get("num_hidden_layers"), *fields_by_layer(stored)}
+        fields = {name: value for name, value in fields.items() if name not in counted}
+    before = stored.to_dict()
+    for name, value in {**fields, "num_hidden_layers": depth}.items():
+        known = num_layers(stored) if name == "num_hidden_layers" else before.get(name)
+        if known != value:
             raise ValueError(
-                f"the resumed run must have the {name} of its checkpoint {checkpoint}, {before.get(name)}; got {value}"
+                f"the resumed run must have the {name} of its checkpoint {checkpoint}, {known}; got {value}"
             )
 
 
