@@ -5,21 +5,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .compression_job import Job, against, unseen
+from .compression_job import Job
 from .compression_result import CompressionResult
 from .depth.choice import Choice
-from .depth.cost import measure_cost
-from .depth.doubts import doubts_about
-from .depth.layers import layers_of, prefix_view
 from .depth.metrics import ProfileError
-from .depth.profile import DepthProfile
-from .support.processes import same_everywhere
-from .support.provenance import circumstances
 from .support.weights import weights_digest
 from .support.wrappers import unwrap
 from .training.answers import AnswerBook
-from .training.distillation import DistillationLoss
-from .training.finetuning import Finetune, fine_tune
+from .training.finetuning import Finetune
 from .training.stages import Stages
 
 ASKING = "Asking the teacher"
@@ -124,71 +117,18 @@ def compress(
     given = {name: limit for name, limit in limits.items() if limit is not None}
     choice = Choice(depth, given, tolerance, relative, confidence)
     choice.check(model)
-    makers = {"tune": tune, "teach": teach, "heal": heal, "finetune": finetune}
-    trains = [name for name, maker in makers.items() if maker is not None]
-    _check(trains, data, test, teacher, choose_healed, choice)
+    asked = {"tune": tune, "teach": teach, "heal": heal, "finetune": finetune}
+    makers = {name: maker for name, maker in asked.items() if maker is not None}
+    _check(list(makers), data, test, teacher, choose_healed, choice)
     if depth is not None and options.get("depths") is not None:
         options["depths"] = [*options["depths"], depth]
-    show = progress or unseen
-    stages = Stages.begin(work_dir, resume, {} if work_dir is None else _made_of(model, teacher, trains))
+    show = progress or (lambda items, description: items)
+    stages = Stages.begin(work_dir, resume, {} if work_dir is None else _made_of(model, teacher, list(makers)))
+    searches = choice.is_by_tolerance and confidence is None if choose_healed is None else choose_healed
     with tempfile.TemporaryDirectory() as scratch:
         book = AnswerBook(Path(scratch) if work_dir is None else Path(work_dir), lambda asked: show(asked, ASKING))
-        job = Job(data, options, stages, book, merge_adapter)
-        if tune is not None:
-            model = stages.trained("tuned", job.cut(model), lambda copy: fine_tune(copy, tune)).eval()
-        before = profile = job.profile(model)
-        reference = before.values[-1]
-        if trains:
-            _refuse(strict, doubts_about(before, None, before.depths[-1], model=unwrap(model)))
-        if teach is not None or heal is not None:
-            job.distillation = DistillationLoss(unwrap(model) if teacher is None else teacher)
-        long = model
-        if teach is not None:
-            long = stages.trained("taught", job.cut(model), lambda copy: job.taught(copy, teach, "uniform")).eval()
-            profile = job.profile(long)
-        chosen = same_everywhere(choice.depth_of(profile, reference, unwrap(long), show))
-        value, end, short = None, None, None
-        if heal is not None:
-            if choice.is_by_tolerance and confidence is None if choose_healed is None else choose_healed:
-                chosen = job.smallest_healed(long, heal, profile, choice, reference, chosen)
-            value = job.heal(long, chosen, heal, profile.num_examples)
-            if profile.is_better(profile.value_at(chosen), value):
-                value = None  # healed for nothing, so it is as it was cut
-            else:
-                short, end = job.models[chosen], job.ends[chosen]
-        if short is None:
-            short = job.cut(long, chosen)
-        if finetune is not None:
-            short = stages.trained("finetuned", short, lambda copy: fine_tune(copy, finetune))
-            chosen = len(layers_of(unwrap(short)))
-            if chosen not in profile.depths:  # layers left while it trained
-                job.options["depths"] = [*profile.depths, chosen]
-                profile = job.profile(long)
-            end = job.end_of(short, profile.num_examples)
-            value = end.values[-1]
-    tested = None if test is None else job.tested(test, model, short)
-    beside = against(before, profile, chosen, chosen) if end is None else against(before, end, chosen, end.depths[-1])
-    allowed = choice.allowed(reference) if choice.is_by_tolerance else None
-    doubts = doubts_about(beside or profile, allowed, chosen, model=unwrap(model))
-    _refuse(strict, doubts)
-    doubts += _doubts_about_training(profile, chosen, value, job.healed)
-    # The whole model as a view, so that a `forward` bound to it, with autocast, is not timed against one without.
-    cost_before = measure_cost(prefix_view(unwrap(long), profile.depths[-1]))
-    return CompressionResult(
-        short,
-        chosen,
-        profile,
-        cost_before=cost_before,
-        cost_after=measure_cost(unwrap(short.eval())),
-        finetuned=value,
-        before=None if profile is before or teach is None else before,
-        healed=job.healed,
-        test=tested,
-        interval=_interval(beside),
-        doubts=doubts,
-        seconds=stages.seconds,
-        circumstances=circumstances(None),
-    )
+        job = Job(data, options, choice, makers, stages, book, merge_adapter, strict, show)
+        return job.run(model, teacher, searches, test)
 
 
 def _check(trains: list[str], data: Any, test: Any, teacher: Any, choose_healed: bool | None, choice: Choice) -> None:
@@ -211,33 +151,7 @@ def _check(trains: list[str], data: Any, test: Any, teacher: Any, choose_healed:
         )
 
 
-def _doubts_about_training(
-    profile: DepthProfile, depth: int, value: float | None, healed: dict[int, float]
-) -> tuple[str, ...]:
-    """Return what to say where training the cut model was of no use."""
-    cut = profile.value_at(depth)
-    what = f"{profile.metric} {cut:.4f} as cut"
-    if value is not None and profile.is_better(cut, value):
-        return (f"fine-tuning made it worse: {what}, {value:.4f} fine-tuned",)
-    if value is None and depth in healed:
-        return (f"healing made it worse, and was left out: {what}, {healed[depth]:.4f} healed",)
-    return ()
-
-
-def _interval(beside: DepthProfile | None) -> tuple[float, float] | None:
-    """Return what the short model loses, as far as the examples can tell."""
-    try:
-        return None if beside is None else beside.loss_interval(beside.depths[0])
-    except ProfileError:  # too few examples, or a metric that is not one of parts of them
-        return None
-
-
 def _made_of(model: Any, teacher: Any, trains: list[str]) -> dict[str, Any]:
     """Return what must be the same for a job to go on."""
     named = {"model": model} if teacher is None else {"model": model, "teacher": teacher}
     return {**{name: weights_digest(unwrap(one)) for name, one in named.items()}, "stages": trains}
-
-
-def _refuse(strict: bool, doubts: tuple[str, ...]) -> None:
-    if strict and doubts:
-        raise ProfileError(f"strict=True refuses a choice about which there are doubts: {'; '.join(doubts)}")

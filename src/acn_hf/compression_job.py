@@ -1,23 +1,44 @@
-"""What the stages of `compress` share, and the search for the smallest depth that is good enough when it is healed."""
+"""The stages of `compress`, and the search for the smallest depth that is good enough when it is healed."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .compression_result import TestValues
+from .compression_result import CompressionResult, TestValues
 from .depth.choice import Choice
+from .depth.cost import measure_cost
+from .depth.doubts import doubts_about
 from .depth.every_depth import truncate
 from .depth.evidence import Evidence
-from .depth.layers import layers_of
+from .depth.layers import layers_of, prefix_view
 from .depth.metrics import ProfileError
 from .depth.profile import DepthProfile, measure_depth_profile
 from .support.processes import same_everywhere
+from .support.provenance import circumstances
 from .support.wrappers import unwrap
 from .training.answers import AnswerBook
 from .training.distillation import DistillationLoss
-from .training.finetuning import Finetune
+from .training.finetuning import Finetune, fine_tune
 from .training.stages import Stages
 from .training.teaching import taught_by
+
+Progress = Callable[[Iterable[Any], str], Iterable[Any]]
+"""From things that are taken one by one, and what is done with them, to what is iterated over."""
+
+
+@dataclass(frozen=True)
+class Short:
+    """A model that was cut.
+
+    Args:
+        model (`PreTrainedModel` or `PeftModel`): Itself.
+        depth (`int`): Its number of layers.
+        trained (`DepthProfile`, *optional*): Its metric, if it was trained after it was cut.
+    """
+
+    model: Any
+    depth: int
+    trained: DepthProfile | None = None
 
 
 @dataclass
@@ -25,29 +46,87 @@ class Job:
     """One call of `compress`.
 
     Args:
-        data: What a depth is chosen on.
+        data: What the depth is chosen on.
         options (`dict`): Arguments of [`measure_depth_profile`].
+        choice (`Choice`): How the depth is chosen.
+        makers (`dict[str, Callable]`): From a model to its Trainer, for the stages `tune`, `teach`, `heal`, `finetune`.
         stages (`Stages`): What is trained already.
         book (`AnswerBook`): What the teacher said already.
-        merge_adapter (`bool`): See [`compress`].
-        distillation (`DistillationLoss`, *optional*): The teacher, where there is one.
+        merge_adapter, strict (`bool`): See [`compress`].
+        progress (`Callable`): See [`compress`].
     """
 
     data: Any
     options: dict[str, Any]
+    choice: Choice
+    makers: dict[str, Finetune]
     stages: Stages
     book: AnswerBook
-    merge_adapter: bool = True
+    merge_adapter: bool
+    strict: bool
+    progress: Progress
     distillation: DistillationLoss | None = None
-    models: dict[int, Any] = field(default_factory=dict)
-    """What was cut at a depth and healed."""
-    ends: dict[int, DepthProfile] = field(default_factory=dict)
-    """Its metric."""
+    healed: dict[int, Short] = field(default_factory=dict)
 
-    @property
-    def healed(self) -> dict[int, float]:
-        """The metric of what was cut and healed, by depth."""
-        return {depth: profile.values[-1] for depth, profile in sorted(self.ends.items())}
+    def run(self, model: Any, teacher: Any, searches: bool, test: Any) -> CompressionResult:
+        """Go through the stages.
+
+        Args:
+            model (`PreTrainedModel` or `PeftModel`): What is to be shorter; it is left as it is.
+            teacher (`PreTrainedModel`, *optional*): Who teaches.
+            searches (`bool`): Whether smaller depths are healed too.
+            test (*optional*): Data on which nothing is chosen.
+        """
+        if tune := self.makers.get("tune"):
+            model = self.stages.trained("tuned", self.cut(model), lambda copy: fine_tune(copy, tune)).eval()
+        before = self.profile(model)
+        if self.makers:
+            self.refuse(doubts_about(before, None, before.depths[-1], model=unwrap(model)))
+        if {"teach", "heal"} & set(self.makers):
+            self.distillation = DistillationLoss(unwrap(model) if teacher is None else teacher)
+        long, profile = model, before
+        if teach := self.makers.get("teach"):
+            long = self.stages.trained(
+                "taught", self.cut(model), lambda copy: self.taught(copy, teach, "uniform")
+            ).eval()
+            profile = self.profile(long)
+        chosen = same_everywhere(self.choice.depth_of(profile, before.values[-1], unwrap(long), self.progress))
+        if "heal" in self.makers:
+            short = self.smallest_healed(long, profile, before.values[-1], chosen, searches)
+        elif "finetune" in self.makers:
+            short = self.finetuned(long, chosen, profile)
+        else:
+            short = Short(self.cut(long, chosen), chosen)
+        if short.depth not in profile.depths:  # layers left while it trained
+            self.options["depths"] = [*profile.depths, short.depth]
+            profile = self.profile(long)
+        return self.result(model, long, short, before, profile, test)
+
+    def result(
+        self, model: Any, long: Any, short: Short, before: DepthProfile, profile: DepthProfile, test: Any
+    ) -> CompressionResult:
+        """Return what came out, and what speaks against it."""
+        beside = against(before, profile, short)
+        allowed = self.choice.allowed(before.values[-1]) if self.choice.is_by_tolerance else None
+        doubts = doubts_about(beside or profile, allowed, short.depth, model=unwrap(model))
+        self.refuse(doubts)
+        # The whole model as a view, so that a `forward` bound to it, with autocast, is not timed against one without.
+        whole = prefix_view(unwrap(long), profile.depths[-1])
+        return CompressionResult(
+            short.model,
+            short.depth,
+            profile,
+            cost_before=measure_cost(whole),
+            cost_after=measure_cost(unwrap(short.model.eval())),
+            finetuned=None if short.trained is None else short.trained.values[-1],
+            before=None if profile is before or long is model else before,
+            healed={depth: one.trained.values[-1] for depth, one in sorted(self.healed.items()) if one.trained},
+            test=None if test is None else self.tested(test, model, short.model),
+            interval=_interval(beside),
+            doubts=(*doubts, *self.remarks(short, profile)),
+            seconds=self.stages.seconds,
+            circumstances=circumstances(None),
+        )
 
     def cut(self, model: Any, depth: int | None = None) -> Any:
         """Return the first layers of a model, by default all, as a model that nobody else holds."""
@@ -57,11 +136,6 @@ class Job:
     def profile(self, model: Any) -> DepthProfile:
         """Return the metric at every depth of a model."""
         return measure_depth_profile(model, self.data, **self.options)
-
-    def taught(self, student: Any, make_trainer: Finetune, weights: str) -> Any:
-        """Return what the teacher makes of a model."""
-        assert self.distillation is not None
-        return taught_by(self.distillation, student, make_trainer, weights, book=self.book)
 
     def end_of(self, model: Any, num_examples: int) -> DepthProfile:
         """Return the metric of a model at its full depth, on data that must hold so many examples."""
@@ -79,66 +153,103 @@ class Job:
         at_full, at_short = (measure_depth_profile(model, test, **options) for model in (full, short))
         return TestValues(at_full.values[-1], at_short.values[-1], at_full.num_examples)
 
-    def heal(self, long: Any, depth: int, make_trainer: Finetune, num_examples: int) -> float:
-        """Cut a model at a depth, let the teacher train what is left, keep it, and return its metric."""
-        if depth not in self.ends:
-            name = f"healed-{depth}"
-            train: Callable[[Any], Any] = lambda short: self.taught(short, make_trainer, "full")  # noqa: E731
-            self.models[depth] = self.stages.trained(name, self.cut(long, depth), train).eval()
-            self.ends[depth] = self.end_of(self.models[depth], num_examples)
-        return self.ends[depth].values[-1]
+    def refuse(self, doubts: tuple[str, ...]) -> None:
+        """Raise `ProfileError` if there are doubts that are not to be left at words."""
+        if self.strict and doubts:
+            raise ProfileError(f"strict=True refuses a choice about which there are doubts: {'; '.join(doubts)}")
 
-    def smallest_healed(
-        self, long: Any, make_trainer: Finetune, profile: DepthProfile, choice: Choice, reference: float, chosen: int
-    ) -> int:
-        """Return the smallest depth that is good enough when the model is cut there and healed, by bisection.
+    def taught(self, student: Any, make_trainer: Finetune, weights: str) -> Any:
+        """Return what the teacher makes of a model."""
+        assert self.distillation is not None
+        return taught_by(self.distillation, student, make_trainer, weights, book=self.book)
+
+    def finetuned(self, long: Any, depth: int, profile: DepthProfile) -> Short:
+        """Cut a model and train what is left, without a teacher."""
+        short = self.stages.trained(
+            "finetuned", self.cut(long, depth), lambda copy: fine_tune(copy, self.makers["finetune"])
+        )
+        return Short(short, len(layers_of(unwrap(short))), self.end_of(short, profile.num_examples))
+
+    def heal(self, long: Any, depth: int, profile: DepthProfile) -> Short:
+        """Cut a model at a depth, and let the teacher train what is left."""
+        if depth not in self.healed:
+            short = self.stages.trained(
+                f"healed-{depth}", self.cut(long, depth), lambda copy: self.taught(copy, self.makers["heal"], "full")
+            ).eval()
+            self.healed[depth] = Short(short, depth, self.end_of(short, profile.num_examples))
+        return self.healed[depth]
+
+    def smallest_healed(self, long: Any, profile: DepthProfile, reference: float, chosen: int, searches: bool) -> Short:
+        """Return the model that is healed at a depth, or at a smaller one that is good enough, found by bisection.
+
+        What healing made worse is returned as it was cut; where nothing is cut off there is nothing to heal.
 
         Args:
             long (`PreTrainedModel`): What is cut.
-            make_trainer (`Callable`): See `heal` of [`compress`].
             profile (`DepthProfile`): Of `long`.
-            choice (`Choice`): What is good enough.
-            reference (`float`): The metric that it is compared with.
+            reference (`float`): What the metric is compared with.
             chosen (`int`): A depth that is good enough as it is cut, or full depth.
+            searches (`bool`): Whether smaller ones are tried.
         """
-        depths = [depth for depth in profile.depths if 0 < depth < chosen]
+        depths = [depth for depth in profile.depths if 0 < depth < chosen] if searches else []
         low, high = 0, len(depths)
         while low < high:
             middle = (low + high) // 2
-            value = self.heal(long, depths[middle], make_trainer, profile.num_examples)
-            if same_everywhere(choice.is_good_enough(value, profile, reference)):
+            end = self.heal(long, depths[middle], profile).trained
+            assert end is not None
+            if same_everywhere(self.choice.is_good_enough(end.values[-1], profile, reference)):
                 high = middle
             else:
                 low = middle + 1
-        return [*depths, chosen][low]
+        depth = [*depths, chosen][low]
+        if depth == profile.depths[-1]:
+            return Short(self.cut(long), depth)
+        healed = self.heal(long, depth, profile)
+        assert healed.trained is not None
+        is_worse = same_everywhere(profile.is_better(profile.value_at(depth), healed.trained.values[-1]))
+        return Short(self.cut(long, depth), depth) if is_worse else healed
+
+    def remarks(self, short: Short, profile: DepthProfile) -> tuple[str, ...]:
+        """Return what to say where training the cut model was of no use."""
+        cut, healed = profile.value_at(short.depth), self.healed.get(short.depth)
+        what = f"{profile.metric} {cut:.4f} as cut"
+        if healed is not None and healed.trained is not None and short.trained is None:
+            value = healed.trained.values[-1]
+            return (f"healing made it worse, and was left out: {what}, {value:.4f} healed",)
+        if short.trained is not None and profile.is_better(cut, short.trained.values[-1]):
+            return (f"fine-tuning made it worse: {what}, {short.trained.values[-1]:.4f} fine-tuned",)
+        return ()
 
 
-def against(before: DepthProfile, short: DepthProfile, depth: int, at: int) -> DepthProfile | None:
-    """Return the profile that a short model makes with the model that it came from, of which two depths are known.
+def against(before: DepthProfile, profile: DepthProfile, short: Short) -> DepthProfile | None:
+    """Return the profile of two depths that a short model makes with the model that it came from.
 
     Args:
         before (`DepthProfile`): Whose full depth counts.
-        short (`DepthProfile`): Of the short model, or of a longer one before it was cut, on the same data.
-        depth (`int`): Layers of the short model, fewer than there were before.
-        at (`int`): Depth of `short` that counts.
+        profile (`DepthProfile`): Of what was cut.
+        short (`Short`): The short model; `None` is returned if nothing was cut off.
     """
-    full = before.depths[-1]
-    if depth >= full or before.evidence is None or short.evidence is None:
+    full, depth = before.depths[-1], short.depth
+    ours, at = (profile, depth) if short.trained is None else (short.trained, short.trained.depths[-1])
+    if depth >= full or before.evidence is None or ours.evidence is None:
         return None
     evidence = Evidence(before.evidence.metric)
-    for (kept, references), (ours, _) in zip(before.evidence.batches(), short.evidence.batches(), strict=True):
-        evidence.extend([({depth: ours[at], full: kept[full]}, references)])
+    for (kept, references), (kept_by_us, _) in zip(before.evidence.batches(), ours.evidence.batches(), strict=True):
+        evidence.extend([({depth: kept_by_us[at], full: kept[full]}, references)])
     return DepthProfile(
         (depth, full),
-        (short.value_at(at), before.values[-1]),
+        (ours.value_at(at), before.values[-1]),
         before.metric,
         before.greater_is_better,
         before.num_examples,
-        (short.num_parameters[short.depths.index(at)], before.num_parameters[-1]),
+        (ours.num_parameters[ours.depths.index(at)], before.num_parameters[-1]),
         evidence,
     )
 
 
-def unseen(items: Iterable[Any], description: str) -> Iterable[Any]:
-    """Return the items as they are, where nobody wants to see how many were taken."""
-    return items
+def _interval(beside: DepthProfile | None) -> tuple[float, float] | None:
+    """Return what the short model loses, as far as the examples can tell."""
+    try:
+        return None if beside is None else beside.loss_interval(beside.depths[0])
+    except ProfileError:  # too few examples
+        return None

@@ -11,7 +11,8 @@ from tokenizers import BertWordPieceTokenizer
 from torch.utils.data import DataLoader
 from transformers import BertTokenizerFast
 
-from acn_hf.data.rows import Columns, DataError, load_data, prepare
+from acn_hf.data.files import load_data
+from acn_hf.data.rows import Columns, DataError, prepare
 from acn_hf.depth.rows_or_batches import batches
 from tests.support.families import by_name
 

@@ -199,7 +199,7 @@ def test_a_depth_without_layers():
 
 
 def test_a_loaded_profile_says_what_its_values_show():
-    profile = DepthProfile((0, 1), (0.5, 0.5), "accuracy", True, 100, (1, 2))
+    profile = DepthProfile((0, 1, 2), (0.5, 0.5, 0.5), "accuracy", True, 100, (1, 2, 3))
     text = "every depth has the same accuracy, 0.5: the layers change nothing that it sees"
     assert doubts_about(profile, 0.01, 1) == (text,)
     assert doubts_about(DepthProfile((0, 1), (0.5, 0.9), "accuracy", True, 2, (1, 2)), 0.01, 1) == ()
@@ -282,6 +282,6 @@ def test_an_interval_that_cannot_be_had_is_refused():
     with pytest.raises(ProfileError, match=r"confidence must lie in \(0, 1\); got 95"):
         profile.loss_interval(1, confidence=95)
     with pytest.raises(ProfileError, match="which a saved profile does not hold"):
-        DepthProfile((0, 1), (0.5, 0.5), "accuracy", True, 100, (1, 2)).loss_interval(0)
+        DepthProfile((0, 1, 2), (0.5, 0.5, 0.5), "accuracy", True, 100, (1, 2, 3)).loss_interval(0)
     with pytest.raises(ProfileError, match="confidence needs at least two examples; got 1"):
         profile_of([[0], [1]], np.array([1])).loss_interval(0)

@@ -16,6 +16,7 @@ from .options import (
     Device,
     FinetuningOptions,
     Overwrite,
+    check_apart,
     check_folder,
 )
 from .teaching_options import LearningOptions, LimitOptions, TeachingOptions
@@ -23,7 +24,9 @@ from .teaching_options import LearningOptions, LimitOptions, TeachingOptions
 
 @command("compress")
 def compress_command(
-    model: Annotated[str, typer.Argument(help="Checkpoint folder or Hub id, with the head of the task or without one.")],
+    model: Annotated[
+        str, typer.Argument(help="Checkpoint folder or Hub id, with the head of the task or without one.")
+    ],
     data: Data,
     out: Annotated[Path, typer.Argument(help="New folder for the short checkpoint, its profile and the picture.")],
     data_options: DataOptions,
@@ -53,13 +56,20 @@ def compress_command(
     learning.check_used(teaching.teach is not None or finetuning.finetune is not None)
     if teaching.teach is not None and finetuning.finetune is not None:
         raise typer.BadParameter("--teach and --finetune both train the cut model; give one of them")
-    for trained, split in ((finetuning.finetune, finetuning.train_split), (teaching.teach, teaching.split)):
-        finetuning.check_apart(trained, split, data, data_options.split)
+    if finetuning.finetune is not None:
+        check_apart("--finetune", finetuning.finetune, finetuning.train_split, data, data_options.split)
+    if teaching.teach is not None:
+        check_apart("--teach", teaching.teach, teaching.split, data, data_options.split)
     check_folder(out, overwrite, source=model)
     run = CompressionRun(model, out, data_options, conversion, teaching, finetuning, learning, device)
     run.read(data, test, test_split, strict=strict)
     if teaching.dry_run:
-        run.say_plan()
+        from .plan import plan_of
+
+        searches = (
+            depth is None and not limits.given and choice.confidence is None and teaching.choose_healed is not False
+        )
+        console.print(plan_of(run, depth, searches))
         return
     asked: dict[str, Any] = {**choice.how, **limits.given, "depth": depth, "strict": strict}
     if limits.given:

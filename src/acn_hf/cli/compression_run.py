@@ -1,17 +1,15 @@
 """From the paths of a command line to the arguments of `compress`, and its result to a folder."""
 
+import functools
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 if TYPE_CHECKING:
     from ..compression_result import CompressionResult
-    from ..data.tasks import Task
     from ..training.finetuning import Finetune
     from ..training.stage_trainer import StageSettings
 
@@ -88,14 +86,14 @@ class CompressionRun:
             console.quiet = errors.quiet = True
         train = self._training_rows()
         self._load(train)
-        raw = {"train": train, "data": self.reading.load(data, self.reading.split, sample=True)}
+        read = {"train": train, "data": self.reading.load(data, self.reading.split, is_measured=True)}
         if test is not None:
-            raw["test"] = self.reading.load(test, test_split, preferred=("test", "validation", "train"))
-        self._check_apart({name: rows for name, rows in raw.items() if rows is not None}, strict)
-        for name, rows in raw.items():
-            if rows is not None:
-                self.rows[name], self.collate = self.reading.prepare(self.network, self.processor, rows)
-        self.facts |= origin(self.source, data, self.reading.split)
+            read["test"] = self.reading.load(test, test_split)
+        there = {name: rows for name, rows in read.items() if rows is not None}
+        self._check_apart(there, strict)
+        for name, rows in there.items():
+            self.rows[name], self.collate = self.reading.prepare(self.network, self.processor, rows)
+        self.facts |= origin(self.source, data, self.reading.split) | self._story()
 
     def _training_rows(self) -> Any:
         if self.teaching.teach is not None:
@@ -161,23 +159,79 @@ class CompressionRun:
 
     def makers(self, settings: "StageSettings") -> dict[str, "Finetune"]:
         """Return a function from a model to its Trainer for each stage that teaches or is taught before."""
-        if self.teaching.teach is None:
-            return {}
-        made = {}
-        for name, epochs in self.epochs.items():
-            made[name] = self._shown(name, lambda model, bar, name=name, epochs=epochs: settings.maker(
-                name, epochs, self.rows["train"], self.collate, [bar]
-            )(model))
-        return made
+        rows, collate = self.rows["train"], self.collate
+        return {
+            name: self._shown(name, functools.partial(settings.maker, name, epochs, rows, collate))
+            for name, epochs in self.epochs.items()
+        }
 
-    def _shown(self, name: str, make: Any) -> "Finetune":
+    def _shown(self, name: str, maker: Any) -> "Finetune":
+        """Return a function from a model to its Trainer that shows how far it is."""
+
         def make_trainer(model: Any) -> Any:
             from ..depth.layers import layers_of
             from ..support.wrappers import unwrap
 
-            return make(model, shown_training(STAGES[name].format(len(layers_of(unwrap(model))))))
+            return maker([shown_training(STAGES[name].format(len(layers_of(unwrap(model)))))])(model)
 
         return make_trainer
+
+    def _finetune(self, scratch: str) -> "Finetune":
+        from ..training.finetuning import finetuning_arguments, quiet_trainer
+
+        how = {
+            "num_epochs": self.finetuning.finetune_epochs,
+            "learning_rate": self.learning.learning_rate,
+            "batch_size": self.finetuning.finetune_batch_size,
+            "seed": self.learning.seed,
+        }
+        given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
+        arguments = finetuning_arguments(scratch, self.network.device, **given)
+        self.facts["training"] = arguments
+
+        def maker(callbacks: list[Any]) -> Any:
+            return lambda model: quiet_trainer(model, arguments, self.rows["train"], self.collate, callbacks)
+
+        return self._shown("finetune", maker)
+
+    def _story(self) -> dict[str, str]:
+        """Return what a card says of how the model was trained."""
+        if self.finetuning.finetune is not None:
+            return {
+                "description": f"Fine-tuned on {name_of(self.finetuning.finetune)} ({self.finetuning.train_split})."
+            }
+        if self.teaching.teach is None:
+            return {}
+        said = {
+            "tune": "fine-tuned for {:g} epochs",
+            "teach": "every depth of it taught for {:g} epochs",
+            "heal": "cut, and what was left trained for {:g} epochs",
+        }
+        stages = [said[name].format(epochs) for name, epochs in self.epochs.items()]
+        teacher = "itself" if self.teaching.teacher is None else name_of(self.teaching.teacher)
+        where = f"{name_of(self.teaching.teach)} ({self.teaching.split})"
+        return {"description": f"On {where}: {'; '.join(stages)}. The teacher was {teacher}."}
+
+    def _batches(self, name: str, description: str) -> Shown:
+        from torch.utils.data import DataLoader
+
+        return Shown(DataLoader(self.rows[name], self.reading.batch_size, collate_fn=self.collate), description)
+
+    def _teacher(self) -> Any:
+        """Return the model that teaches, if it is another one."""
+        from ..conversion.loader import load_model
+        from ..data.labels import label_ids
+
+        if self.teaching.teacher is None:
+            return None
+        teacher = load_model(self.teaching.teacher).to(self.network.device)
+        ours, theirs = label_ids(self.network.config), label_ids(teacher.config)
+        if ours != theirs:
+            raise ValueError(
+                f"the teacher must have the classes of the model, {_named(ours)}; {self.teaching.teacher} has "
+                f"{_named(theirs)}"
+            )
+        return teacher
 
     def compress(self, *, metric: str | None, **asked: Any) -> "CompressionResult | None":
         """Do it, write what came out, and return it; `None` in a process that is not the first."""
@@ -205,3 +259,22 @@ class CompressionRun:
         if self.teaching.teach is not None and not self.teaching.keep_work:
             shutil.rmtree(self.work_dir)
         return result
+
+
+def name_of(source: str) -> str:
+    """Return what data or a checkpoint are called: an id on the Hub, or the last part of a path."""
+    return Path(source).name if Path(source).exists() else source
+
+
+def origin(model: str, data: str, split: str | None) -> dict[str, Any]:
+    """Return what a card says of where model and data come from: names, and ids on the Hub, but no folders."""
+    return {
+        "base_model": None if Path(model).exists() else model,
+        "dataset": name_of(data),
+        "dataset_id": None if Path(data).exists() else data,
+        "split": split,
+    }
+
+
+def _named(classes: dict[str, int]) -> str:
+    return ", ".join(f"{number}: {name}" for name, number in sorted(classes.items(), key=lambda item: item[1]))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedModel
 
+    from ..data.rows import Columns
+
 _data = functools.partial(typer.Option, rich_help_panel="Data")
 _choice = functools.partial(typer.Option, rich_help_panel="Choice of the depth")
 _conversion = functools.partial(typer.Option, rich_help_panel="Residual checkpoints")
@@ -63,27 +65,12 @@ class DataOptions:
     max_length: Annotated[int | None, _data(min=1, help="Longest text in tokens.")] = None
     max_examples: Annotated[int | None, _data(min=1, help="Measure a fixed random sample of so many examples.")] = None
 
-    def measured(self, model: "PreTrainedModel", processor: Any, source: str) -> "tuple[datasets.Dataset, Callable]":
-        """Return the rows to measure on, and the function that makes a batch of them."""
-        from ..data.files import load_data
+    @property
+    def columns(self) -> "Columns":
+        """The columns to read."""
+        from ..data.rows import Columns
 
-        rows = load_data(source, name=self.name, split=self.split)
-        if self.max_examples is not None:
-            rows = rows.shuffle(seed=0).select(range(min(self.max_examples, len(rows))))
-        return self._prepared(model, processor, rows)
-
-    def trained(
-        self, model: "PreTrainedModel", processor: Any, source: str, split: str
-    ) -> "tuple[datasets.Dataset, Callable]":
-        """Return the rows to train on, from the same columns, and the function that makes a batch of them."""
-        from ..data.files import load_data
-
-        return self._prepared(model, processor, load_data(source, name=self.name, split=split))
-
-    def _prepared(self, model: "PreTrainedModel", processor: Any, rows: "datasets.Dataset") -> Any:
-        from ..data.rows import Columns, prepare
-
-        columns = Columns(
+        return Columns(
             text=self.text_column,
             text_pair=self.text_pair_column,
             image=self.image_column,
@@ -93,7 +80,27 @@ class DataOptions:
             answers=self.answers_column,
             choices=self.choices_column,
         )
-        return prepare(model, processor, rows, columns, max_length=self.max_length)
+
+    def load(self, source: str, split: str | None, *, is_measured: bool = False) -> "datasets.Dataset":
+        """Return the rows of a data set, of those that are measured a sample if that was asked for."""
+        from ..data.files import load_data
+
+        rows = load_data(source, name=self.name, split=split)
+        if is_measured and self.max_examples is not None:
+            rows = rows.shuffle(seed=0).select(range(min(self.max_examples, len(rows))))
+        return rows
+
+    def prepare(
+        self, model: "PreTrainedModel", processor: Any, rows: "datasets.Dataset"
+    ) -> "tuple[datasets.Dataset, Callable]":
+        """Return what a model takes of some rows, and the function that makes a batch of them."""
+        from ..data.rows import prepare
+
+        return prepare(model, processor, rows, self.columns, max_length=self.max_length)
+
+    def measured(self, model: "PreTrainedModel", processor: Any, source: str) -> "tuple[datasets.Dataset, Callable]":
+        """Return the rows to measure on, and the function that makes a batch of them."""
+        return self.prepare(model, processor, self.load(source, self.split, is_measured=True))
 
 
 @dataclass(frozen=True)
@@ -199,12 +206,6 @@ class FinetuningOptions:
         float | None, _finetuning(min=0.0, help="How often each example is seen.", show_default="3")
     ] = None
     finetune_batch_size: Annotated[int | None, _finetuning(min=1, help="Examples in a step.", show_default="32")] = None
-    learning_rate: Annotated[
-        float | None, _finetuning(min=0.0, help="At the beginning; it falls to 0.", show_default="5e-5")
-    ] = None
-    seed: Annotated[
-        int | None, _finetuning(min=0, help="Of the order of the examples and of dropout.", show_default="0")
-    ] = None
 
     def __post_init__(self) -> None:
         given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
@@ -216,23 +217,16 @@ class FinetuningOptions:
         """The split to train on."""
         return self.finetune_split or "train"
 
-    def check_apart(self, data: str, split: str | None) -> None:
-        """Refuse to measure on what is trained on, as far as that can be seen from the paths."""
-        if self.finetune is None or not _same_place(self.finetune, data):
-            return
-        if Path(data).is_file() or split == self.train_split:
-            raise typer.BadParameter(f"--finetune must train on other data than those it is measured on; got {data}")
-
     @property
-    def how(self) -> dict[str, Any]:
-        """The arguments of `finetuning_arguments` that were given."""
-        given = {
-            "num_epochs": self.finetune_epochs,
-            "learning_rate": self.learning_rate,
-            "batch_size": self.finetune_batch_size,
-            "seed": self.seed,
-        }
-        return {name: value for name, value in given.items() if value is not None}
+    def epochs(self) -> float:
+        """How often each example is seen."""
+        return 3.0 if self.finetune_epochs is None else self.finetune_epochs
+
+
+def check_apart(option: str, trained: str, trained_split: str, measured: str, split: str | None) -> None:
+    """Refuse to measure on what is trained on, as far as that can be seen from the paths."""
+    if _same_place(trained, measured) and (Path(measured).is_file() or split == trained_split):
+        raise typer.BadParameter(f"{option} must train on other data than those it is measured on; got {measured}")
 
 
 def one_or_list(numbers: list[float]) -> float | list[float]:

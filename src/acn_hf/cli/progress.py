@@ -1,5 +1,6 @@
 """Progress bars of trainings: how many steps are done, the loss, and the time that is left."""
 
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,42 +13,56 @@ def shown_training(description: str) -> "TrainerCallback":
     Args:
         description (`str`): What is trained, and how.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from transformers import TrainerCallback
 
     from .base import errors
 
     class ShownTraining(TrainerCallback):
+        bars: Progress | None = None
+        is_shown = False
+
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if not state.is_world_process_zero:
+            self.is_shown, self.start = state.is_world_process_zero, time.monotonic()
+            if not self.is_shown:
                 return
-            columns = ("[progress.description]{task.description}", "loss {task.fields[loss]}")
+            if not errors.is_terminal:
+                goes_on = f", {state.global_step} of them done" if state.global_step else ""
+                errors.print(f"{description}: {state.max_steps} steps{goes_on}")
+                return
             self.bars = Progress(
-                TextColumn(columns[0]),
+                TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn(columns[1]),
+                TextColumn("loss {task.fields[loss]}"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
                 console=errors,
-                disable=not errors.is_terminal,
+                transient=True,
             )
             self.task = self.bars.add_task(description, total=state.max_steps, completed=state.global_step, loss="-")
             self.bars.start()
-            if not errors.is_terminal:
-                errors.print(f"{description}: {state.max_steps - state.global_step} steps")
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.is_world_process_zero:
+            if self.bars is not None:
                 self.bars.update(self.task, completed=state.global_step)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            if state.is_world_process_zero and "loss" in (logs or {}):
+            if self.bars is not None and "loss" in (logs or {}):
                 self.bars.update(self.task, loss=f"{float(logs['loss']):.3f}")
 
         def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.is_world_process_zero:
+            if self.bars is not None:
                 self.bars.stop()
+            if self.is_shown:
+                errors.print(f"{description}: done in {time.monotonic() - self.start:.0f} s")
 
     return ShownTraining()

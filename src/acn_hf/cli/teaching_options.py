@@ -31,7 +31,8 @@ class LimitOptions:
     """What the short model may cost."""
 
     max_latency_ms: Annotated[
-        float | None, _limit(min=0.0, help="The best depth that takes so many milliseconds here, one example at a time.")
+        float | None,
+        _limit(min=0.0, help="The best depth that takes so many milliseconds for one example here."),
     ] = None
     max_parameters: Annotated[
         Any, _limit(parser=_count, metavar="NUMBER", help="The best depth of so many parameters, e.g. 20M.")

@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 
 from .idx import DataError, is_idx_folder, read_idx_folder
-from .questions import flattened
+from .squad import flattened
 
 FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json", ".txt": "text"}
 PREFERRED_SPLITS = ("validation", "test", "train")

@@ -18,7 +18,7 @@ from .bootstrap import check_confidence, loss_bounds
 from .depth_cost import DepthCost
 from .evidence import Evidence, check_labels, num_rows
 from .layers import layers_of
-from .metrics import ROUNDING, Metric, ProfileError, resolve_metric
+from .metrics import ROUNDING, ProfileError, resolve_metric
 from .outputs import depth_outputs
 from .rows_or_batches import batches
 from .tradeoffs import DepthTradeoffs, shared_depths

@@ -175,7 +175,8 @@ def fields_by_layer(config: PreTrainedConfig) -> set[str]:
     """Return which fields of a config hold one entry for each layer, as its class itself makes them."""
     field = type(config).attribute_map.get("num_hidden_layers", "num_hidden_layers")
     number = getattr(config, field, None)
-    return _usual_lists(type(config), field, number)[0] if isinstance(number, int) else set()
+    config_class: Any = type(config)
+    return _usual_lists(config_class, field, number)[0] if isinstance(number, int) else set()
 
 
 @functools.cache

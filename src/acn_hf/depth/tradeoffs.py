@@ -82,7 +82,7 @@ class DepthTradeoffs(Record):
         self,
         *,
         max_latency_ms: float | None = None,
-        max_parameters: int | None = None,
+        max_parameters: float | None = None,
         max_mb: float | None = None,
         max_gflops: float | None = None,
     ) -> int:

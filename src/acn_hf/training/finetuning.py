@@ -1,11 +1,11 @@
 """Fine-tune a model that was cut, with a Trainer that is made for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ..depth.every_depth import truncate
 from ..depth.layers import layers_of
@@ -65,7 +65,6 @@ def finetuning_arguments(
     learning_rate: float = 5e-5,
     batch_size: int = 32,
     seed: int = 0,
-    show_progress: bool = False,
 ) -> TrainingArguments:
     """Return usual settings to fine-tune a cut model with, without checkpoints.
 
@@ -76,7 +75,6 @@ def finetuning_arguments(
         learning_rate (`float`, *optional*, defaults to 5e-5): At the beginning, above 0; it falls to 0 along a line.
         batch_size (`int`, *optional*, defaults to 32): Examples in a step.
         seed (`int`, *optional*, defaults to 0): Of the order of the examples, and of dropout.
-        show_progress (`bool`, *optional*, defaults to `False`): Whether there is a progress bar.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -93,16 +91,34 @@ def finetuning_arguments(
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
         save_strategy="no",
-        logging_strategy="no",
+        logging_steps=10,
         report_to="none",
-        disable_tqdm=not show_progress,
+        disable_tqdm=True,
     )
 
 
-def quiet_trainer(model: Any, arguments: TrainingArguments, rows: Any, collate: Callable) -> Trainer:
-    """Return a Trainer that prints nothing to where results are printed."""
-    trainer = Trainer(model, arguments, train_dataset=rows, data_collator=collate)
-    trainer.remove_callback(PrinterCallback)
+def quiet_trainer(
+    model: Any,
+    arguments: TrainingArguments,
+    rows: Any,
+    collate: Callable,
+    callbacks: Sequence[TrainerCallback] = (),
+    *,
+    kind: type[Trainer] = Trainer,
+) -> Trainer:
+    """Return a Trainer that prints nothing, but for what its callbacks show.
+
+    Args:
+        model (`PreTrainedModel` or `PeftModel`): What it trains.
+        arguments (`TrainingArguments`): How.
+        rows (`datasets.Dataset`): On what.
+        collate (`Callable`): Makes a batch of rows.
+        callbacks (`Sequence[TrainerCallback]`, *optional*): What it has besides.
+        kind (`type`, *optional*, defaults to `Trainer`): A subclass.
+    """
+    trainer = kind(model, arguments, train_dataset=rows, data_collator=collate, callbacks=list(callbacks))
+    for prints in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(prints)
     return trainer
 
 

@@ -8,18 +8,10 @@ from typing import Any
 
 import torch
 from torch.utils.data import Sampler
-from transformers import (
-    PrinterCallback,
-    ProgressCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-from .finetuning import Finetune
+from .finetuning import Finetune, quiet_trainer
 
 CHECKPOINTS_OF_A_STAGE = 10
 """A stage that was stopped does this part of it again, at most, if nobody says how often a checkpoint is written."""
@@ -88,16 +80,8 @@ class StageSettings:
 
         def make_trainer(model: Any) -> Trainer:
             folder = self.folder / f"{name}-{model.config.get_text_config().num_hidden_layers}"
-            trainer = StageTrainer(
-                model,
-                self._arguments(folder, num_epochs, len(rows)),
-                train_dataset=rows,
-                data_collator=collate,
-                callbacks=list(callbacks),
-            )
-            for printed in (PrinterCallback, ProgressCallback):
-                trainer.remove_callback(printed)
-            return trainer
+            arguments = self._arguments(folder, num_epochs, len(rows))
+            return quiet_trainer(model, arguments, rows, collate, callbacks, kind=StageTrainer)
 
         return make_trainer
 

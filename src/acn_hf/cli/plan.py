@@ -1,0 +1,87 @@
+"""What `acn-hf compress --teach --dry-run` says: the stages, their steps, and how long they would take here."""
+
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..training.stage_trainer import StageSettings
+    from .compression_run import CompressionRun
+
+TIMED, WARMUP = 4, 2
+"""Steps of each kind that are timed, and those before them that are not."""
+
+
+def plan_of(run: "CompressionRun", depth: int | None, searches: bool) -> str:
+    """Return what a run would do, with times that follow from a few real steps of each kind.
+
+    Args:
+        run (`CompressionRun`): That has read its data.
+        depth (`int`, *optional*): The depth that was asked for.
+        searches (`bool`): Whether smaller depths would be healed too.
+    """
+    from rich.table import Table
+
+    from ..depth.layers import layers_of
+    from ..support.records import render
+
+    settings, layers, rows = run.settings(), len(layers_of(run.network)), len(run.rows["train"])
+    table = Table("stage", "layers", "epochs", "steps", "seconds", title="What would be done")
+    total = 0.0
+    for name, epochs in run.epochs.items():
+        steps, times, kept = settings.steps(rows, epochs), 1, layers
+        if name == "heal":
+            times = math.ceil(math.log2(max(layers, 2))) if searches else 1
+            kept = depth if depth is not None else max(1, layers // 2)  # a search is about half of them on average
+        seconds = _seconds_of_a_step(run, settings, name, kept) * steps * times
+        total += seconds
+        again = f"up to {times} times " if times > 1 else ""
+        table.add_row(
+            name,
+            f"{again}about {kept}" if searches and name == "heal" else str(kept),
+            f"{epochs:g}",
+            str(steps),
+            f"{again}{seconds / times:.0f}",
+        )
+    measured = ", ".join(f"{len(rows)} rows of {name}" for name, rows in run.rows.items() if name != "train")
+    size = 4 * run.network.num_parameters() / 1e6
+    return "\n".join(
+        (
+            render(table),
+            f"Measured: {measured}, every depth in one pass.",
+            f"In all at most about {total / 60:.1f} minutes of training here, and up to {5 * size:.0f} MB meanwhile in "
+            f"{run.work_dir}. Nothing was written.",
+        )
+    )
+
+
+def _seconds_of_a_step(run: "CompressionRun", settings: "StageSettings", name: str, depth: int) -> float:
+    """Return how long a step of a stage takes, by a few on a copy of the model.
+
+    The teacher is asked in each of them, which is more than a run does where its answers are remembered.
+    """
+    from transformers import TrainerCallback
+
+    from ..depth.every_depth import truncate
+    from ..training.distillation import DistillationLoss
+    from ..training.finetuning import fine_tune
+    from ..training.teaching import taught_by
+
+    ends: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            ends.append(time.perf_counter())
+
+    copy = truncate(run.network, depth, merge_adapter=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        trial = settings.once(TIMED + WARMUP, Path(scratch))
+        maker = trial.maker(name, run.epochs[name], run.rows["train"], run.collate, [Clock()])
+        if name == "tune":
+            fine_tune(copy, maker)
+        else:
+            weights = "uniform" if name == "teach" else "full"
+            taught_by(DistillationLoss(run.network), copy, maker, weights)
+    return (ends[-1] - ends[-1 - TIMED]) / TIMED
