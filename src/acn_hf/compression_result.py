@@ -86,7 +86,7 @@ class CompressionResult:
         return (self.before or self.profile).values[-1]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the model, which is saved with `model.save_pretrained`."""
+        """Return everything but the model, which is saved with `model.save_pretrained`, as JSON can hold it."""
         return {
             "depth": self.depth,
             "profile": self.profile.to_dict(),

@@ -10,6 +10,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from ..depth.every_depth import truncate
 from ..depth.layers import layers_of
 from ..support.wrappers import unwrap, unwrap_parallel
+from .checkpoints import read_by_their_names
 
 Finetune = Callable[[Any], Trainer]
 """Makes the Trainer of a cut model."""
@@ -49,7 +50,7 @@ def fine_tune(
             f"processes ({trainer.accelerator.distributed_type.value})"
         )
     _check_same(trainer, model)
-    with during(trainer):
+    with read_by_their_names(trainer), during(trainer):
         trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
     _check_same(trainer, model)  # a model_init makes another one when training begins
     _check_finite(model)

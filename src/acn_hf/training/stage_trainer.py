@@ -1,6 +1,5 @@
 """The Trainer of one stage of a long job: it writes checkpoints, and goes on from them to the bit."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Any
 import torch
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer import TRAINER_STATE_NAME
 
+from .checkpoints import newest_checkpoint
 from .finetuning import Finetune, quiet_trainer
 
 CHECKPOINTS_OF_A_STAGE = 10
@@ -113,22 +112,6 @@ class StageSettings:
             disable_tqdm=True,
             resume_from_checkpoint=newest_checkpoint(folder) if self.resume else None,
         )
-
-
-def newest_checkpoint(folder: Path) -> str | None:
-    """Return the last whole checkpoint in a folder, if there is one."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
-    newest = sorted(found, key=lambda path: -int(path.name.removeprefix("checkpoint-")))
-    return next((str(path) for path in newest if is_whole(path)), None)
-
-
-def is_whole(checkpoint: Path) -> bool:
-    """Return whether a checkpoint was written to its end: the state of the run is what comes last."""
-    try:
-        json.loads((checkpoint / TRAINER_STATE_NAME).read_text())
-    except (OSError, ValueError):
-        return False
-    return (checkpoint / "config.json").exists()
 
 
 class StageTrainer(Trainer):

@@ -1,0 +1,245 @@
+"""The main job with a teacher: tune, teach, measure, choose, cut, heal, test."""
+
+import json
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForImageClassification,
+    TrainerCallback,
+    ViTConfig,
+    ViTForImageClassification,
+    set_seed,
+)
+
+import acn_hf
+from acn_hf import BudgetError, compress, measure_depth_profile, truncate
+from acn_hf.depth.metrics import ProfileError
+from acn_hf.training.stage_trainer import StageSettings
+from tests.support.training import data, same_weights, weights
+
+CPU = torch.device("cpu")
+LAYERS = 4
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A small ViT of transformers that knows digits a little."""
+    set_seed(0)
+    config = ViTConfig(
+        image_size=8,
+        patch_size=4,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        num_labels=10,
+    )
+    return ViTForImageClassification(config).eval()
+
+
+def makers(folder, model=None, **epochs):
+    """Return a function from a model to its Trainer for each stage that is named."""
+    settings = StageSettings(folder, CPU, learning_rate=3e-3, batch_size=16, seed=3)
+    return {name: settings.maker(name, number, data()["train"], None) for name, number in epochs.items()}
+
+
+def run(model, folder, *, epochs=None, **options):
+    stages = makers(folder, **({"tune": 4, "teach": 2, "heal": 1} if epochs is None else epochs))
+    return compress(model, data()["validation"], **stages, **options)
+
+
+@pytest.fixture(scope="module")
+def result(model, tmp_path_factory):
+    """One run through all stages."""
+    return run(model, tmp_path_factory.mktemp("run"), test=data()["test"], tolerance=0.1)
+
+
+def test_every_stage_is_reported(model, result):
+    before = weights(model)
+    assert set(result.seconds) >= {"tuned", "taught"}
+    assert result.before is not None
+    assert result.before.values != result.profile.values
+    assert result.before.depths == result.profile.depths == tuple(range(LAYERS + 1))
+    assert result.full_value == result.before.values[-1]
+    assert result.test.num_examples == 80
+    assert same_weights(before, weights(model))
+    stored = result.to_dict()
+    json.dumps(stored)
+    assert stored["data"] == {"full": result.full_value, "short": result.value, "num_examples": 80}
+    assert stored["test"]["short"] == result.test.short
+
+
+def test_values_are_those_of_the_models(model, result):
+    """The value on the data, and that on the test data, are what the short model has when it is measured alone."""
+    alone = measure_depth_profile(result.model, data()["validation"], depths=[])
+    assert alone.values[-1] == result.value
+    assert measure_depth_profile(result.model, data()["test"], depths=[]).values[-1] == result.test.short
+    assert result.model.config.num_hidden_layers == result.depth == alone.depths[-1]
+
+
+def test_what_comes_out_is_an_ordinary_checkpoint(result, tmp_path):
+    result.save_pretrained(tmp_path / "short")
+    read = AutoModelForImageClassification.from_pretrained(tmp_path / "short")
+    assert type(read) is ViTForImageClassification
+    assert same_weights(weights(read), weights(result.model))
+    assert json.loads((tmp_path / "short" / "result.json").read_text())["depth"] == result.depth
+
+
+def test_tables_say_what_was_done(result):
+    text = str(result)
+    assert "accuracy, test data" in text
+    from acn_hf.support.records import render
+
+    table = render(result.depths_table())
+    assert "before teaching" in table
+    assert f"{result.depth} *" in table
+
+
+def test_a_depth_that_is_given_is_healed_there(model, tmp_path):
+    result = run(model, tmp_path, depth=2, epochs={"teach": 1, "heal": 1})
+    assert (result.depth, set(result.healed)) == (2, {2})
+    assert result.before is not None
+    assert "healed" in str(result) or any("healing made it worse" in doubt for doubt in result.doubts)
+
+
+class Scripted:
+    """Values of the metric by depth, for healed and for taught models, which no training gives so plainly."""
+
+    def __init__(self, monkeypatch, taught, healed):
+        self.healed, self.tried = healed, []
+        monkeypatch.setattr("acn_hf.compression_job.Job.taught", self._taught)
+        monkeypatch.setattr("acn_hf.compression_job.Job.end_of", self._end)
+        self.profile = acn_hf.DepthProfile(
+            tuple(range(len(taught))), tuple(taught), "accuracy", True, 10, tuple(range(1, len(taught) + 1))
+        )
+        monkeypatch.setattr("acn_hf.compression_job.Job.profile", lambda job, model: self.profile)
+
+    def _taught(self, student, make_trainer, weights):
+        if weights == "full":
+            self.tried.append(student.config.num_hidden_layers)
+        return student
+
+    def _end(self, model, num_examples):
+        depth = model.config.num_hidden_layers
+        return acn_hf.DepthProfile((depth,), (self.healed[depth],), "accuracy", True, 10, (1,))
+
+
+@pytest.mark.parametrize(
+    ("taught", "healed", "tolerance", "chosen", "tried"),
+    [
+        ((0.1, 0.5, 0.6, 0.89, 0.9), {1: 0.8, 2: 0.895}, 0.02, 2, [2, 1]),
+        ((0.1, 0.5, 0.6, 0.89, 0.9), {1: 0.8, 2: 0.87, 3: 0.9}, 0.02, 3, [2, 3]),
+        ((0.1, 0.5, 0.6, 0.7, 0.9), {1: 0.9, 2: 0.9}, 0.0, 1, [2, 1]),
+        ((0.1, 0.2, 0.3, 0.4, 0.9), {2: 0.5, 3: 0.5}, 0.0, 4, [2, 3]),
+        ((0.1, 0.9, 0.9, 0.9, 0.9), {1: 0.95}, 0.0, 1, [1]),
+        ((0.1, 0.9, 0.9, 0.9, 0.9), {1: 0.2}, 0.0, 1, [1]),
+    ],
+)
+def test_the_smallest_depth_is_found_that_is_good_enough_when_healed(
+    model, monkeypatch, tmp_path, taught, healed, tolerance, chosen, tried
+):
+    script = Scripted(monkeypatch, taught, healed)
+    result = run(model, tmp_path, epochs={"teach": 1, "heal": 1}, tolerance=tolerance)
+    assert (result.depth, script.tried) == (chosen, tried)
+    if healed.get(chosen, 0) >= taught[chosen]:
+        assert result.value == healed.get(chosen, taught[chosen])
+    else:
+        assert result.value == taught[chosen]
+
+
+def test_without_a_search_only_the_chosen_depth_is_healed(model, monkeypatch, tmp_path):
+    script = Scripted(monkeypatch, (0.1, 0.5, 0.6, 0.89, 0.9), {3: 0.9})
+    result = run(model, tmp_path, epochs={"heal": 1}, tolerance=0.02, choose_healed=False)
+    assert (result.depth, script.tried) == (3, [3])
+
+
+def test_limits_choose_the_best_depth_within_them(model, tmp_path):
+    profile = measure_depth_profile(model, data()["validation"])
+    sizes = {depth: truncate(model, depth).num_parameters() for depth in profile.depths}
+    result = compress(model, data()["validation"], max_parameters=sizes[2])
+    best = max(profile.values[:3])
+    assert result.profile.value_at(result.depth) == best
+    assert result.depth <= 2
+    assert compress(model, data()["validation"], max_latency_ms=1e6, max_mb=1e6).depth <= LAYERS
+    with pytest.raises(BudgetError, match=r"no depth meets max_mb=0\.0001: the smallest, depth 0, has"):
+        compress(model, data()["validation"], max_mb=0.0001)
+
+
+def test_a_run_that_was_stopped_between_stages_ends_in_the_same_bits(model, tmp_path):
+    whole = run(model, tmp_path / "one", work_dir=tmp_path / "work-one", depth=2)
+    stages = makers(tmp_path / "two", tune=4, teach=2)
+    with pytest.raises(KeyboardInterrupt):
+        compress(model, data()["validation"], **stages, heal=_stopped, work_dir=tmp_path / "work-two", depth=2)
+    assert (tmp_path / "work-two" / "taught" / "stage.json").exists()
+    stages = makers(tmp_path / "two", tune=4, teach=2, heal=1)
+    trained = dict.fromkeys(("tune", "teach"), _fails) | {"heal": stages["heal"]}
+    resumed = compress(model, data()["validation"], **trained, work_dir=tmp_path / "work-two", resume=True, depth=2)
+    assert same_weights(weights(whole.model), weights(resumed.model))
+    assert resumed.to_dict()["data"] == whole.to_dict()["data"]
+
+
+class Stop(TrainerCallback):
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 7:
+            raise KeyboardInterrupt
+
+
+def _stopped(short):
+    raise KeyboardInterrupt
+
+
+def _fails(model):
+    raise AssertionError("a stage that is done is trained again")
+
+
+def test_a_stage_that_was_stopped_goes_on_to_the_bit(model, tmp_path):
+    """From its checkpoint, in the middle of an epoch, with the same order of examples and the same answers."""
+    options = {"learning_rate": 3e-3, "batch_size": 16, "checkpoint_every": 3}
+    rows = data()["train"]
+    whole = StageSettings(tmp_path / "one", CPU, **options).maker("teach", 2, rows, None)
+    expected = acn_hf.teach(model, whole)
+    folder = tmp_path / "two" / f"teach-{LAYERS}"
+    first = StageSettings(tmp_path / "two", CPU, **options)
+
+    def stopped(student):
+        trainer = first.maker("teach", 2, rows, None)(student)
+        trainer.add_callback(Stop())
+        return trainer
+
+    with pytest.raises(KeyboardInterrupt):
+        acn_hf.teach(model, stopped)
+    assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-6"]
+    resumed = StageSettings(tmp_path / "two", CPU, **options, resume=True).maker("teach", 2, rows, None)
+    assert same_weights(weights(acn_hf.teach(model, resumed)), weights(expected))
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"teacher": "x"}, "a teacher needs teach or heal, in which it teaches; got str alone"),
+        (
+            {"choose_healed": True},
+            "choose_healed=True looks for the smallest depth within a tolerance",
+        ),
+        ({"depth": 1, "max_mb": 3}, "a depth is given, or limits that choose one; got max_mb=3, depth=1"),
+        ({"max_mb": 3, "tolerance": 0.1}, "tolerance chooses a depth, so none may be given; got max_mb=3"),
+        (
+            {"max_mb": 3, "confidence": 0.9},
+            "relative and confidence choose a depth, so none may be given",
+        ),
+        ({"heal": _fails, "finetune": _fails}, "heal and finetune both train the cut model"),
+        ({"test": iter([])}, "test is read twice, so it must not be an iterator"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_done(model, options, text):
+    with pytest.raises(ProfileError, match=text):
+        compress(model, data()["validation"], **options)
+
+
+def test_doubts_are_said_and_strict_refuses_them_before_anything_is_trained(model, tmp_path):
+    one_class = data()["validation"].filter(lambda row: row["labels"] == 3)
+    result = compress(model, one_class, depth=2)
+    assert any("have the label" in doubt for doubt in result.doubts)
+    with pytest.raises(ProfileError, match="strict=True refuses a choice about which there are doubts"):
+        compress(model, one_class, teach=_fails, depth=2, strict=True)
