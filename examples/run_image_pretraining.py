@@ -54,7 +54,8 @@ def main(argv: list[str] | None = None) -> None:
     data, model_arguments, depth, _, training = parse_arguments(kinds, __doc__, argv, recipes=("ac-vit", "vit"))
     checkpoint = start(training)
     with training.main_process_first(desc="reading the images"):
-        splits = {split: only_images(part, data) for split, part in needed(load_labelled(data), training).items()}
+        splits = needed(load_labelled(data, with_labels=False), training)
+        splits = {split: only_images(part, data) for split, part in splits.items()}
     first = next(iter(splits.values()))
     model = build_model(
         AutoModelForMaskedImageModeling,

@@ -28,20 +28,22 @@ from acn_hf.data import (
     DataError,
     EpochOfMasks,
     MaskingCollator,
+    check_options,
     check_vocabulary,
-    file_format,
     load_data,
     load_tokenizer,
     longest_text,
     mask_once,
     not_empty,
     pack,
+    reader_options,
     require_text,
     train_tokenizer as train_word_pieces,
 )
 from acn_hf.publishing import CardTrainer
 from acn_hf.scripts import (
     DepthArguments,
+    FileArguments,
     ModelArguments,
     RecipeArguments,
     build_model,
@@ -54,7 +56,7 @@ from acn_hf.scripts import (
 
 
 @dataclass
-class DataArguments:
+class DataArguments(FileArguments):
     train_file: list[str] | None = field(
         default=None, metadata={"help": "Text files of one passage a line, or CSV, JSON, Parquet; plain or gzipped."}
     )
@@ -91,7 +93,7 @@ def read(data: DataArguments, split: str) -> Any:
     if data.streaming and split == "train":
         return stream(data)
     if files:
-        parts = [load_data(name, split="train") for name in files]
+        parts = [load_data(name, split="train", **data.how_files_are_read) for name in files]
     else:
         parts = [load_data(str(data.dataset_name), name=data.dataset_config_name, split=split)]
     for part in parts:
@@ -124,10 +126,11 @@ def read_both(data: DataArguments, training: TrainingArguments) -> tuple[Any, An
 def stream(data: DataArguments) -> datasets.IterableDataset:
     """Return the texts to train on as they are read."""
     if data.train_file:
-        formats = {file_format(Path(name)) for name in data.train_file}
+        formats = {check_options(Path(name), data.how_files_are_read) for name in data.train_file}
         if len(formats) > 1 or None in formats:
             raise DataError(f"files that are streamed must be of one known format; got {', '.join(data.train_file)}")
-        texts = datasets.load_dataset(formats.pop(), data_files=data.train_file, split="train", streaming=True)
+        how = reader_options(Path(data.train_file[0]), data.how_files_are_read)
+        texts = datasets.load_dataset(formats.pop(), data_files=data.train_file, split="train", streaming=True, **how)
     else:
         texts = datasets.load_dataset(data.dataset_name, data.dataset_config_name, split="train", streaming=True)
     first = datasets.Dataset.from_list(list(texts.take(1)))

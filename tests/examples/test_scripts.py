@@ -164,7 +164,7 @@ def test_a_corpus_is_streamed_into_an_upstream_model(script, corpus, pretrained,
 
 @pytest.fixture
 def closed_by_the_collector():
-    """Collect the file that datasets leaves open when only its first rows were streamed, before another test does."""
+    """Collect the file that datasets leaves open where only first rows were streamed, before another test does."""
     yield
     gc.collect()
 

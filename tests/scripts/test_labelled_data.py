@@ -11,8 +11,8 @@ from acn_hf.scripts.arguments import (
     DataArguments,
     ModelArguments,
 )
+from acn_hf.scripts.labelled_data import load_labelled, needed
 from acn_hf.scripts.models import build_model, label_fields
-from acn_hf.scripts.training_run import load_labelled, needed
 from tests.support.families import by_name
 from tests.support.training import arguments
 
@@ -75,3 +75,24 @@ def test_heads_of_sequences_are_built_too():
     model = build_model(AutoModelForSequenceClassification, asked, **options)
     assert type(model) is by_name("bert-ForSequenceClassification").acn
     assert (model.config.num_labels, model.config.problem_type) == (1, "regression")
+
+
+def test_incomplete_rows_are_left_out_with_a_warning_or_refused(tmp_path, caplog):
+    path = tmp_path / "data.csv"
+    path.write_text("text,label,other\na,1,x\n,0,x\nb,,x\nc,1,\n")
+    assert load_labelled(DataArguments(train_file=str(path)))["train"]["text"][:] == ["a", "c"]
+    assert f"train: 2 of 4 rows are incomplete and left out: the first, {path}, line 3, has no 'text'" in caplog.text
+    unlabelled = load_labelled(DataArguments(train_file=str(path)), with_labels=False)
+    assert unlabelled["train"]["text"][:] == ["a", "b", "c"]
+    with pytest.raises(DataError, match=r"every row must be complete .*; train: 2 of 4 rows are incomplete"):
+        load_labelled(DataArguments(train_file=str(path), incomplete="refuse"))
+
+
+def test_files_are_read_as_they_were_written(tmp_path):
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.csv").write_text("text;label\ncafé;1\n", encoding="latin-1")
+    how = {"separator": ";", "encoding": "latin-1"}
+    for source in ({"dataset_name": str(tmp_path)}, {"train_file": str(tmp_path / "train.csv")}):
+        assert load_labelled(DataArguments(**source, **how))["train"].to_dict() == {"text": ["café"], "label": [1]}
+    with pytest.raises(DataError, match="give the encoding that it has"):
+        load_labelled(DataArguments(dataset_name=str(tmp_path)))

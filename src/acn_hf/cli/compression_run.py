@@ -84,22 +84,28 @@ class CompressionRun:
         join_processes(cpu=self.device == "cpu")
         if not is_first_process():
             console.quiet = errors.quiet = True
+        from ..data.tasks import reads_labels
+
         train = self._training_rows()
         self._load(train)
-        read = {"train": train, "data": self.reading.load(data, self.reading.split, is_measured=True)}
-        if test is not None:
-            read["test"] = self.reading.load(test, test_split)
-        there = {name: rows for name, rows in read.items() if rows is not None}
-        self._check_apart(there, strict)
-        for name, rows in there.items():
-            self.rows[name], self.collate = self.reading.prepare(self.network, self.processor, rows)
+        sources = {"data": (data, self.reading.split), "test": (test, test_split)}
+        rows = {} if train is None else {"train": train}
+        for name, (source, split) in sources.items():
+            if source is not None:
+                rows[name] = self.reading.read(source, split, with_labels=reads_labels(self.network))
+        rows["data"] = self.reading.sample(rows["data"])
+        self._check_apart(rows, strict)
+        named = {"train": self.teaching.teach or self.finetuning.finetune, "data": data, "test": test}
+        for name, part in rows.items():
+            prepared = self.reading.prepared(self.network, self.processor, part, str(named[name]))
+            self.rows[name], self.collate = prepared
         self.facts |= origin(self.source, data, self.reading.split) | self._story()
 
     def _training_rows(self) -> Any:
         if self.teaching.teach is not None:
-            return self.reading.load(self.teaching.teach, self.teaching.split)
+            return self.reading.read(self.teaching.teach, self.teaching.split)
         if self.finetuning.finetune is not None:
-            return self.reading.load(self.finetuning.finetune, self.finetuning.train_split)
+            return self.reading.read(self.finetuning.finetune, self.finetuning.train_split)
         return None
 
     def _load(self, train: Any) -> None:
@@ -131,13 +137,11 @@ class CompressionRun:
 
         names = {"train": "the training data", "data": "DATA", "test": "the test data"}
         for one, other in (("train", "data"), ("train", "test"), ("data", "test")):
-            if not {one, other} <= set(raw):
-                continue
-            number = shared_rows(raw[other], raw[one], self.reading.columns)
+            number = shared_rows(raw[other], raw[one], self.reading.columns) if {one, other} <= set(raw) else 0
             if number:
                 text = f"{number} of {len(raw[other])} rows of {names[other]} are in {names[one]} too"
                 if strict:
-                    raise DataError(f"{text}: what is measured there is too good")
+                    raise DataError(f"{text}: what is measured there would be too good")
                 errors.print(f"warning: {text}: what is measured there is too good", style="yellow")
 
     def settings(self) -> "StageSettings":

@@ -5,11 +5,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ..depth.metrics import METRICS, ProfileError, resolve_metric
+from .base import errors
 
 if TYPE_CHECKING:
     import datasets
@@ -64,10 +65,61 @@ class DataOptions:
     batch_size: Annotated[int, _data(min=1, help="Examples in a batch.")] = 32
     max_length: Annotated[int | None, _data(min=1, help="Longest text in tokens.")] = None
     max_examples: Annotated[int | None, _data(min=1, help="Measure a fixed random sample of so many examples.")] = None
+    separator: Annotated[
+        str | None, _data(help="Character between the columns of a CSV file.", show_default="a comma; in TSV a tab")
+    ] = None
+    encoding: Annotated[
+        str | None, _data(help="Encoding of CSV, JSON and text files, e.g. latin-1.", show_default="UTF-8")
+    ] = None
+    incomplete: Annotated[
+        Literal["skip", "refuse"],
+        _data(
+            help="Rows without text, image or label: skip leaves them out and says how many, refuse ends the command. "
+            "In CSV files NA, null and the like are empty too."
+        ),
+    ] = "skip"
+
+    def measured(self, model: "PreTrainedModel", processor: Any, source: str) -> "tuple[datasets.Dataset, Callable]":
+        """Return the rows to measure on, and the function that makes a batch of them."""
+        from ..data.tasks import reads_labels
+
+        rows = self.sample(self.read(source, self.split, with_labels=reads_labels(model)))
+        return self.prepared(model, processor, rows, source)
+
+    def sample(self, rows: "datasets.Dataset") -> "datasets.Dataset":
+        """Return the rows to measure on, of all that were read."""
+        if self.max_examples is None:
+            return rows
+        return rows.shuffle(seed=0).select(range(min(self.max_examples, len(rows))))
+
+    def read(self, source: str, split: str | None = None, *, with_labels: bool = True) -> "datasets.Dataset":
+        """Return the rows of a data set that are complete, and say how many are not."""
+        from ..data.checks import complete_rows
+        from ..data.files import load_data
+        from ..data.idx import DataError
+
+        rows = load_data(source, name=self.name, split=split, separator=self.separator, encoding=self.encoding)
+        rows, left_out = complete_rows(rows, self.columns, with_labels=with_labels)
+        if left_out is not None:
+            if self.incomplete == "refuse":
+                raise DataError(f"every row must be complete (--incomplete skip leaves others out); {left_out}")
+            errors.print(f"warning: {source}: {left_out}", style="yellow")
+        return rows
+
+    def prepared(self, model: "PreTrainedModel", processor: Any, rows: "datasets.Dataset", source: str) -> Any:
+        """Return rows as the model takes them, with the function that makes a batch, and say which texts are cut."""
+        from ..data.checks import cut_texts
+        from ..data.rows import prepare
+
+        prepared, collate = prepare(model, processor, rows, self.columns, max_length=self.max_length)
+        cut = cut_texts(model, processor, rows, self.columns, prepared, max_length=self.max_length)
+        if cut is not None:
+            errors.print(f"{source}: {cut}")
+        return prepared, collate
 
     @property
     def columns(self) -> "Columns":
-        """The columns to read."""
+        """The names of the columns to read."""
         from ..data.rows import Columns
 
         return Columns(
@@ -80,27 +132,6 @@ class DataOptions:
             answers=self.answers_column,
             choices=self.choices_column,
         )
-
-    def load(self, source: str, split: str | None, *, is_measured: bool = False) -> "datasets.Dataset":
-        """Return the rows of a data set, of those that are measured a sample if that was asked for."""
-        from ..data.files import load_data
-
-        rows = load_data(source, name=self.name, split=split)
-        if is_measured and self.max_examples is not None:
-            rows = rows.shuffle(seed=0).select(range(min(self.max_examples, len(rows))))
-        return rows
-
-    def prepare(
-        self, model: "PreTrainedModel", processor: Any, rows: "datasets.Dataset"
-    ) -> "tuple[datasets.Dataset, Callable]":
-        """Return what a model takes of some rows, and the function that makes a batch of them."""
-        from ..data.rows import prepare
-
-        return prepare(model, processor, rows, self.columns, max_length=self.max_length)
-
-    def measured(self, model: "PreTrainedModel", processor: Any, source: str) -> "tuple[datasets.Dataset, Callable]":
-        """Return the rows to measure on, and the function that makes a batch of them."""
-        return self.prepare(model, processor, self.load(source, self.split, is_measured=True))
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,17 @@
+from .checks import (
+    CutTexts as CutTexts,
+    Incomplete as Incomplete,
+    complete_rows as complete_rows,
+    cut_texts as cut_texts,
+    shared_rows as shared_rows,
+)
 from .choices import choice_rows as choice_rows
 from .files import (
-    file_format as file_format,
+    check_options as check_options,
     load_data as load_data,
     load_splits as load_splits,
     not_empty as not_empty,
+    reader_options as reader_options,
 )
 from .heads import (
     load_for_task as load_for_task,
@@ -50,6 +58,7 @@ from .tasks import (
     TASKS as TASKS,
     Task as Task,
     find_task as find_task,
+    reads_labels as reads_labels,
     usual_metric as usual_metric,
 )
 from .word_pieces import (

@@ -125,14 +125,11 @@ def load_file(path: Path, how: dict[str, str]) -> datasets.Dataset:
     Raises:
         DataError: It is empty, or not of this format.
     """
-    kind = file_format(path)
-    _check_options(path, kind, how)
-    options = {"encoding": how["encoding"]} if "encoding" in how else {}
-    if kind == "csv":
-        options["sep"] = separator_of(path, how)
+    kind = check_options(path, how)
     try:
         if kind in ("csv", "json", "text"):
             _check_beginning(path, kind, how)
+        options = reader_options(path, how)
         data = flattened(datasets.load_dataset(kind, data_files=str(path), split="train", **options))
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, UnicodeDecodeError):
@@ -147,6 +144,12 @@ def load_file(path: Path, how: dict[str, str]) -> datasets.Dataset:
     return data
 
 
+def reader_options(path: Path, how: dict[str, str]) -> dict[str, str]:
+    """Return what `datasets.load_dataset` is told of a file besides its format."""
+    options = {"encoding": how["encoding"]} if "encoding" in how else {}
+    return {**options, "sep": separator_of(path, how)} if file_format(path) == "csv" else options
+
+
 def separator_of(path: Path, how: dict[str, str]) -> str:
     """Return what stands between the columns of a CSV or TSV file."""
     return how.get("separator", "\t" if ".tsv" in path.suffixes else ",")
@@ -158,7 +161,13 @@ def open_text(path: Path, how: dict[str, str]) -> Any:
     return opened(path, "rt", encoding=how.get("encoding", "utf-8-sig"), newline="")
 
 
-def _check_options(path: Path, kind: str | None, how: dict[str, str]) -> None:
+def check_options(path: Path, how: dict[str, str]) -> str | None:
+    """Return the format of a file, if what it is to be read with is for this format.
+
+    Raises:
+        DataError: It is not.
+    """
+    kind = file_format(path)
     if "separator" in how and (kind != "csv" or len(how["separator"]) != 1):
         raise DataError(f"a separator is one character, of a CSV file; got {how['separator']!r} for {path}")
     if "encoding" in how:
@@ -168,6 +177,7 @@ def _check_options(path: Path, kind: str | None, how: dict[str, str]) -> None:
             "".encode(how["encoding"])
         except LookupError:
             raise DataError(f"an encoding must be one that Python knows, as latin-1; got {how['encoding']!r}") from None
+    return kind
 
 
 def _check_beginning(path: Path, kind: str, how: dict[str, str]) -> None:

@@ -120,6 +120,11 @@ def usual_metric(model: Any) -> str:
     return _metric_of(auto_class, "regression" if is_regression(config) else config.problem_type)
 
 
+def reads_labels(model: Any) -> bool:
+    """Return whether labels are read from the data of a model: all heads do that, but those that mask their inputs."""
+    return usual_metric(model) != "loss"
+
+
 def _metric_of(auto_class: str, problem_type: str | None) -> str:
     if auto_class in (HEADS["fill-mask"], HEADS["masked-image-modeling"]):
         return "loss"

@@ -1,11 +1,16 @@
 from .arguments import (
     DepthArguments as DepthArguments,
+    FileArguments as FileArguments,
     Help as Help,
     ImageDataArguments as ImageDataArguments,
     ModelArguments as ModelArguments,
     RecipeArguments as RecipeArguments,
     TextDataArguments as TextDataArguments,
     parse_arguments as parse_arguments,
+)
+from .labelled_data import (
+    load_labelled as load_labelled,
+    needed as needed,
 )
 from .models import (
     build_model as build_model,
@@ -19,8 +24,6 @@ from .run_tables import (
     find_networks as find_networks,
 )
 from .training_run import (
-    load_labelled as load_labelled,
-    needed as needed,
     run as run,
     run_labelled as run_labelled,
     run_script as run_script,

@@ -13,6 +13,7 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from transformers import HfArgumentParser
 
+from ..data.rows import Columns
 from ..depth.metrics import METRICS, resolve_metric
 
 _BERT = {
@@ -179,7 +180,26 @@ class DepthArguments:
 
 
 @dataclass
-class DataArguments:
+class FileArguments:
+    """How files of data are read."""
+
+    separator: str | None = field(
+        default=None,
+        metadata={"help": "Character between the columns of CSV files; defaults to a comma, in TSV to a tab."},
+    )
+    encoding: str | None = field(
+        default=None, metadata={"help": "Encoding of CSV, JSON and text files, as latin-1; defaults to UTF-8."}
+    )
+
+    @property
+    def how_files_are_read(self) -> dict[str, str]:
+        """What `load_data` is told besides."""
+        given = {"separator": self.separator, "encoding": self.encoding}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass
+class DataArguments(FileArguments):
     """Which data are read: a data set with its splits, or one file a split."""
 
     dataset_name: str | None = field(
@@ -203,6 +223,19 @@ class DataArguments:
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on the first so many examples."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first so many examples."})
     label_column_name: str = field(default="label", metadata={"help": "Column of the labels."})
+    incomplete: Literal["skip", "refuse"] = field(
+        default="skip",
+        metadata={
+            "help": "Rows without text, image or label: skip leaves them out and says how many, refuse ends the run. "
+            "In CSV files NA, null and the like are empty too."
+        },
+    )
+
+    @property
+    def columns(self) -> Columns:
+        """The names of the columns to read, as far as a script has a choice."""
+        given = {name: getattr(self, f"{name}_column_name", None) for name in (one.name for one in fields(Columns))}
+        return Columns(**{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass

@@ -1,0 +1,224 @@
+"""What a user should know of rows before they are used: incomplete ones, texts that are cut, rows in two data sets."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow
+import pyarrow.compute
+
+from ..support.records import Record
+from .idx import DataError
+from .places import place_of
+from .rows import Columns, longest_text
+
+
+@dataclass(frozen=True)
+class Incomplete(Record):
+    """Rows that were left out, since a text, an image or a label is missing in them.
+
+    Args:
+        number (`int`): How many.
+        total (`int`): Of how many.
+        column (`str`): What the first of them lacks.
+        place (`str`): Where the first of them stands; see [`place_of`].
+    """
+
+    number: int
+    total: int
+    column: str
+    place: str
+
+    def __str__(self) -> str:
+        if self.number == 1:
+            return f"1 of {self.total} rows is incomplete and left out: {self.place} has no {self.column!r}"
+        where = f"the first, {self.place}, has no {self.column!r}"
+        return f"{self.number} of {self.total} rows are incomplete and left out: {where}"
+
+
+def complete_rows(
+    data: datasets.Dataset, columns: Columns, *, with_labels: bool = True
+) -> tuple[datasets.Dataset, Incomplete | None]:
+    """Leave out the rows in which a text, an image or a label is missing.
+
+    A text of white space alone is missing too, and so is a list of no words. pandas takes words such as `NA` and `null`
+    in a CSV file for empty cells. A list of no labels is not missing, nor is a question without answers.
+
+    Args:
+        data (`datasets.Dataset`): The rows.
+        columns (`Columns`): Those that are read; what the data do not have is not missed.
+        with_labels (`bool`, *optional*, defaults to `True`): Whether labels are read. Where they are not, empty lines
+            of texts stay.
+
+    Returns:
+        The rows that are complete, and what was left out, or `None`.
+
+    Raises:
+        DataError: No row is complete.
+    """
+    inputs = [columns.text, columns.text_pair, columns.image, *(getattr(columns, name, name) for name in QUESTIONS)]
+    names = _there([*inputs, columns.label] if with_labels else inputs, data)
+    table = data.with_format("arrow").select_columns(names)[:]
+    lacking = {name: _is_missing(table[name], blank_too=with_labels and name != columns.label) for name in names}
+    if not names or not (wrong := np.flatnonzero(np.logical_or.reduce(list(lacking.values())))).size:
+        return data, None
+    first = int(wrong[0])
+    column = next(name for name in names if lacking[name][first])
+    left_out = Incomplete(len(wrong), len(data), column, place_of(data, first))
+    if len(wrong) == len(data):
+        raise DataError(f"there must be rows that lack nothing of {', '.join(names)}; {left_out}")
+    return data.select(np.setdiff1d(np.arange(len(data)), wrong)), left_out
+
+
+QUESTIONS = ("question", "context")
+"""Columns of texts that questions have."""
+
+
+def _there(names: Iterable[str | None], *data: datasets.Dataset) -> list[str]:
+    """Return the names that all data sets have."""
+    return [name for name in names if name is not None and all(name in one.column_names for one in data)]
+
+
+def _is_missing(column: Any, *, blank_too: bool) -> np.ndarray:
+    """Return for each cell of a column whether it holds nothing."""
+    compute = pyarrow.compute
+    missing = column.is_null(nan_is_null=pyarrow.types.is_floating(column.type))
+    if blank_too and (pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type)):
+        blank = compute.equal(compute.binary_length(compute.utf8_trim_whitespace(column)), 0)
+        missing = compute.or_(missing, compute.fill_null(blank, True))
+    elif blank_too and (pyarrow.types.is_list(column.type) or pyarrow.types.is_large_list(column.type)):
+        missing = compute.or_(missing, compute.fill_null(compute.equal(compute.list_value_length(column), 0), True))
+    return missing.to_numpy()
+
+
+@dataclass(frozen=True)
+class CutTexts(Record):
+    """Texts that are longer than what a model is given.
+
+    Args:
+        number (`int`): How many.
+        total (`int`): Of how many.
+        max_length (`int`): The longest in tokens.
+    """
+
+    number: int
+    total: int
+    max_length: int
+
+    def __str__(self) -> str:
+        verb, cut = ("is", "is cut") if self.number == 1 else ("are", "are cut")
+        return f"{self.number} of {self.total} texts {verb} longer than {self.max_length} tokens and {cut}"
+
+
+def cut_texts(
+    model: Any,
+    tokenizer: Any,
+    data: datasets.Dataset,
+    columns: Columns,
+    rows: datasets.Dataset,
+    *,
+    max_length: int | None = None,
+) -> CutTexts | None:
+    """Return how many texts, pairs or lists of words [`prepare`] cut, or `None` where it cut none, or could not.
+
+    Only those rows are read again that are as long as a row can be.
+
+    Args:
+        model (`PreTrainedModel`): That the rows are for.
+        tokenizer: What turned them into tokens; for images, an image processor.
+        data (`datasets.Dataset`): The texts.
+        columns (`Columns`): Which columns were read.
+        rows (`datasets.Dataset`): What `prepare` made of them, one row for each text.
+        max_length (`int`, *optional*): As given to `prepare`.
+    """
+    names = [columns.text, *([columns.text_pair] if columns.text_pair else [])]
+    is_one_each = len(rows) == len(data) and "input_ids" in rows.column_names and set(names) <= set(data.column_names)
+    if not is_one_each:
+        return None
+    longest = longest_text(model.config, tokenizer, max_length, pair=len(names) > 1)
+    ids = rows.with_format("arrow").select_columns(["input_ids"])[:]["input_ids"]
+    suspects = np.flatnonzero(pyarrow.compute.list_value_length(ids).to_numpy() >= longest)
+    number = 0
+    for batch in data.with_format(None).select(suspects).iter(batch_size=1000):
+        of_words = isinstance(batch[names[0]][0], list)
+        encoded = tokenizer(*(batch[name] for name in names), is_split_into_words=of_words, verbose=False)
+        number += sum(len(one) > longest for one in encoded["input_ids"])
+    return CutTexts(number, len(data), longest) if number else None
+
+
+def shared_rows(one: datasets.Dataset, other: datasets.Dataset, columns: Columns) -> int:
+    """Return how many rows of one data set have inputs that are in another one too, whatever their labels say.
+
+    Texts are compared after white space is normalised, pairs and questions as a whole, images by their bytes.
+
+    Args:
+        one (`datasets.Dataset`): Whose rows are counted.
+        other (`datasets.Dataset`): Where they are looked for.
+        columns (`Columns`): Which columns are the inputs; those that both data sets have are compared.
+
+    Raises:
+        DataError: They have no input in common.
+
+    Example:
+
+    ```python
+    >>> import datasets
+    >>> from acn_hf.data import Columns, shared_rows
+
+    >>> train = datasets.Dataset.from_dict({"text": ["a good film", "bad"]})
+    >>> shared_rows(datasets.Dataset.from_dict({"text": ["a  good film ", "so so"]}), train, Columns())
+    1
+
+    ```
+    """
+    texts = (columns.text, columns.text_pair, *(getattr(columns, name, name) for name in (*QUESTIONS, "choices")))
+    names = _there([*texts, columns.image], one, other)
+    if not names:
+        raise DataError(
+            f"two data sets must have a column of texts or images in common; got {', '.join(one.column_names)} and "
+            f"{', '.join(other.column_names)}"
+        )
+    known = set(_digests(other, names))
+    return sum(digest in known for digest in _digests(one, names))
+
+
+def _digests(data: datasets.Dataset, names: list[str]) -> Iterator[bytes]:
+    """Yield a digest of the inputs of each row."""
+    arrays = [name for name in names if isinstance(data.features[name], datasets.Array2D)]
+    images = [name for name in names if isinstance(data.features[name], datasets.Image)]
+    data = data.with_format(None).select_columns(names)
+    for name in images:
+        data = data.cast_column(name, datasets.Image(decode=False))
+    numbers = data.with_format("numpy", columns=arrays)
+    for start in range(0, len(data), 1000):
+        part = range(start, min(start + 1000, len(data)))
+        batch = {name: (numbers if name in arrays else data).select(part)[name][:] for name in names}
+        for row in zip(*(batch[name] for name in names), strict=True):
+            digest = hashlib.blake2b(digest_size=16)
+            for value in row:
+                content = _bytes_of(value)
+                digest.update(len(content).to_bytes(8, "little") + content)
+            yield digest.digest()
+
+
+def _bytes_of(value: Any) -> bytes:
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
+    if isinstance(value, dict) and "bytes" in value:
+        return value["bytes"] if value["bytes"] is not None else Path(value["path"]).read_bytes()
+    return " ".join(_words(value)).encode()
+
+
+def _words(value: Any) -> Iterator[str]:
+    """Yield the words of a text, or of what holds texts."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from _words(one)
+    elif value is not None:
+        yield from str(value).split()

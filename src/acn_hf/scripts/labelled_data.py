@@ -1,0 +1,91 @@
+"""The data of a script: train, validation and test, read, held out, and checked for rows that lack something."""
+
+import logging
+from typing import Any
+
+import datasets
+from transformers import TrainingArguments
+
+from ..data.checks import complete_rows
+from ..data.files import load_data, load_splits, not_empty
+from ..data.idx import DataError
+from .arguments import DataArguments
+
+logger = logging.getLogger(__name__)
+
+
+def load_labelled(arguments: DataArguments, *, with_labels: bool = True) -> dict[str, datasets.Dataset]:
+    """Load `train`, `validation` and `test`, as far as they exist.
+
+    Args:
+        arguments (`DataArguments`): Which.
+        with_labels (`bool`, *optional*, defaults to `True`): Whether rows without a label are left out too.
+
+    Raises:
+        DataError: No data are named, or some in two ways; more are to be held out than there are, or all of a class.
+    """
+    names = {"train": arguments.train_split, "validation": arguments.validation_split, "test": arguments.test_split}
+    files = {split: getattr(arguments, f"{split}_file") for split in names}
+    if arguments.dataset_name is not None:
+        if given := [f"--{split}_file" for split, file in files.items() if file is not None]:
+            raise DataError(f"--dataset_name names all the data; {', '.join(given)} must not be given")
+        loaded = load_splits(arguments.dataset_name, name=arguments.dataset_config_name, **arguments.how_files_are_read)
+        splits = {split: loaded[name] for split, name in names.items() if name in loaded}
+        if not splits:
+            raise DataError(f"--train_split must be one of {', '.join(loaded)}; got {arguments.train_split!r}")
+    else:
+        how = arguments.how_files_are_read
+        splits = {split: load_data(file, **how) for split, file in files.items() if file is not None}
+    if not splits:
+        raise DataError("there must be data; give --dataset_name, --train_file or --validation_file")
+    splits = {split: _complete(data, split, arguments, with_labels) for split, data in splits.items()}
+    if arguments.num_held_out is not None:
+        splits |= _hold_out(splits, arguments.num_held_out, arguments.label_column_name)
+    for split, most in (("train", arguments.max_train_samples), ("validation", arguments.max_eval_samples)):
+        if split in splits and most is not None:
+            splits[split] = splits[split].select(range(min(most, len(splits[split]))))
+    return {split: not_empty(data, f"the {split} split") for split, data in splits.items()}
+
+
+def _complete(data: datasets.Dataset, split: str, arguments: DataArguments, with_labels: bool) -> datasets.Dataset:
+    """Return the rows that are complete, and say how many are not."""
+    rows, left_out = complete_rows(data, arguments.columns, with_labels=with_labels)
+    if left_out is not None:
+        if arguments.incomplete == "refuse":
+            raise DataError(f"every row must be complete (--incomplete skip leaves others out); {split}: {left_out}")
+        logger.warning(f"{split}: {left_out}")
+    return rows
+
+
+def _hold_out(splits: dict[str, datasets.Dataset], number: int, label: str) -> dict[str, datasets.Dataset]:
+    if "validation" in splits or "train" not in splits:
+        raise DataError(f"--num_held_out needs training data and no validation data; got {', '.join(splits)}")
+    train = splits["train"]
+    if not 0 < number < len(train):
+        raise DataError(f"--num_held_out must lie in [1, {len(train) - 1}] for these data; got {number}")
+    rest = len(train) - number
+    if isinstance(train.features.get(label), datasets.ClassLabel):
+        labels = train[label][:]
+        if lost := sorted(set(labels[rest:]) - set(labels[:rest])):
+            names = ", ".join(train.features[label].int2str(lost))
+            raise DataError(
+                f"some examples of each class must be left to train on; the last {number} are all that there are of "
+                f"{names}: data that are sorted by class, as a folder of images, must be divided beforehand"
+            )
+    return {"train": train.select(range(rest)), "validation": train.select(range(rest, len(train)))}
+
+
+def needed(splits: dict[str, Any], arguments: TrainingArguments) -> dict[str, Any]:
+    """Return the splits that a run reads.
+
+    Raises:
+        DataError: One is missing.
+    """
+    wanted = {"train": arguments.do_train, "validation": arguments.do_eval, "test": arguments.do_predict}
+    for split, is_wanted in wanted.items():
+        if is_wanted and split not in splits:
+            held_out = " or --num_held_out" if split == "validation" else ""
+            raise DataError(
+                f"there must be {split} data; give --{split}_file, --{split}_split{held_out}; got {', '.join(splits)}"
+            )
+    return {split: data for split, data in splits.items() if wanted[split]}
