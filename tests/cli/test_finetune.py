@@ -28,7 +28,7 @@ __all__ = ["checkpoint", "pictures", "residual", "reviews", "run"]
 
 @pytest.fixture
 def train(tmp_path):
-    return draw_pictures(tmp_path / "train", 12)
+    return draw_pictures(tmp_path / "train", 12, shade=7)
 
 
 def test_the_cut_model_is_trained_and_measured_again(run, build, checkpoint, pictures, train, tmp_path):
@@ -38,7 +38,7 @@ def test_the_cut_model_is_trained_and_measured_again(run, build, checkpoint, pic
         "compress", checkpoint, pictures, out, "--metric", "loss", "--depth", 2, "--finetune", train, *how
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert "Fine-tuning 2 layers on 12 examples" in result.output
+    assert "Fine-tuning 2 layers: 15 steps" in result.output
     written = json.loads((out / "result.json").read_text())
     cut = dict(zip(written["profile"]["depths"], written["profile"]["values"], strict=True))[2]
     assert (written["depth"], written["finetuned"] < cut) == (2, True)
@@ -69,8 +69,9 @@ def test_a_training_that_does_harm_is_said(run, checkpoint, pictures, tmp_path):
     result = run(*command, "--finetune", train, *how)
     assert result.exit_code == 0, result.output
     lines = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
-    assert len(lines) == 1, result.stderr
-    values = re.fullmatch(r"warning: fine-tuning made it worse: loss (\S+) as cut, (\S+) fine-tuned", lines[0])
+    assert len(lines) == 2, result.stderr
+    assert lines[0].startswith("warning: 6 of 6 rows of DATA are in the training data too")
+    values = re.fullmatch(r"warning: fine-tuning made it worse: loss (\S+) as cut, (\S+) fine-tuned", lines[1])
     assert float(values[1]) < float(values[2])
 
 
@@ -110,8 +111,8 @@ def test_a_depth_that_is_given_is_cut_at(run, checkpoint, pictures, tmp_path, de
         (("--depth", 1, "--tolerance", 0.1), "--depth 1 leaves nothing to choose; --tolerance must not be given"),
         (("--depth", 1, "--relative"), "--relative must not be given"),
         (("--depth", 1, "--confidence", 0.9), "--confidence must not be given"),
-        (("--learning-rate", 0.1), "--learning-rate is for --finetune, which must be given too"),
-        (("--seed", 1), "--seed is for --finetune"),
+        (("--learning-rate", 0.1), "--learning-rate is for --teach or --finetune, one of which must be"),
+        (("--seed", 1), "--seed is for --teach or --finetune"),
         (("--finetune-split", "train"), "--finetune-split is for --finetune"),
         (("--depth", -1), "depth"),
     ],

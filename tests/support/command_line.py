@@ -81,11 +81,11 @@ def gpt2(tmp_path):
     return tmp_path / "gpt2"
 
 
-def draw_pictures(folder, number):
-    """Draw pictures of three classes into a folder."""
+def draw_pictures(folder, number, shade=0):
+    """Draw pictures of three classes into a folder; those of another shade are others."""
     for index in range(number):
         (folder / str(index % 3)).mkdir(parents=True, exist_ok=True)
-        Image.new("L", (8, 8), 240 * index // number).save(folder / str(index % 3) / f"{index}.png")
+        Image.new("L", (8, 8), 240 * index // number + shade).save(folder / str(index % 3) / f"{index}.png")
     return folder
 
 

@@ -79,8 +79,8 @@ QUESTIONS = ("question", "context")
 
 
 def _there(names: Iterable[str | None], *data: datasets.Dataset) -> list[str]:
-    """Return the names that all data sets have."""
-    return [name for name in names if name is not None and all(name in one.column_names for one in data)]
+    """Return the names that all data sets have, each once."""
+    return [name for name in dict.fromkeys(names) if name is not None and all(name in one.column_names for one in data)]
 
 
 def _is_missing(column: Any, *, blank_too: bool) -> np.ndarray:

@@ -206,9 +206,11 @@ def replace_submodule(module: nn.Module, path: str, replacement: nn.Module, conf
     """
     name, _, rest = path.partition(".")
     view = copy.copy(module)
-    # A `forward` bound to the instance (by accelerate, say) would run the module that it was bound to. What a module
-    # was compiled to does not come along: torch leaves it out of copies.
-    view.__dict__.pop("forward", None)
+    # A `forward` bound to the instance (by accelerate, say) would run the module that it was bound to, and accelerate
+    # must not believe that the view has one already. What a module was compiled to does not come along: torch leaves it
+    # out of copies.
+    for name_of_wrapper in ("forward", "_original_forward", "_is_accelerate_prepared"):
+        view.__dict__.pop(name_of_wrapper, None)
     view.__dict__.update(_forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict())
     if config is not None and "config" in view.__dict__:
         view.__dict__["config"] = config
