@@ -12,7 +12,7 @@ from transformers import (
     BertModel,
 )
 
-from acn_hf import CardFacts, ConversionError, DepthCost, convert_checkpoint, truncate
+from acn_hf import CardFacts, ConversionError, DepthCost, DepthProfile, convert_checkpoint, truncate
 from acn_hf.conversion.loader import NotAnAcnError, load_model
 from tests.conversion.test_layouts import original
 from tests.support.command_line import (
@@ -57,8 +57,20 @@ def test_a_converted_checkpoint_computes_what_it_computed(run, build, head, tmp_
     assert "has no tokenizer or image processor" in " ".join(result.output.split())
 
 
+@pytest.mark.parametrize("scale", [(), (1,), ("1,1,1",)], ids=["default", "one", "a list"])
+def test_what_converts_is_exact_by_default(run, residual, reviews, tmp_path, scale):
+    options = ("--residual-scale", *scale) if scale else ()
+    assert run("convert", residual, tmp_path / "acn", *options).exit_code == 0
+    outputs = []
+    for source, way in ((tmp_path / "acn", ()), (residual, ("--convert", *options)), (residual, ())):
+        result = run("profile", source, reviews, "--metric", "loss", "--out", tmp_path / "p.json", "--overwrite", *way)
+        assert result.exit_code == 0, result.output
+        outputs.append(DepthProfile.load(tmp_path / "p.json").values)
+    assert outputs[0] == outputs[1] == outputs[2]
+
+
 def test_convert_brings_the_tokenizer_and_a_card(run, residual, tmp_path):
-    result = run("convert", residual, tmp_path / "acn")
+    result = run("convert", residual, tmp_path / "acn", "--residual-scale", 0)
     assert result.exit_code == 0, result.output
     assert "has no tokenizer" not in result.output
     assert "next: train it, AutoModelForSequenceClassification.from_pretrained" in result.output

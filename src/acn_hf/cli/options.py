@@ -36,12 +36,8 @@ Data = Annotated[str, typer.Argument(help="Hub name, CSV, TSV, Parquet or JSON f
 Device = Annotated[str, typer.Option(help="Where to run, e.g. cuda.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over what is there.")]
 Depth = Annotated[int | None, typer.Option(min=0, help="Cut at this depth.")]
-residual_scale_option = functools.partial(
-    typer.Option,
-    parser=_scales,
-    metavar="NUMBER[,NUMBER...]",
-    help="In [0, 1], one number or one a layer: 0 is the ACN, 1 computes what the checkpoint computes.",
-)
+SCALES = "In [0, 1], one number or one a layer: 1 computes what the checkpoint computes, 0 is the ACN, to be trained."
+residual_scale_option = functools.partial(typer.Option, parser=_scales, metavar="NUMBER[,NUMBER...]", show_default="1")
 
 
 @dataclass(frozen=True)
@@ -193,13 +189,7 @@ class ConversionOptions:
         bool, _conversion("--convert", help="Take a plain BERT or ViT checkpoint for the ACN that it can be.")
     ] = False
     residual_scale: Annotated[
-        Any,
-        _conversion(
-            parser=_scales,
-            metavar="NUMBER[,NUMBER...]",
-            help="With --convert: in [0, 1], one number or one a layer. 1 computes what the checkpoint computes.",
-            show_default="1",
-        ),
+        Any, residual_scale_option(help=f"With --convert. {SCALES}", rich_help_panel="Residual checkpoints")
     ] = None
 
     def __post_init__(self) -> None:
@@ -210,7 +200,7 @@ class ConversionOptions:
         """Load a checkpoint, converted if that was asked for."""
         from ..conversion.loader import load_model
 
-        scale = one_or_list(self.residual_scale or [1.0]) if self.convert else None
+        scale = scale_or_exact(self.residual_scale) if self.convert else None
         return load_model(source, residual_scale=scale, needs_head=needs_head).to(device)
 
     def load_processor(self, model: "PreTrainedModel", source: str) -> Any:
@@ -260,8 +250,9 @@ def check_apart(option: str, trained: str, trained_split: str, measured: str, sp
         raise typer.BadParameter(f"{option} must train on other data than those it is measured on; got {measured}")
 
 
-def one_or_list(numbers: list[float]) -> float | list[float]:
-    """Return a single number as it is."""
+def scale_or_exact(numbers: list[float] | None) -> float | list[float]:
+    """Return the residual scale that was asked for: one number, one a layer, or by default the exact one."""
+    numbers = numbers or [1.0]
     return numbers[0] if len(numbers) == 1 else numbers
 
 

@@ -11,14 +11,15 @@ if TYPE_CHECKING:
 
 from .base import command, console
 from .options import (
+    SCALES,
     Depth,
     Model,
     Overwrite,
     check_folder,
     check_is_folder,
     check_writable,
-    one_or_list,
     residual_scale_option,
+    scale_or_exact,
 )
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a checkpoint.")]
@@ -36,7 +37,7 @@ def convert_command(
     to_residual: Annotated[
         bool, typer.Option("--to-residual", help="The way back: write the BERT or ViT that an ACN of scale 1 computes.")
     ] = False,
-    residual_scale: Annotated[Any, residual_scale_option(show_default="0")] = None,
+    residual_scale: Annotated[Any, residual_scale_option(help=SCALES)] = None,
     attention_residual: Annotated[
         bool | None,
         typer.Option(
@@ -61,10 +62,11 @@ def convert_command(
 ) -> None:
     """Write the ACN of a residual checkpoint, with the same weights, its tokenizer or image processor, and a card.
 
-    With --to-residual it is the other way round: the checkpoint of transformers that an ACN of scale 1 computes.
+    At the default scale of 1 it computes what the checkpoint computes, as with --convert of other commands. With
+    --to-residual it is the other way round: the checkpoint of transformers that an ACN of scale 1 computes.
     """
     asked: dict[str, Any] = {
-        "residual_scale": residual_scale and one_or_list(residual_scale),
+        "residual_scale": residual_scale,
         "attention_residual": attention_residual,
         "readout": readout,
         "learn_residual_scale": learn_residual_scale or None,
@@ -74,6 +76,8 @@ def convert_command(
     if to_residual and asked:
         option = next(iter(asked)).replace("_", "-")
         raise typer.BadParameter(f"--to-residual makes no ACN; --{option} must not be given")
+    if not to_residual:
+        asked["residual_scale"] = scale_or_exact(residual_scale)
     check_folder(out, overwrite, source=source)
     from ..publishing.checkpoints import convert_checkpoint
 
