@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets
 
+from ..modeling.full_disk import full_disk_named
 from .idx import DataError, is_idx_folder, read_idx_folder
 from .squad import flattened
 
@@ -72,7 +73,8 @@ def load_splits(
     if how and not (path.is_file() or _files_in(path)):
         raise DataError(f"{' and '.join(how)} are for CSV, JSON and text files; {source} holds none")
     try:
-        loaded = _load_local(path, how) if path.exists() else datasets.load_dataset(source, name)
+        with full_disk_named(datasets.config.HF_DATASETS_CACHE):
+            loaded = _load_local(path, how) if path.exists() else datasets.load_dataset(source, name)
     except (datasets.exceptions.DatasetGenerationError, datasets.exceptions.DatasetNotFoundError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -130,7 +132,8 @@ def load_file(path: Path, how: dict[str, str]) -> datasets.Dataset:
         if kind in ("csv", "json", "text"):
             _check_beginning(path, kind, how)
         options = reader_options(path, how)
-        data = flattened(datasets.load_dataset(kind, data_files=str(path), split="train", **options))
+        with full_disk_named(datasets.config.HF_DATASETS_CACHE):
+            data = flattened(datasets.load_dataset(kind, data_files=str(path), split="train", **options))
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, UnicodeDecodeError):
             raise _not_decoded(path, how, error.__cause__) from error

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from ..depth.metrics import IGNORED_LABEL
+from ..modeling.full_disk import full_disk_named
 from .choices import choice_rows
 from .idx import DataError
 from .labels import Classes, column_values, number_of, read_at, require
@@ -161,7 +162,8 @@ def prepare(
     """
     for suffix, build in _BUILDERS.items():
         if type(model).__name__.endswith(suffix):
-            return build(model, processor, data, columns, max_length, **options)
+            with full_disk_named(datasets.config.HF_DATASETS_CACHE):
+                return build(model, processor, data, columns, max_length, **options)
     raise DataError(
         f"the command line measures {', '.join(_BUILDERS)}; "
         f"for {type(model).__name__} use measure_depth_profile in Python"

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from .depth import DepthError, encoder_layers, layers_path
+from .full_disk import full_disk_named
 from .injected import NO_MODULE, layers_named, layers_to_transform
 
 
@@ -142,6 +143,7 @@ def written_beside(target: Path, stale: Callable[[str], bool] = lambda name: Fal
 
     Raises:
         NotADirectoryError: `target` is a file.
+        OSError: The disk is full.
     """
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(f"the place to save to must be a folder; {target} is a file")
@@ -149,7 +151,8 @@ def written_beside(target: Path, stale: Callable[[str], bool] = lambda name: Fal
     beside = (target if target.is_dir() else target.parent) / f".{target.name}-{uuid.uuid4().hex}"
     beside.mkdir(parents=True)
     try:
-        yield beside
+        with full_disk_named(target):
+            yield beside
         written = sorted(beside.iterdir())
         if written and not target.exists():
             beside.rename(target)

@@ -21,6 +21,7 @@ from ..depth.layers import is_acn, layers_of
 from ..depth.metrics import BINARY, IGNORED_LABEL, METRICS, resolve_metric
 from ..depth.profile import DepthProfile
 from ..modeling.depth import DepthError
+from ..modeling.full_disk import full_disk_named
 from ..publishing.model_card import CardTrainer, write_model_card
 from ..training.annealing import ResidualAnnealingCallback
 from ..training.callbacks import PROFILE_NAME, DepthProfileCallback, IntermediateSupervisionCallback
@@ -223,8 +224,9 @@ def run(
     _check_metric(trainer.accelerator.unwrap_model(trainer.model), depth.depth_metric or metric)
     if trainer.args.do_train:
         add_depth_callbacks(trainer, depth, metric)
-        metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
-        trainer.save_model()
+        with full_disk_named(str(trainer.args.output_dir)):
+            metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+            trainer.save_model()
         _report(trainer, "train", metrics, trainer.train_dataset)
         trainer.save_state()
     if trainer.args.do_eval:

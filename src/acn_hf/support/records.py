@@ -10,6 +10,8 @@ from typing import Any, Self
 from rich.console import Console
 from rich.table import Table
 
+from ..modeling.full_disk import full_disk_named
+
 
 class Record:
     """Mixin for frozen dataclasses whose fields are what JSON can hold, tuples, or records themselves."""
@@ -60,12 +62,17 @@ class Record:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write a text file beside its place and move it there, so that no half-written file is ever seen."""
+    """Write a text file beside its place and move it there, so that no half-written file is ever seen.
+
+    Raises:
+        OSError: It cannot be written; on a full disk the error says the path too.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
-        beside.write_text(text)
+        with full_disk_named(path):
+            beside.write_text(text)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
