@@ -1,6 +1,7 @@
 """The command line: exit codes, files, and one clear line where something is wrong."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from transformers import AutoModelForImageClassification, ViTImageProcessorPil, 
 import acn_hf
 from acn_hf import CardFacts, DepthProfile, cli
 from acn_hf.demo import digits
+from acn_hf.support import on_stop
 from tests.support.command_line import (
     CLASSIFIER,
     checkpoint,
@@ -206,6 +208,22 @@ def test_a_checkpoint_of_transformers_is_measured_cut_and_stays_one(run, residua
     assert short("a text")[0]["label"]
 
 
+# --- Ctrl-C: exit code 130 and one line
+
+
+@pytest.mark.parametrize("kept", [(), ("out/checkpoint-4 is kept", "--resume goes on")], ids=["nothing", "something"])
+def test_ctrl_c_says_what_is_kept(run, checkpoint, pictures, monkeypatch, kept):
+    def stop(*args, **kwargs):
+        with on_stop(kept[1] if kept else ""), on_stop(lambda: kept[0] if kept else ""):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("acn_hf.depth.profile.measure_depth_profile", stop)
+    result = run("profile", checkpoint, pictures)
+    assert result.exit_code == 130
+    assert result.stderr.strip() == "; ".join(["stopped", *kept])
+    assert run("--debug", "profile", checkpoint, pictures).exit_code == 130
+
+
 # --- a failed run: exit code 1 and one line
 
 
@@ -242,7 +260,7 @@ def test_a_full_disk_leaves_nothing_behind(run, checkpoint, pictures, tmp_path, 
 
     monkeypatch.setattr(ViTImageProcessorPil, "save_pretrained", full)
     line = one_line(run("compress", checkpoint, pictures, tmp_path / "out"))
-    assert "No space left on device" in line
+    assert f"No space left on device: '{tmp_path / 'out'}'" in line
     assert {path.name for path in tmp_path.iterdir()} == {"model", "images"}
 
 

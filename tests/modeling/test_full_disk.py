@@ -13,7 +13,7 @@ from acn_hf.modeling.full_disk import full_disk_named
 from acn_hf.support.records import write_text
 from acn_hf.training.finetuning import FinetuningError
 
-WORDS = "the disk is full, and this could not be written: "
+WORDS = "No space left on device: "
 Usage = namedtuple("Usage", "free")
 
 SAID = {

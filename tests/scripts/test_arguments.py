@@ -121,3 +121,20 @@ def test_help_says_what_each_recipe_sets(capsys):
 def test_flags_that_would_do_nothing_are_refused(tmp_path, flags, message):
     with pytest.raises(ValueError, match=message):
         parse("--output_dir", tmp_path, *flags, kinds=(DepthArguments, TrainingArguments))
+
+
+@pytest.mark.parametrize("flags", [("--bf16",), ("--bf16_full_eval",), ("--bf16", "--use_cpu")], ids=" ".join)
+def test_bfloat16_needs_no_second_flag_on_a_cpu(tmp_path, monkeypatch, flags):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    (training,) = parse_arguments([TrainingArguments], None, ["--output_dir", str(tmp_path), *flags])
+    assert training.use_cpu
+    assert training.bf16 or training.bf16_full_eval
+    (training,) = parse_arguments([TrainingArguments], None, ["--output_dir", str(tmp_path)])
+    assert not training.use_cpu
+
+
+def test_an_accelerator_is_used_for_bfloat16(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: None)  # which looks for the real one
+    (training,) = parse_arguments([TrainingArguments], None, ["--output_dir", str(tmp_path), "--bf16"])
+    assert not training.use_cpu

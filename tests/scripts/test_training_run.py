@@ -1,6 +1,9 @@
 """What the scripts share: building a model, resuming a run, data, and depth while training."""
 
+import errno
 import json
+import signal
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForMaskedImageModeling,
     Trainer,
+    TrainerCallback,
     TrainerState,
     ViTConfig,
     ViTForImageClassification,
@@ -375,6 +379,65 @@ def test_a_metric_that_does_not_fit_is_refused_before_training(tmp_path, build, 
 def test_a_metric_that_does_not_exist_is_refused_before_anything_is_read():
     with pytest.raises(ValueError, match=r"metric must be one of .*; got 'acuracy'"):
         DepthArguments(depth_metric="acuracy")
+
+
+class Stopping(TrainerCallback):
+    """Presses Ctrl-C at the end of a step, or when something else happens."""
+
+    def __init__(self, step=None, **events):
+        self.step = step
+        for name in events:
+            setattr(self, name, self.stop)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            self.stop()
+
+    def stop(self, *args, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("stopping", "said"),
+    [
+        (Stopping(step=1), "nothing is kept: no checkpoint was due yet (--save_steps 2)"),
+        (
+            Stopping(step=3),
+            "{out}/checkpoint-2 is kept; the same command with --resume_from_checkpoint True goes on from",
+        ),
+        (Stopping(on_evaluate=True), "the trained model is in {out}"),
+    ],
+    ids=["before a checkpoint", "after one", "while evaluating"],
+)
+def test_ctrl_c_says_what_is_kept(tmp_path, capsys, stopping, said):
+    trainer = digits_trainer(tmp_path, max_steps=4, save_steps=2, save_strategy="steps", eval_strategy="no")
+    trainer.add_callback(stopping)
+    (tmp_path / "checkpoint-9").mkdir()  # of which no more was written
+    with pytest.raises(SystemExit) as left:
+        run_script(lambda: run(trainer, DepthArguments(), metric="accuracy"))
+    assert left.value.code == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"stopped; {said.format(out=tmp_path)}")
+
+
+def test_a_disk_that_fills_while_training_is_said_with_its_path(tmp_path):
+    trainer = digits_trainer(tmp_path, max_steps=2)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    trainer.add_callback(type("Full", (TrainerCallback,), {"on_step_end": Mock(side_effect=full)}))
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}'"):
+        run(trainer, DepthArguments(), metric="accuracy")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_weights_of_16_bits_are_not_trained_without_a_word(saved, tmp_path, caplog, dtype):
+    build_vit(model_name_or_path=str(saved)).to(dtype).save_pretrained(tmp_path / "half")
+    model = build_vit(model_name_or_path=str(tmp_path / "half"))
+    assert model.dtype == dtype
+    run(digits_trainer(tmp_path / "out", model, max_steps=1, learning_rate=0.0), DepthArguments(), metric="accuracy")
+    name = str(dtype).removeprefix("torch.")
+    warned = f"100% of the weights are {name}, and are trained in it: steps that are small" in caplog.text
+    assert warned is (dtype != torch.float32)
+    assert build_vit(model_name_or_path=str(tmp_path / "half"), dtype="float32").dtype == torch.float32
 
 
 def test_failures_of_input_become_one_line(capsys):

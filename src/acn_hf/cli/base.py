@@ -15,6 +15,7 @@ from rich.console import Console
 from wrapt import register_post_import_hook
 
 from .._version import __version__
+from ..support.stopping import EXIT_CODE, stopped
 
 app = typer.Typer(
     name="acn-hf",
@@ -62,7 +63,8 @@ def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function a command.
 
     A parameter whose type is a dataclass is a group of options: each of its fields becomes an option, and the function
-    is given the group. Every failure becomes one line and exit code 1; `--debug` shows the traceback.
+    is given the group. Every failure becomes one line and exit code 1; `--debug` shows the traceback. So does Ctrl-C,
+    with exit code 130 and what [`on_stop`] has added to it.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -77,6 +79,11 @@ def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
                 function(**values)
             except (typer.Exit, typer.BadParameter):
                 raise
+            except KeyboardInterrupt as stop:
+                if errors.is_terminal:
+                    errors.print()  # the cursor stands behind ^C, or behind a progress bar
+                errors.print(stopped(stop), style="yellow")
+                raise typer.Exit(EXIT_CODE) from None
             except Exception as error:
                 if _settings["debug"]:
                     raise

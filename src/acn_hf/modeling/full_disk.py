@@ -24,7 +24,7 @@ def full_disk_named(path: str | os.PathLike) -> Iterator[None]:
         if not _is_of_full_disk(error, Path(path)):
             raise
         named = getattr(error, "filename", None) or str(path)
-        raise OSError(errno.ENOSPC, "the disk is full, and this could not be written", named) from error
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), named) from error
 
 
 def _is_of_full_disk(error: BaseException, path: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 import yaml  # type: ignore[import-untyped]
 from transformers import HfArgumentParser
+from transformers.utils import is_torch_xla_available
 
 from ..data.rows import Columns
 from ..depth.metrics import METRICS, resolve_metric
@@ -97,6 +98,10 @@ class ModelArguments:
         default=None, metadata={"help": "Whether to keep the short connection around attention."}
     )
     readout: Literal["auto", "sum"] | None = field(default=None, metadata={"help": "What the long connections add up."})
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = field(
+        default="auto",
+        metadata={"help": "Precision of the weights of a checkpoint; auto is what it was saved in. Train in float32."},
+    )
     ignore_mismatched_sizes: bool = field(
         default=False, metadata={"help": "Start the head of a checkpoint anew where its classes are not those here."}
     )
@@ -279,9 +284,15 @@ def parse_arguments(
     known = {one.name for kind in kinds for one in fields(kind)}
     recipe = _recipe(given, recipes)
     values = {name: value for name, value in {**DEFAULTS, **recipe}.items() if name in known} | given
+    if (given.get("bf16") or given.get("bf16_full_eval")) and "use_cpu" in known and not _has_accelerator():
+        values.setdefault("use_cpu", True)  # which TrainingArguments asks for
     if recipe.get("config_overrides") and given.get("config_overrides"):
         values["config_overrides"] = f"{recipe['config_overrides']},{given['config_overrides']}"
     return parser.parse_dict(values)
+
+
+def _has_accelerator() -> bool:
+    return torch.accelerator.is_available() or is_torch_xla_available()
 
 
 def _given(parser: HfArgumentParser, argv: list[str]) -> dict[str, Any]:

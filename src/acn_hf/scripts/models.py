@@ -102,6 +102,7 @@ def _load(auto_class: Any, source: str, arguments: ModelArguments, from_data: di
             source,
             config=_changed(config, arguments, from_data),
             ignore_mismatched_sizes=arguments.ignore_mismatched_sizes,
+            **({} if arguments.dtype == "auto" else {"dtype": arguments.dtype}),
             **arguments.hub_options(),
         )
     except RuntimeError as error:

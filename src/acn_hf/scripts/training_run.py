@@ -23,6 +23,8 @@ from ..depth.profile import DepthProfile
 from ..modeling.depth import DepthError
 from ..modeling.full_disk import full_disk_named
 from ..publishing.model_card import CardTrainer, write_model_card
+from ..support.stopping import EXIT_CODE, on_stop, stopped
+from ..support.weights import trained_in_half
 from ..training.annealing import ResidualAnnealingCallback
 from ..training.callbacks import PROFILE_NAME, DepthProfileCallback, IntermediateSupervisionCallback
 from ..training.distillation import DistillationLoss
@@ -71,12 +73,29 @@ def last_checkpoint(arguments: TrainingArguments) -> str | None:
         if not _is_whole(Path(str(asked))):
             raise ValueError(f"--resume_from_checkpoint must be True or the folder of a whole checkpoint; got {asked}")
         return str(asked)
-    checkpoints = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
-    for path in sorted(checkpoints, key=lambda path: -int(path.name.removeprefix("checkpoint-"))):
+    for path in _checkpoints(folder):
         if _is_whole(path):
             return str(path)
         logger.warning(f"{path} is left aside: the run was stopped while it was written")
     raise ValueError(f"--resume_from_checkpoint needs a whole checkpoint in --output_dir; {folder} holds none")
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of a run, the newest first."""
+    numbered = {path: path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")}
+    return sorted(
+        (path for path, number in numbered.items() if number.isdigit()), key=lambda path: -int(numbered[path])
+    )
+
+
+def kept(arguments: TrainingArguments) -> str:
+    """Return what is left of a run that is stopped while it trains, and how to go on."""
+    newest = next((path for path in _checkpoints(Path(str(arguments.output_dir))) if _is_whole(path)), None)
+    if newest is None:
+        by_steps = f"--save_steps {arguments.save_steps:g}"
+        due = by_steps if arguments.save_strategy == "steps" else f"--save_strategy {arguments.save_strategy.value}"
+        return f"nothing is kept: no checkpoint was due yet ({due})"
+    return f"{newest} is kept; the same command with --resume_from_checkpoint True goes on from there"
 
 
 def _is_whole(checkpoint: Path) -> bool:
@@ -223,18 +242,26 @@ def run(
     """
     _check_metric(trainer.accelerator.unwrap_model(trainer.model), depth.depth_metric or metric)
     if trainer.args.do_train:
+        if text := trained_in_half(trainer.model):
+            logger.warning(f"{text} (--dtype float32)")
         add_depth_callbacks(trainer, depth, metric)
-        with full_disk_named(str(trainer.args.output_dir)):
+        with full_disk_named(str(trainer.args.output_dir)), on_stop(lambda: kept(trainer.args)):
             metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
             trainer.save_model()
         _report(trainer, "train", metrics, trainer.train_dataset)
         trainer.save_state()
+    with on_stop(f"the trained model is in {trainer.args.output_dir}" if trainer.args.do_train else ""):
+        _measure(trainer, depth.depth_metric or metric, test, data)
+
+
+def _measure(trainer: CardTrainer, metric: str, test: Any, data: Any) -> None:
+    """Do what is left when the model is trained: evaluate, write the card, upload."""
     if trainer.args.do_eval:
         metrics = trainer.evaluate()
         if type(trainer.accelerator.unwrap_model(trainer.model)).__name__.endswith("ForMaskedLM"):
             metrics["perplexity"] = math.exp(min(metrics["eval_loss"], 100))
         _report(trainer, "eval", metrics, trainer.eval_dataset)
-        _profile(trainer, depth.depth_metric or metric)
+        _profile(trainer, metric)
     if trainer.args.do_predict and test is not None:
         _report(trainer, "test", trainer.evaluate(test, metric_key_prefix="test"), test)
     if trainer.args.do_train:
@@ -306,9 +333,15 @@ def _name(data: Any) -> str | None:
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run the main function of a script; what was wrong with its input becomes one line and exit code 1."""
+    """Run the main function of a script.
+
+    What was wrong with its input becomes one line and exit code 1, and Ctrl-C one line that says what is kept.
+    """
     try:
         main()
+    except KeyboardInterrupt as stop:
+        print(f"\n{stopped(stop)}" if sys.stderr.isatty() else stopped(stop), file=sys.stderr)
+        raise SystemExit(EXIT_CODE) from None
     except (ValueError, OSError, StrictDataclassError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(1) from None

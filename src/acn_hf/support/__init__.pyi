@@ -11,6 +11,10 @@ from .records import (
     render as render,
     write_text as write_text,
 )
+from .stopping import (
+    on_stop as on_stop,
+    stopped as stopped,
+)
 from .wrappers import (
     is_peft_model as is_peft_model,
     unwrap as unwrap,

@@ -23,6 +23,23 @@ def absent_weights(model: nn.Module) -> str:
     return f"{len(absent)} of this {type(model).__name__} are {place}, among them {absent[0]}"
 
 
+def trained_in_half(model: nn.Module) -> str:
+    """Return how many weights are to be trained in 16 bits, and what that means; nothing if none is."""
+    sizes: dict[torch.dtype, int] = {}
+    for weight in model.parameters():
+        if weight.requires_grad and weight.is_floating_point():
+            sizes[weight.dtype] = sizes.get(weight.dtype, 0) + weight.numel()
+    half = {dtype: size for dtype, size in sizes.items() if dtype.itemsize < torch.float32.itemsize}
+    if not half:
+        return ""
+    name = str(max(half, key=lambda dtype: half[dtype])).removeprefix("torch.")
+    share = sum(half.values()) / sum(sizes.values())
+    return (
+        f"{share:.0%} of the weights are {name}, and are trained in it: steps that are small beside a weight are lost; "
+        "load them as float32, and compute in bf16 if it is to be fast"
+    )
+
+
 def execution_device(model: Any) -> torch.device:
     """Return the device that a model computes on, which is not where its weights are if they are offloaded."""
     if not is_offloaded(model):
