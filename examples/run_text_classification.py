@@ -1,7 +1,7 @@
 """Fine-tune an AC-BERT, or any text classifier, on labelled sentences or pairs of them.
 
-What is unusual: labels are read as they stand in the data (names, ids, numbers), and those of the training data decide
-what there is to learn; and at the end every depth of the model is measured on the validation data
+What is unusual: labels are read as they stand in the data (names, ids, numbers, or lists of several), and those of the
+training data decide what there is to learn; and at the end every depth of the model is measured on the validation data
 (depth_profile.json). A checkpoint of BERT is a start too: --model_type acn_bert.
 
     python examples/run_text_classification.py --do_train --do_eval --output_dir out --model_name_or_path PRETRAINED \\
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from transformers import AutoModelForSequenceClassification, TrainingArguments
 
-from acn_hf.data import Columns, check_vocabulary, find_classes, load_tokenizer, longest_text, prepare
+from acn_hf.data import Columns, check_vocabulary, find_classes, has_lists, load_tokenizer, longest_text, prepare
 from acn_hf.scripts import (
     DepthArguments,
     ModelArguments,
@@ -48,7 +48,6 @@ def main(argv: list[str] | None = None) -> None:
     kinds = (DataArguments, ModelArguments, DepthArguments, TrainingArguments)
     data, model_arguments, depth, training = parse_arguments(kinds, __doc__, argv)
     checkpoint = start(training)
-    metric = "mse" if data.regression else "accuracy"
     columns = Columns(data.text_column_name, data.text_pair_column_name, label=data.label_column_name)
     source = tokenizer_source(model_arguments, checkpoint)
     with training.main_process_first(desc="reading the texts"):
@@ -56,6 +55,9 @@ def main(argv: list[str] | None = None) -> None:
         tokenizer = load_tokenizer(source, **model_arguments.hub_options())
     first = next(iter(splits.values()))
     labels = label_fields(None if data.regression else find_classes(first, columns.label))
+    if not data.regression and has_lists(first, columns.label):
+        labels["problem_type"] = "multi_label_classification"
+    metric = {"regression": "mse", "multi_label_classification": "f1_micro"}.get(labels.get("problem_type"), "accuracy")
     model = build_model(
         AutoModelForSequenceClassification,
         model_arguments,

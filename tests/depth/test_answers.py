@@ -9,15 +9,16 @@ import pytest
 import torch
 from tokenizers import BertWordPieceTokenizer
 from torch.utils.data import DataLoader
-from transformers import BertTokenizerFast
+from transformers import BertTokenizerFast, Trainer
 
-from acn_hf import compress, depth_logits, measure_depth_profile
+from acn_hf import DepthProfileCallback, compress, depth_logits, measure_depth_profile
 from acn_hf.data.rows import Columns, prepare
 from acn_hf.depth import answers
 from acn_hf.depth.distributed_profile import measure_together
 from acn_hf.depth.metrics import METRICS, ProfileError
 from acn_hf.depth.spans import Span, Window, as_objects, best_spans, joined
 from tests.support.families import by_name
+from tests.support.training import arguments
 
 QUESTIONS = by_name("bert-ForQuestionAnswering")
 TEXT = "paris is in the rome of oslo , what is lima in cairo of quito"
@@ -175,6 +176,18 @@ def test_the_model_is_cut_by_its_answers(asked):
     model, rows, collate = asked
     result = compress(model, rows, metric="answer_f1", collate_fn=collate, tolerance=1.0)
     assert result.depth == 0
+
+
+@pytest.mark.parametrize("drops", [True, False], ids=["drops columns", "keeps columns"])
+def test_a_trainer_trains_and_measures_on_the_same_rows(asked, tmp_path, drops):
+    model, rows, collate = asked
+    settings = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "no", "learning_rate": 0.0}
+    made = arguments(tmp_path, max_steps=1, remove_unused_columns=drops, **settings)
+    trainer = Trainer(model, made, train_dataset=rows, eval_dataset=rows, data_collator=collate)
+    callback = DepthProfileCallback(metric="answer_f1").attach(trainer)
+    trainer.train()
+    expected = measure_depth_profile(model, rows, metric="answer_f1", collate_fn=collate)
+    assert callback.profile.values == pytest.approx(expected.values)
 
 
 def test_rows_that_do_not_say_what_is_right_are_refused():

@@ -25,7 +25,8 @@ from acn_hf.scripts.arguments import (
     ModelArguments,
 )
 from acn_hf.scripts.models import build_model, label_fields
-from acn_hf.scripts.training_run import last_checkpoint, metric_functions, run, run_script, start
+from acn_hf.scripts.task_metric import metric_functions
+from acn_hf.scripts.training_run import last_checkpoint, run, run_script, start
 from tests.support.families import by_name
 from tests.support.training import arguments, data, same_weights, weights
 

@@ -54,6 +54,9 @@ from .rows import (
     prepare as prepare,
     require_text as require_text,
 )
+from .several_labels import (
+    has_lists as has_lists,
+)
 from .tasks import (
     TASKS as TASKS,
     Task as Task,

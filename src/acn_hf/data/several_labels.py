@@ -13,6 +13,11 @@ def has_several_labels(config: Any) -> bool:
     return config.problem_type == "multi_label_classification"
 
 
+def has_lists(data: datasets.Dataset, column: str) -> bool:
+    """Return whether a column holds lists, of as many labels as an example has."""
+    return any(isinstance(value, list) for value in column_values(data, column))
+
+
 def label_vectors(config: Any, data: datasets.Dataset, column: str) -> list[list[float]]:
     """Return for each row a number for each class of a model: 1.0 if the row has this label, else 0.0.
 

@@ -55,7 +55,7 @@ class Evidence:
                 f"metric {self.metric.name!r} is for labels of tokens; got "
                 + ("none" if labels is None else f"labels of shape {tuple(labels.shape)}")
             )
-        return tags(_finite(logits).argmax(dim=-1), labels, model.config), tags(labels, labels, model.config)
+        return tags(finite(logits).argmax(dim=-1), labels, model.config), tags(labels, labels, model.config)
 
     def _answers(self, output: ModelOutput, inputs: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         questions = getattr(inputs, "questions", None)
@@ -64,7 +64,7 @@ class Evidence:
                 f"metric {self.metric.name!r} compares texts, so it needs rows and a collator that acn_hf.data.prepare "
                 f"makes of questions; got only {', '.join(inputs) or 'nothing'}"
             )
-        return best_spans(_finite(output_logits(output)), questions), windows(questions)
+        return best_spans(finite(output_logits(output)), questions), windows(questions)
 
     def _check_kind(self, references: np.ndarray) -> None:
         are_numbers = np.issubdtype(references.dtype, np.floating)
@@ -197,23 +197,24 @@ def _predictions(output: ModelOutput, inputs: dict[str, Any], model: PreTrainedM
     logits = output_logits(output)
     if "start_positions" in inputs and "end_positions" in inputs:
         references = torch.stack((inputs["start_positions"], inputs["end_positions"]), dim=-1)
-        return _numpy(_finite(logits).argmax(dim=1)), _numpy(references)
+        return _numpy(finite(logits).argmax(dim=1)), _numpy(references)
     labels = inputs.get("labels", inputs.get("next_sentence_label"))
     if labels is None:
         raise ProfileError(f"the data must hold labels; got only {', '.join(inputs) or 'nothing'}")
     if labels.shape == logits.shape[:-1] and not labels.is_floating_point() and logits.shape[-1] > 1:
         labels = predicted_labels(model, labels)
         valid = labels != IGNORED_LABEL
-        return _numpy(_finite(logits[valid]).argmax(dim=-1)), _numpy(labels[valid])
+        return _numpy(finite(logits[valid]).argmax(dim=-1)), _numpy(labels[valid])
     if labels.numel() != logits.numel():
         raise ProfileError(f"labels of shape {tuple(labels.shape)} do not fit logits of shape {tuple(logits.shape)}")
-    logits = _finite(logits.reshape(labels.shape))
+    logits = finite(logits.reshape(labels.shape))
     if model.config.problem_type == "multi_label_classification":
         return _numpy(logits > 0).astype(int), _numpy(labels).astype(int)
     return _numpy(logits.float()), _numpy(labels.float())
 
 
-def _finite(logits: torch.Tensor) -> torch.Tensor:
+def finite(logits: torch.Tensor) -> torch.Tensor:
+    """Return logits if they are finite, and raise `ProfileError` if not."""
     if not torch.isfinite(logits).all():
         raise ProfileError("the logits must be finite numbers; got nan or infinity")
     return logits

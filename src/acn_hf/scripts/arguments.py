@@ -15,7 +15,7 @@ from transformers import HfArgumentParser
 from transformers.utils import is_torch_xla_available
 
 from ..data.rows import Columns
-from ..depth.metrics import METRICS, resolve_metric
+from ..depth.metrics import METRICS, Metric, resolve_metric
 
 _BERT = {
     "max_seq_length": 128,
@@ -125,7 +125,14 @@ class DepthArguments:
     """What is done with depth while training."""
 
     depth_metric: str | None = field(
-        default=None, metadata={"help": f"Metric of the depths: {', '.join(METRICS)}. Defaults by the task."}
+        default=None,
+        metadata={
+            "help": f"Metric of the depths: {', '.join(METRICS)}; or your own, metric.py:function or module:function. "
+            "Defaults by the task."
+        },
+    )
+    lower_is_better: bool = field(
+        default=False, metadata={"help": "A --depth_metric of your own is good when it is low."}
     )
     profile_every: int | None = field(
         default=None, metadata={"help": "Measure every depth on the validation data every so many steps."}
@@ -174,14 +181,20 @@ class DepthArguments:
     )
 
     def __post_init__(self) -> None:
+        if self.lower_is_better and (self.depth_metric is None or self.depth_metric in METRICS):
+            raise ValueError(f"--lower_is_better is for a --depth_metric of your own; got {self.depth_metric}")
         if self.depth_metric is not None:
-            resolve_metric(self.depth_metric)
+            self.metric_or(self.depth_metric)
         if self.supervision_depths is not None and self.supervision == "none":
             raise ValueError(f"--supervision_depths {self.supervision_depths} needs --supervision linear or uniform")
         if (self.shed_every or self.shed_examples) and self.shed_tolerance is None:
             raise ValueError("--shed_every and --shed_examples need --shed_tolerance")
         if self.residual_annealing is not None and len(self.residual_annealing) != 2:
             raise ValueError(f"--residual_annealing must be two numbers, start and end; got {self.residual_annealing}")
+
+    def metric_or(self, usual: str) -> Metric:
+        """Return the metric that was asked for, else that of this name."""
+        return resolve_metric(self.depth_metric or usual, False if self.lower_is_better else None)
 
 
 @dataclass

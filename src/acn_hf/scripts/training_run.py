@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
-from ..data.rows import is_regression
 from ..depth.distributed_profile import measure_together
 from ..depth.layers import is_acn, layers_of
-from ..depth.metrics import BINARY, IGNORED_LABEL, METRICS, resolve_metric
+from ..depth.metrics import Metric
 from ..depth.profile import DepthProfile
 from ..modeling.depth import DepthError
 from ..modeling.full_disk import full_disk_named
@@ -31,6 +29,7 @@ from ..training.distillation import DistillationLoss
 from ..training.shedding import LayerSheddingCallback
 from .arguments import DataArguments, DepthArguments
 from .models import load_teacher
+from .task_metric import TaskTrainer, check_metric, metric_functions
 
 logger = logging.getLogger(__name__)
 
@@ -107,21 +106,6 @@ def _is_whole(checkpoint: Path) -> bool:
     return (checkpoint / "config.json").exists()
 
 
-def metric_functions(name: str) -> dict[str, Callable]:
-    """Return the arguments of a `Trainer` that make it compute a metric of `METRICS`; none for a loss."""
-    metric = resolve_metric(name)
-    if metric.needs == "loss":
-        return {}
-
-    def reduce(logits: Any, labels: torch.Tensor) -> torch.Tensor:
-        logits = logits[0] if isinstance(logits, tuple) else logits
-        return logits.argmax(-1) if metric.needs == "classes" else logits.reshape(labels.shape)
-
-    def compute(prediction: Any) -> dict[str, float]:
-        counts = prediction.label_ids != IGNORED_LABEL
-        return {name: metric.score(prediction.predictions[counts], prediction.label_ids[counts])}
-
-    return {"compute_metrics": compute, "preprocess_logits_for_metrics": reduce}
 
 
 def run_labelled(
@@ -148,14 +132,14 @@ def run_labelled(
         data (`DataArguments`): Which data were read, for the card.
     """
     parts = {split: part for split, (part, _) in rows.items()}
-    trainer = CardTrainer(
+    trainer = TaskTrainer(
         model=model,
         args=arguments,
         train_dataset=parts.get("train"),
         eval_dataset=parts.get("validation"),
         data_collator=next(collate for _, collate in rows.values()),
         processing_class=processor,
-        **metric_functions(depth.depth_metric or metric),
+        **metric_functions(depth.metric_or(metric), model.config),
     )
     run(trainer, depth, metric=metric, checkpoint=checkpoint, test=parts.get("test"), data=data)
 
@@ -185,9 +169,9 @@ def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str
         raise ValueError(
             "--shed_tolerance needs measurements; give --shed_every, or --eval_strategy with steps or epoch"
         )
-    metric = arguments.depth_metric or metric
+    chosen = arguments.metric_or(metric)
     if arguments.profile_every is not None:
-        DepthProfileCallback(metric=metric, every=arguments.profile_every).attach(trainer)
+        DepthProfileCallback(metric=chosen, every=arguments.profile_every).attach(trainer)
     if arguments.supervision != "none" or arguments.distill_from is not None:
         weights = "full" if arguments.supervision == "none" else arguments.supervision
         IntermediateSupervisionCallback(weights, arguments.supervision_depths, _distillation(arguments)).attach(trainer)
@@ -199,7 +183,7 @@ def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str
         number, data = arguments.shed_examples, trainer.eval_dataset
         LayerSheddingCallback(
             None if number is None else data.select(range(min(number, len(data)))),
-            metric=metric,
+            metric=chosen,
             tolerance=arguments.shed_tolerance,
             margin=arguments.shed_margin,
             patience=arguments.shed_patience,
@@ -240,7 +224,7 @@ def run(
         test (*optional*): Data that neither training nor a choice has seen; their metrics come last.
         data (*optional*): Arguments that say which data were read, for the card.
     """
-    _check_metric(trainer.accelerator.unwrap_model(trainer.model), depth.depth_metric or metric)
+    check_metric(trainer.accelerator.unwrap_model(trainer.model), depth.metric_or(metric))
     if trainer.args.do_train:
         if text := trained_in_half(trainer.model):
             logger.warning(f"{text} (--dtype float32)")
@@ -251,7 +235,7 @@ def run(
         _report(trainer, "train", metrics, trainer.train_dataset)
         trainer.save_state()
     with on_stop(f"the trained model is in {trainer.args.output_dir}" if trainer.args.do_train else ""):
-        _measure(trainer, depth.depth_metric or metric, test, data)
+        _measure(trainer, depth.metric_or(metric), test, data)
 
 
 def _measure(trainer: CardTrainer, metric: str, test: Any, data: Any) -> None:
@@ -268,16 +252,6 @@ def _measure(trainer: CardTrainer, metric: str, test: Any, data: Any) -> None:
         _write_card(trainer, data)
         if trainer.args.push_to_hub:
             trainer.push_to_hub()
-
-
-def _check_metric(model: PreTrainedModel, name: str) -> None:
-    """Refuse a metric that does not fit what a model predicts, before it is trained."""
-    kind, predicts = type(model).__name__, "numbers" if is_regression(model.config) else "classes"
-    needs = {"loss"} if kind.endswith("ForMaskedImageModeling") else {"loss", predicts}
-    is_binary = model.config.num_labels <= 2 and not kind.endswith("ForMaskedLM")
-    fitting = [one.name for one in METRICS.values() if one.needs in needs and (is_binary or one.name not in BINARY)]
-    if name not in fitting:
-        raise ValueError(f"--depth_metric must be one of {', '.join(fitting)} for this {kind}; got {name}")
 
 
 def _write_card(trainer: CardTrainer, data: Any) -> None:
@@ -304,7 +278,7 @@ def _report(trainer: Trainer, split: str, metrics: dict[str, Any], data: Any) ->
     trainer.save_metrics(split, metrics)
 
 
-def _profile(trainer: Trainer, metric: str) -> None:
+def _profile(trainer: Trainer, metric: Metric) -> None:
     """Measure every depth on the validation data, print the table, and write it to `depth_profile.json`."""
     model, arguments = trainer.accelerator.unwrap_model(trainer.model), trainer.args
     if not _has_depth(model):
@@ -342,6 +316,6 @@ def run_script(main: Callable[[], None]) -> None:
     except KeyboardInterrupt as stop:
         print(f"\n{stopped(stop)}" if sys.stderr.isatty() else stopped(stop), file=sys.stderr)
         raise SystemExit(EXIT_CODE) from None
-    except (ValueError, OSError, StrictDataclassError) as error:
+    except (ValueError, OSError, ImportError, StrictDataclassError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(1) from None
