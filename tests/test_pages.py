@@ -57,6 +57,12 @@ def test_depth(tmp_path):
     assert {"short-2", "profile.json", "profile.png"} <= {path.name for path in tmp_path.iterdir()}
 
 
+def test_metrics(tmp_path):
+    printed = run_training_page("docs/metrics.md", tmp_path)
+    assert "Depth profile over 3 examples" in printed
+    assert "eval_answer_f1_at_depth_4" in printed
+
+
 @quiet  # peft asks by an old name
 def test_adapters(tmp_path):
     run_training_page("docs/adapters.md", tmp_path)

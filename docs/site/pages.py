@@ -21,7 +21,17 @@ from package import DOCS, PACKAGE, PUBLIC, ROOMS, ROOT, SOURCES, public_object, 
 HERE = Path(__file__).parent
 FROM_ROOT = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 SECTIONS = {
-    "Guides": ("depth", "compression", "conversion", "training", "adapters", "early_exit", "pruning", "export"),
+    "Guides": (
+        "depth",
+        "metrics",
+        "compression",
+        "conversion",
+        "training",
+        "adapters",
+        "early_exit",
+        "pruning",
+        "export",
+    ),
     "Experiments": ("results", "paper", "experiments"),
     "Project": ("contributing", "adding_a_family", "testing", "changelog"),
 }
