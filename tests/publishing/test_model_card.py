@@ -358,3 +358,13 @@ def test_heads_without_a_task_are_few():
         "AcnBertForPreTraining", "AcnBertForNextSentencePrediction", "AcnDeiTForMaskedImageModeling",
         "AcnViTForMaskedImageModeling",
     }  # fmt: skip
+
+
+def test_a_plain_model_of_questions_says_its_task_and_how_it_was_measured(tmp_path):
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 24}
+    model = transformers.BertForQuestionAnswering(transformers.BertConfig(vocab_size=30, **sizes))
+    answers = DepthProfile((0, 1, 2), (0.25, 0.5, 0.75), "answer_f1", True, 9, (1, 2, 3))
+    write_model_card(tmp_path, model, dataset="questions", profile=answers)
+    (result,) = metadata_of(tmp_path)["model-index"][0]["results"]
+    assert result["task"]["type"] == "question-answering"
+    assert (result["metrics"][0]["type"], result["metrics"][0]["name"]) == ("f1", "answer_f1")

@@ -9,6 +9,10 @@ PLAIN_TAG = "acn-hf"
 """What the card of a model says that is of transformers alone."""
 
 _METRIC_IDS = {
+    "answer_f1": "f1",
+    "entity_f1": "f1",
+    "entity_precision": "precision",
+    "entity_recall": "recall",
     "f1_macro": "f1",
     "f1_micro": "f1",
     "f1_weighted": "f1",

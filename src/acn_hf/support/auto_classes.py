@@ -4,6 +4,12 @@ import functools
 
 from transformers.models.auto import modeling_auto
 
+_TASKS_WITHOUT_PIPELINE = {
+    "AutoModelForMultipleChoice": "multiple-choice",
+    "AutoModelForQuestionAnswering": "question-answering",
+}
+"""What the Hub calls tasks for which transformers 5 has no pipeline."""
+
 
 def auto_class_of(model_name: str) -> str | None:
     """Return the name of the Auto class that serves a model class of transformers, or `None`.
@@ -44,7 +50,7 @@ def task_of(auto_name: str | None, main_input: str | None = None) -> str | None:
     """
     if auto_name == "AutoModel":
         return {"input_ids": "feature-extraction", "pixel_values": "image-feature-extraction"}.get(main_input or "")
-    return _tasks().get(auto_name or "")
+    return _tasks().get(auto_name or "") or _TASKS_WITHOUT_PIPELINE.get(auto_name or "")
 
 
 @functools.cache
