@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import answers, entities
+from . import entities, squad
 from .errors import ProfileError
 from .metric_source import is_source, load_object
 
@@ -124,8 +124,8 @@ METRICS = {
         _entities(name="entity_f1", score=entities.f1, of_mean=entities.f1_of_mean),
         _entities(name="entity_precision", score=entities.precision, of_mean=entities.precision_of_mean),
         _entities(name="entity_recall", score=entities.recall, of_mean=entities.recall_of_mean),
-        _answers(name="exact_match", score=answers.exact_match, per_example=answers.exact_matches),
-        _answers(name="answer_f1", score=answers.f1, per_example=answers.f1_scores),
+        _answers(name="exact_match", score=squad.exact_match, per_example=squad.exact_matches),
+        _answers(name="answer_f1", score=squad.f1, per_example=squad.f1_scores),
         _worse(name="mse", score=_sklearn("mean_squared_error"), needs="numbers"),
         _worse(name="mae", score=_sklearn("mean_absolute_error"), needs="numbers"),
         _worse(name="loss", score=_mean_loss, needs="loss"),

@@ -9,7 +9,7 @@ from transformers import EvalPrediction, PreTrainedModel
 
 from ..data.rows import is_regression
 from ..data.several_labels import has_several_labels
-from ..depth import answers
+from ..depth import squad
 from ..depth.entities import check_tags
 from ..depth.evidence import Evidence, finite, tags
 from ..depth.metrics import BINARY, IGNORED_LABEL, METRICS, Metric, resolve_metric
@@ -112,7 +112,7 @@ def check_metric(model: PreTrainedModel, metric: Metric) -> None:
     if metric.needs == "tags":
         check_tags(tuple(str(name) for name in config.id2label.values()))
     if metric.needs == "answers":
-        answers.f1_scores(np.array([]), np.array([]))
+        squad.f1_scores(np.array([]), np.array([]))
 
 
 def _fits(metric: Metric, kind: str, config: Any) -> bool:

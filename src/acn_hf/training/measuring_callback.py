@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..depth.distributed_profile import measure_together
+from ..depth.metrics import resolve_metric
 from ..depth.profile import DepthProfile
 from ..depth.rows_or_batches import is_data_set
 from ..support.eval_mode import fixed_randomness
@@ -69,8 +70,8 @@ class MeasuringCallback(LoggingCallback, ABC):
             callback is attached to it.
 
     Raises:
-        ValueError: `every` or `tolerance` is out of its range, or, when training begins, nobody can say what the data
-            are.
+        ValueError: `every` or `tolerance` is out of its range, there is no such metric, or, when training begins,
+            nobody can say what the data are.
         TypeError: When training begins, the model is not one of transformers, or its weights are sharded over
             processes.
     """
@@ -87,7 +88,7 @@ class MeasuringCallback(LoggingCallback, ABC):
         if not 0 <= tolerance < float("inf"):
             raise ValueError(f"tolerance must be a finite number >= 0; got {tolerance!r}")
         self.data = data
-        self.metric = metric
+        self.metric = resolve_metric(metric)  # at once: what is wrong shows, and a file is read, before training
         self.every = None if every is None else check_steps("every", every)
         self.tolerance = tolerance
         self.collate_fn = collate_fn

@@ -13,7 +13,7 @@ from transformers import BertTokenizerFast, Trainer
 
 from acn_hf import DepthProfileCallback, compress, depth_logits, measure_depth_profile
 from acn_hf.data.rows import Columns, prepare
-from acn_hf.depth import answers
+from acn_hf.depth import squad
 from acn_hf.depth.distributed_profile import measure_together
 from acn_hf.depth.metrics import METRICS, ProfileError
 from acn_hf.depth.spans import Span, Window, as_objects, best_spans, joined
@@ -26,7 +26,7 @@ TEXT = "paris is in the rome of oslo , what is lima in cairo of quito"
 
 def scores(predictions, references):
     arrays = as_objects(predictions), as_objects(references)
-    return answers.exact_matches(*arrays).tolist(), answers.f1_scores(*arrays).tolist()
+    return squad.exact_matches(*arrays).tolist(), squad.f1_scores(*arrays).tolist()
 
 
 @pytest.mark.parametrize(

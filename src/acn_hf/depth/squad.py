@@ -40,7 +40,7 @@ def _scores(name: str, predictions: np.ndarray, references: np.ndarray) -> np.nd
     except ImportError as error:
         raise ImportError("metrics of answers need torchmetrics: pip install 'acn-hf[metrics]'") from error
     scores = []
-    for text, right in zip(predictions, references, strict=True):
+    for answer, right in zip(predictions, references, strict=True):
         reference = {"id": "", "answers": {"text": list(right), "answer_start": [0] * len(right)}}
-        scores.append(float(squad([{"id": "", "prediction_text": text}], [reference])[name]) / 100)
+        scores.append(float(squad([{"id": "", "prediction_text": answer}], [reference])[name]) / 100)
     return np.array(scores)
