@@ -1,14 +1,16 @@
 """Fine-tune an AC-BERT, or any text classifier, on labelled sentences or pairs of them.
 
-What is unusual: labels are read as they stand in the data (names, ids, numbers, or lists of several), and those of the
-training data decide what there is to learn; and at the end every depth of the model is measured on the validation data
-(depth_profile.json). A checkpoint of BERT is a start too: --model_type acn_bert.
+What is unusual: labels are read as they stand in the data (names, ids, numbers, lists of several, or one column a
+class), and those of the training data decide what there is to learn; and at the end every depth of the model is
+measured on the validation data (depth_profile.json). A checkpoint of BERT is a start too: --model_type acn_bert.
 
     python examples/run_text_classification.py --do_train --do_eval --output_dir out --model_name_or_path PRETRAINED \\
         --train_file train.csv --validation_file validation.csv --num_train_epochs 3 --learning_rate 1e-4
     python examples/run_text_classification.py --do_train --do_eval --output_dir out --model_name_or_path PRETRAINED \\
         --dataset_name nyu-mll/glue --dataset_config_name mrpc --text_column_name sentence1 \\
         --text_pair_column_name sentence2 --depth_metric f1 --eval_strategy epoch
+    python examples/run_text_classification.py --do_train --do_eval --output_dir out --model_name_or_path PRETRAINED \\
+        --train_file train.csv --validation_file validation.csv --label_column_name toxic,obscene,threat
     python examples/run_text_classification.py --do_train --do_eval --output_dir out --tokenizer_name TOKENIZER \\
         --config_overrides hidden_size=128,intermediate_size=512,num_attention_heads=4,num_hidden_layers=8 \\
         --train_file train.csv --validation_file validation.csv --label_column_name rating --regression
@@ -20,7 +22,15 @@ from dataclasses import dataclass, field
 
 from transformers import AutoModelForSequenceClassification, TrainingArguments
 
-from acn_hf.data import Columns, check_vocabulary, find_classes, has_lists, load_tokenizer, longest_text, prepare
+from acn_hf.data import (
+    Columns,
+    check_vocabulary,
+    find_classes,
+    find_several_classes,
+    load_tokenizer,
+    longest_text,
+    prepare,
+)
 from acn_hf.scripts import (
     DepthArguments,
     ModelArguments,
@@ -54,10 +64,13 @@ def main(argv: list[str] | None = None) -> None:
         splits = needed(load_labelled(data), training)
         tokenizer = load_tokenizer(source, **model_arguments.hub_options())
     first = next(iter(splits.values()))
-    labels = label_fields(None if data.regression else find_classes(first, columns.label))
-    if not data.regression and has_lists(first, columns.label):
-        labels["problem_type"] = "multi_label_classification"
-    metric = {"regression": "mse", "multi_label_classification": "f1_micro"}.get(labels.get("problem_type"), "accuracy")
+    several = None if data.regression else find_several_classes(first, columns.label)
+    if several is not None:
+        metric, labels = "f1_micro", {**label_fields(several), "problem_type": "multi_label_classification"}
+    elif data.regression:
+        metric, labels = "mse", label_fields(None)
+    else:
+        metric, labels = "accuracy", label_fields(find_classes(first, columns.label))
     model = build_model(
         AutoModelForSequenceClassification,
         model_arguments,

@@ -8,6 +8,7 @@ from transformers import BertTokenizerFast
 
 from acn_hf import depth_logits, measure_depth_profile
 from acn_hf.data.rows import Columns, DataError, prepare
+from acn_hf.data.several_labels import find_several_classes
 from tests.support.families import by_name
 
 SEQUENCES = by_name("bert-ForSequenceClassification")
@@ -76,3 +77,16 @@ def test_every_depth_is_measured_by_all_labels(build, tokenizer):
 def test_what_does_not_fit_is_named(build, tokenizer, label, columns, message):
     with pytest.raises(DataError, match=message):
         prepared(build, tokenizer, column=label, **columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "column", "classes"),
+    [
+        ({"label": [["long"], [], ["sad"]]}, "label", ["long", "sad"]),
+        ({"sad": [0, 1, 0], "long": [1, 1, 1]}, "sad, long", ["sad", "long"]),
+        ({"label": ["long", "sad", "sad"]}, "label", None),
+    ],
+    ids=["lists", "columns", "one each"],
+)
+def test_classes_are_found_where_there_are_several(columns, column, classes):
+    assert find_several_classes(datasets.Dataset.from_dict(columns), column) == classes

@@ -129,12 +129,18 @@ def test_choices_that_are_not_there_are_named(script, tables, pretrained, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_several_labels_are_predicted_at_once(script, pretrained, tmp_path):
+@pytest.mark.parametrize("kind", [".json", ".csv"])
+def test_several_labels_are_predicted_at_once(script, pretrained, tmp_path, kind):
+    names = ("loved", "paris")
     for split, part in (("train", SENTENCES[::2]), ("validation", SENTENCES[1::2])):
-        rows = [{"text": text, "label": [word for word in ("loved", "paris") if word in text]} for text in part]
+        rows = [{"text": text, "label": [word for word in names if word in text]} for text in part]
         (tmp_path / f"{split}.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        with (tmp_path / f"{split}.csv").open("w", newline="") as file:
+            columns = [(text, *(int(word in text) for word in names)) for text in part]
+            csv.writer(file).writerows([("text", *names), *columns])
     options = ("--model_name_or_path", pretrained, "--output_dir", tmp_path / "out")
-    script("run_text_classification", *QUICK, *data_of(tmp_path, ".json"), *options)
+    label = ("--label_column_name", "loved,paris") if kind == ".csv" else ()
+    script("run_text_classification", *QUICK, *data_of(tmp_path, kind), *options, *label)
     written, profile = results(tmp_path / "out")
     assert profile.metric == "f1_micro"
     assert written["eval_f1_micro"] == pytest.approx(profile.values[-1])

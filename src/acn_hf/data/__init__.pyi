@@ -55,7 +55,7 @@ from .rows import (
     require_text as require_text,
 )
 from .several_labels import (
-    has_lists as has_lists,
+    find_several_classes as find_several_classes,
 )
 from .tasks import (
     TASKS as TASKS,

@@ -5,7 +5,7 @@ from typing import Any
 import datasets
 
 from .idx import DataError
-from .labels import Classes, column_values, require, whole
+from .labels import Classes, column_values, find_classes, require, whole
 
 
 def has_several_labels(config: Any) -> bool:
@@ -13,9 +13,38 @@ def has_several_labels(config: Any) -> bool:
     return config.problem_type == "multi_label_classification"
 
 
-def has_lists(data: datasets.Dataset, column: str) -> bool:
-    """Return whether a column holds lists, of as many labels as an example has."""
-    return any(isinstance(value, list) for value in column_values(data, column))
+def find_several_classes(data: datasets.Dataset, column: str) -> list[str] | None:
+    """Return the names of the classes of which an example has several, or `None` where it has one.
+
+    Args:
+        data (`datasets.Dataset`): The rows.
+        column (`str`): See [`label_vectors`].
+
+    Raises:
+        DataError: A row has no list.
+    """
+    if are_columns(data, column):
+        return names_of_columns(column)
+    holds_lists = any(isinstance(value, list) for value in column_values(data, column))
+    return find_classes(data, column) if holds_lists else None
+
+
+def are_columns(data: datasets.Dataset, column: str) -> bool:
+    """Return whether `column` stands for several columns, one for each class.
+
+    Raises:
+        DataError: It stands for none.
+    """
+    if "," in column and column not in data.column_names:
+        require(data, *names_of_columns(column))
+        return True
+    require(data, column)
+    return False
+
+
+def names_of_columns(column: str) -> list[str]:
+    """Return the names between commas."""
+    return [name.strip() for name in column.split(",")]
 
 
 def label_vectors(config: Any, data: datasets.Dataset, column: str) -> list[list[float]]:
@@ -30,9 +59,8 @@ def label_vectors(config: Any, data: datasets.Dataset, column: str) -> list[list
     Raises:
         DataError: There is no such column, it does not hold lists, or a label is not one of the model's.
     """
-    if column not in data.column_names and "," in column:
-        return _from_columns(config, data, [name.strip() for name in column.split(",")])
-    require(data, column)
+    if are_columns(data, column):
+        return _from_columns(config, data, names_of_columns(column))
     classes, vectors = Classes.of(config, data.features[column]), []
     for row, labels in enumerate(column_values(data, column)):
         if not isinstance(labels, list):
@@ -51,7 +79,6 @@ def label_vectors(config: Any, data: datasets.Dataset, column: str) -> list[list
 
 
 def _from_columns(config: Any, data: datasets.Dataset, names: list[str]) -> list[list[float]]:
-    require(data, *names)
     classes = Classes.of(config, None)
     places = [classes.id_of(name) for name in names]
     vectors = [[0.0] * config.num_labels for _ in range(len(data))]
