@@ -113,6 +113,8 @@ def test_help_says_what_each_recipe_sets(capsys):
     ("flags", "message"),
     [
         (["--supervision_depths", 2], "--supervision_depths 2 needs --supervision linear or uniform"),
+        (["--lower_is_better", "True"], "--lower_is_better is for a --depth_metric of your own; got None"),
+        (["--lower_is_better", "True", "--depth_metric", "mse"], "--lower_is_better is for a .* of your own; got mse"),
         (["--shed_every", 5], "--shed_every and --shed_examples need --shed_tolerance"),
         (["--shed_examples", 5], "--shed_every and --shed_examples need --shed_tolerance"),
         (["--residual_annealing", 1.0], r"--residual_annealing must be two numbers, start and end; got \[1\.0\]"),

@@ -124,8 +124,7 @@ def _fits(metric: Metric, kind: str, config: Any) -> bool:
         return True
     if kind.endswith("ForQuestionAnswering"):  # where the classes of scikit-learn would be pairs of places
         return metric.name == "accuracy" or metric.name not in METRICS
-    are_many = (
-        has_several_labels(config) or kind.endswith(("ForMaskedLM", "ForMultipleChoice")) or config.num_labels > 2
-    )
-    needed = "numbers" if is_regression(config) else "classes"
+    chooses = kind.endswith("ForMultipleChoice")  # whatever the number of labels in its config
+    are_many = has_several_labels(config) or chooses or kind.endswith("ForMaskedLM") or config.num_labels > 2
+    needed = "numbers" if is_regression(config) and not chooses else "classes"
     return metric.needs == needed and not (are_many and metric.name in BINARY)
