@@ -60,6 +60,18 @@ def test_a_model_of_questions_is_cut(run, build, tmp_path):
     assert json.loads((tmp_path / "out" / "config.json").read_text())["num_hidden_layers"] == 0
 
 
+def test_a_model_of_questions_is_cut_and_fine_tuned(run, build, tmp_path):
+    model = saved(build, tmp_path / "model", "bert-ForQuestionAnswering")
+    rows = [("what", "good bad film", "bad"), ("who", "film good", "")]
+    train, data = (
+        write_table(tmp_path / name, ("question", "context", "answers"), *rows) for name in ("train.csv", "data.csv")
+    )
+    options = ("--metric", "answer_f1", "--depth", 1, "--finetune", train, "--finetune-epochs", 1)
+    done = run("compress", model, data, tmp_path / "out", *options)
+    assert done.exit_code == 0, done.output
+    assert "answer_f1, fine-tuned" in done.output
+
+
 def test_choices_are_measured(run, build, tmp_path):
     model = saved(build, tmp_path / "model", "bert-ForMultipleChoice")
     rows = [("bad film", "good", "bad", 1), ("good film", "good", "bad", 0)]

@@ -44,6 +44,12 @@ def answer_of(row):
     return label["context"][label["starts"][row["start_positions"]] : label["ends"][row["end_positions"]]]
 
 
+def places_of(row):
+    """Return where the tokens of a window begin in the whole text, and -1 for others."""
+    label = row["label"]
+    return [place if place < 0 else place + label["begins"] for place in label["starts"]]
+
+
 def test_a_text_that_fits_is_one_row(build, tokenizer):
     rows, _ = prepared(build, tokenizer, squad())
     assert len(rows) == 1
@@ -68,12 +74,12 @@ def test_every_window_of_a_long_text_has_the_answer_or_says_that_it_has_none(bui
     inside = [row for row in rows if row["start_positions"] != 0]
     assert 1 <= len(inside) < len(rows)
     for row in inside:
-        assert row["label"]["starts"][row["start_positions"]] == len(text) + 1
+        assert places_of(row)[row["start_positions"]] == len(text) + 1
         assert answer_of(row) == "lima"
     assert all(row["end_positions"] == 0 for row in rows if row["start_positions"] == 0)
     seen = set()
     for row in rows:  # nothing of the text is left out
-        seen |= {place for place in row["label"]["starts"] if place >= 0}
+        seen |= {place for place in places_of(row) if place >= 0}
     whole = tokenizer(columns["context"][0], add_special_tokens=False, return_offsets_mapping=True)
     assert seen == {start for start, _ in whole["offset_mapping"]}
 
@@ -81,9 +87,18 @@ def test_every_window_of_a_long_text_has_the_answer_or_says_that_it_has_none(bui
 @pytest.mark.parametrize("overlap", [0, 4, 10])
 def test_windows_overlap_as_asked_for(build, tokenizer, overlap):
     rows, _ = prepared(build, tokenizer, squad(" ".join(WORDS * 5), ["oslo"]), length=24, overlap=overlap)
-    tokens = [[place for place in row["label"]["starts"] if place >= 0] for row in rows]
+    tokens = [[place for place in places_of(row) if place >= 0] for row in rows]
     shared = [set(one) & set(two) for one, two in itertools.pairwise(tokens)]
     assert {len(places) for places in shared} == {overlap}
+
+
+def test_a_window_holds_no_more_of_the_text_than_its_tokens(build, tokenizer):
+    columns = squad(" ".join(WORDS * 50), ["oslo"])
+    rows, _ = prepared(build, tokenizer, columns, length=24)
+    assert sum(len(row["label"]["context"]) for row in rows) < 3 * len(columns["context"][0])
+    for row in rows:
+        begins, context = row["label"]["begins"], row["label"]["context"]
+        assert columns["context"][0][begins : begins + len(context)] == context
 
 
 @pytest.mark.parametrize("overlap", [-1, 200])
@@ -124,7 +139,7 @@ def test_several_answers_are_kept_and_the_first_is_learned(build, tokenizer, ans
 )
 def test_flat_columns_are_read(build, tokenizer, columns, starts):
     rows, _ = prepared(build, tokenizer, {"question": ["what"], "context": [TEXT], **columns})
-    assert [rows[0]["label"]["starts"][rows[0]["start_positions"]]] == (starts or [-1])
+    assert [places_of(rows[0])[rows[0]["start_positions"]]] == (starts or [-1])
     assert rows[0]["label"]["answers"] == ["is"] * len(starts)
 
 
@@ -181,6 +196,17 @@ def test_the_file_of_squad_is_read_as_it_is_published(tmp_path):
     assert data["question"][:] == ["where?", "why?"]
     assert data["context"][:] == [TEXT, TEXT]
     assert data["answers"][:] == [{"text": ["oslo"], "answer_start": [25]}, {"text": [], "answer_start": []}]
+
+
+def test_rows_beside_a_version_are_read(tmp_path):
+    rows = [{"question": "why?", "context": TEXT, "answers": {"text": ["oslo"], "answer_start": [25]}}]
+    (tmp_path / "dev.json").write_text(json.dumps({"version": "1.0", "data": rows}))
+    assert load_data(str(tmp_path / "dev.json")).to_list() == rows
+
+
+def test_a_column_of_texts_that_is_called_data_stays(tmp_path):
+    (tmp_path / "texts.csv").write_text("data\none\ntwo\n")
+    assert load_data(str(tmp_path / "texts.csv"))["data"][:] == ["one", "two"]
 
 
 def test_a_missing_column_is_named(build, tokenizer):

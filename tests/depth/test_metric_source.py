@@ -113,8 +113,8 @@ def test_what_cannot_be_loaded_is_named(file, code, name, message):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("no_such.py", "^metric must be one that can be loaded; there is no file no_such.py$"),
-        ("no_such.py:f", "^metric must be one that can be loaded; there is no file no_such.py$"),
+        ("no_such.py", "^metric 'no_such.py' cannot be loaded: there is no file no_such.py$"),
+        ("no_such.py:f", "^metric 'no_such.py:f' cannot be loaded: there is no file no_such.py$"),
         ("no_such_module:f", "^metric 'no_such_module:f' cannot be loaded: ModuleNotFoundError"),
         ("math:no_such", "^math must hold 'no_such'; it holds no public function$"),
         ("acuracy", r"^metric must be one of .*, or metric.py:function or module:function; got 'acuracy'$"),

@@ -59,7 +59,15 @@ def test_the_metrics_are_means_over_questions():
 
 
 def question(starts, ends, context, longest=30, none=0):
-    return {"question": 0, "context": context, "starts": starts, "ends": ends, "none": none, "longest": longest}
+    return {
+        "question": 0,
+        "context": context,
+        "begins": 0,
+        "starts": starts,
+        "ends": ends,
+        "none": none,
+        "longest": longest,
+    }
 
 
 def test_the_best_span_is_the_best_of_all():

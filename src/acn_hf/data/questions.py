@@ -142,7 +142,7 @@ class _Encoder:
         """Return the types of the columns, which a batch without any answer would not show."""
         integers = datasets.List(datasets.Value("int32"))
         label = {
-            **dict.fromkeys(("question", "none", "longest"), datasets.Value("int32")),
+            **dict.fromkeys(("question", "begins", "none", "longest"), datasets.Value("int32")),
             **dict.fromkeys(("starts", "ends"), integers),
             "context": datasets.Value("string"),
             "answers": datasets.List(datasets.Value("string")),
@@ -178,11 +178,13 @@ class _Encoder:
             first, last = _place_of(right[sample], starts, ends, none)
             found["start_positions"].append(first)
             found["end_positions"].append(last)
+            begins = int(starts[is_text].min(initial=len(contexts[sample])))
             label: Question = {
                 "question": numbers[sample],
-                "context": contexts[sample],
-                "starts": starts.tolist(),
-                "ends": ends.tolist(),
+                "context": contexts[sample][begins : max(0, ends.max())],
+                "begins": begins,
+                "starts": np.where(is_text, starts - begins, -1).tolist(),
+                "ends": np.where(is_text, ends - begins, -1).tolist(),
                 "none": none,
                 "answers": [answer.text for answer in right[sample]],
                 "longest": self.longest_answer,

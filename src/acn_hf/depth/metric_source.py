@@ -50,7 +50,7 @@ def load_object(source: str, kind: type) -> Any:
 def _load(place: str, source: str) -> ModuleType:
     is_file = place.endswith(".py")
     if is_file and not Path(place).is_file():
-        raise ProfileError(f"metric must be one that can be loaded; there is no file {place}")
+        raise ProfileError(f"metric {source!r} cannot be loaded: there is no file {place}")
     try:
         if is_file:
             return _load_file(Path(place))

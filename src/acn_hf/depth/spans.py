@@ -13,9 +13,11 @@ class Question(TypedDict):
     question: int
     """Its number; all windows of a question have the same."""
     context: str
-    """The whole text."""
+    """The part of the text that the window holds: texts may be long, and windows many."""
+    begins: int
+    """Where this part begins in the text."""
     starts: list[int]
-    """Where each token begins in the text, or -1 for a token that is not of the text."""
+    """Where each token begins in this part, or -1 for a token that is not of the text."""
     ends: list[int]
     """Where each token ends."""
     none: int

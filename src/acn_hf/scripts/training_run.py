@@ -106,8 +106,6 @@ def _is_whole(checkpoint: Path) -> bool:
     return (checkpoint / "config.json").exists()
 
 
-
-
 def run_labelled(
     model: PreTrainedModel,
     arguments: TrainingArguments,
