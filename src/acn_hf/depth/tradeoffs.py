@@ -90,7 +90,7 @@ class DepthTradeoffs(Record):
 
         Args:
             max_latency_ms (`float`, *optional*): Milliseconds of a forward pass, as they were measured (the median).
-            max_parameters (`int`, *optional*): Parameters of the model.
+            max_parameters (`float`, *optional*): Parameters of the model.
             max_mb (`float`, *optional*): Megabytes, of 1,000,000 bytes, of its checkpoint.
             max_gflops (`float`, *optional*): Thousands of millions of floating-point operations of a forward pass.
 

@@ -51,6 +51,10 @@ def _describe(recipe: str) -> str:
     return f"{recipe}: {', '.join(settings)}"
 
 
+SELF = "self"
+"""What `--teach` calls the checkpoint that training starts from."""
+
+
 @dataclass
 class RecipeArguments:
     """A preset of the paper."""
@@ -154,6 +158,13 @@ class DepthArguments:
     residual_annealing_shape: Literal["linear", "cosine"] = field(
         default="linear", metadata={"help": "Way of the scale."}
     )
+    teach: str | None = field(
+        default=None,
+        metadata={
+            "help": "Teach every depth: with 'self', the fine-tuned checkpoint --model_name_or_path teaches its own "
+            "copy; or name another checkpoint with the same head. Short for --supervision uniform --distill_from."
+        },
+    )
     distill_from: str | None = field(
         default=None,
         metadata={"help": "Learn from this checkpoint too, at every supervised depth: a model with the same head."},
@@ -180,13 +191,24 @@ class DepthArguments:
         default=None, metadata={"help": "Measure for shedding on so many validation examples; defaults to all."}
     )
 
+    origin: ModelArguments | None = field(default=None, init=False)
+    """The checkpoint that training starts from, which teaches itself with `--teach self`."""
+
     def __post_init__(self) -> None:
         if self.lower_is_better and (self.depth_metric is None or self.depth_metric in METRICS):
             raise ValueError(f"--lower_is_better is for a --depth_metric of your own; got {self.depth_metric}")
         if self.depth_metric is not None:
             self.metric_or(self.depth_metric)
-        if self.supervision_depths is not None and self.supervision == "none":
-            raise ValueError(f"--supervision_depths {self.supervision_depths} needs --supervision linear or uniform")
+        if self.teach is not None and self.distill_from is not None:
+            raise ValueError(
+                f"--teach and --distill_from both name a teacher: give one of {self.teach} and {self.distill_from}"
+            )
+        if self.teach is not None and self.distill_soft_labels == 0:
+            raise ValueError("--teach gives the teacher's answers: --distill_soft_labels must be above 0; got 0")
+        if self.supervision_depths is not None and self.weights == "full":
+            raise ValueError(
+                f"--supervision_depths {self.supervision_depths} needs --supervision linear or uniform, or --teach"
+            )
         if (self.shed_every or self.shed_examples) and self.shed_tolerance is None:
             raise ValueError("--shed_every and --shed_examples need --shed_tolerance")
         if self.residual_annealing is not None and len(self.residual_annealing) != 2:
@@ -195,6 +217,26 @@ class DepthArguments:
     def metric_or(self, usual: str) -> Metric:
         """Return the metric that was asked for, else that of this name."""
         return resolve_metric(self.depth_metric or usual, False if self.lower_is_better else None)
+
+    @property
+    def weights(self) -> Literal["linear", "uniform", "full"]:
+        """Weights of the depths in the loss."""
+        if self.supervision == "none":
+            return "full" if self.teach is None else "uniform"
+        return self.supervision
+
+    @property
+    def teacher(self) -> str | None:
+        """The checkpoint that teaches, if one does.
+
+        Raises:
+            ValueError: It is to be the one that training starts from, and there is none.
+        """
+        if self.teach != SELF:
+            return self.teach or self.distill_from
+        if self.origin is None or self.origin.model_name_or_path is None:
+            raise ValueError("--teach self needs the fine-tuned checkpoint that teaches its copy: --model_name_or_path")
+        return self.origin.model_name_or_path
 
 
 @dataclass
@@ -301,7 +343,13 @@ def parse_arguments(
         values.setdefault("use_cpu", True)  # which TrainingArguments asks for
     if recipe.get("config_overrides") and given.get("config_overrides"):
         values["config_overrides"] = f"{recipe['config_overrides']},{given['config_overrides']}"
-    return parser.parse_dict(values)
+    if given.get("teach") and given.get("supervision") == "none":
+        raise ValueError("--teach trains every depth, and --supervision none full depth alone: give one of them")
+    parsed = parser.parse_dict(values)
+    for depth in (one for one in parsed if isinstance(one, DepthArguments)):
+        depth.origin = next((one for one in parsed if isinstance(one, ModelArguments)), None)
+        _ = depth.teacher  # that there is one is said before anything is read
+    return parsed
 
 
 def _has_accelerator() -> bool:

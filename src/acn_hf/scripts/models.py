@@ -16,6 +16,7 @@ from ..data.rows import DataError
 from ..depth.every_depth import truncate
 from ..depth.stack import fields_by_layer
 from ..modeling.configuration_acn import AcnConfig
+from ..support.auto_classes import served_classes
 from ..training.shedding import DEPTH
 from .arguments import ModelArguments
 
@@ -63,18 +64,22 @@ def build_model(
         raise ValueError(f"no model can be built with these fields of its config: {error!r}") from error
 
 
-def load_teacher(source: str) -> PreTrainedModel:
+def load_teacher(source: str, **options: Any) -> PreTrainedModel:
     """Load a checkpoint, residual or ACN, with the head that it was saved with.
+
+    Args:
+        source (`str`): A folder, or a name on the Hub.
+        options: Passed on to `from_pretrained`.
 
     Raises:
         OSError: There is no such checkpoint.
         ValueError: It does not say its class, or its weights are not whole.
     """
-    names = AutoConfig.from_pretrained(source).architectures or [""]
+    names = AutoConfig.from_pretrained(source, **options).architectures or [""]
     kind = auto.model_classes().get(names[0]) or getattr(transformers, names[0], None)
     if kind is None:
         raise ValueError(f"a teacher must say the class that it was saved as; {source} says {names[0] or 'none'}")
-    return _read(kind, source)
+    return _read(kind, source, **options)
 
 
 def _read(auto_class: Any, source: str, **options: Any) -> PreTrainedModel:
@@ -88,6 +93,8 @@ def _load(auto_class: Any, source: str, arguments: ModelArguments, from_data: di
     stored, depth = AutoConfig.from_pretrained(source, **arguments.hub_options()), arguments.num_hidden_layers
     _check_prefix(stored, arguments)
     config = _retyped(stored, arguments.model_type)
+    if not served_classes(auto_class.__name__, type(config)):
+        raise ValueError(f"transformers has no {auto_class.__name__} for the {config.model_type} in {source}")
     if not isinstance(config, AcnConfig) and depth is not None:
         whole = _load(auto_class, source, replace(arguments, num_hidden_layers=None), from_data)
         return truncate(whole, depth)  # which knows what else of a config counts layers

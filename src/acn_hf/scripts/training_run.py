@@ -25,11 +25,11 @@ from ..support.stopping import EXIT_CODE, on_stop, stopped
 from ..support.weights import trained_in_half
 from ..training.annealing import ResidualAnnealingCallback
 from ..training.callbacks import PROFILE_NAME, DepthProfileCallback, IntermediateSupervisionCallback
-from ..training.distillation import DistillationLoss
+from ..training.checkpoints import read_by_their_names
 from ..training.shedding import LayerSheddingCallback
 from .arguments import DataArguments, DepthArguments
-from .models import load_teacher
 from .task_metric import TaskTrainer, check_metric, metric_functions
+from .teachers import distillation_of, taught
 
 logger = logging.getLogger(__name__)
 
@@ -142,18 +142,21 @@ def run_labelled(
     run(trainer, depth, metric=metric, checkpoint=checkpoint, test=parts.get("test"), data=data)
 
 
-def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str) -> None:
-    """Add what was asked for to a Trainer.
+def add_depth_callbacks(
+    trainer: Trainer, arguments: DepthArguments, metric: str
+) -> IntermediateSupervisionCallback | None:
+    """Add what was asked for to a Trainer, and return what supervises the depths, if anything does.
 
     Raises:
         DepthError: Something was, and the model has no stack of layers.
-        ValueError: The model is not an ACN, whose scales are to be annealed, or there is nothing to measure on.
+        OSError: There is no such teacher.
+        ValueError: The model is not an ACN, whose scales are to be annealed, there is nothing to measure on, or the
+            teacher has another head or other classes.
     """
     asked = {
         "profile_every": arguments.profile_every is not None,
-        "supervision": arguments.supervision != "none",
+        "supervision": arguments.weights != "full" or arguments.teacher is not None,
         "residual_annealing": arguments.residual_annealing is not None,
-        "distill_from": arguments.distill_from is not None,
         "shed_tolerance": arguments.shed_tolerance is not None,
     }
     model = trainer.accelerator.unwrap_model(trainer.model)
@@ -170,9 +173,11 @@ def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str
     chosen = arguments.metric_or(metric)
     if arguments.profile_every is not None:
         DepthProfileCallback(metric=chosen, every=arguments.profile_every).attach(trainer)
-    if arguments.supervision != "none" or arguments.distill_from is not None:
-        weights = "full" if arguments.supervision == "none" else arguments.supervision
-        IntermediateSupervisionCallback(weights, arguments.supervision_depths, _distillation(arguments)).attach(trainer)
+    supervision = None
+    if asked["supervision"]:
+        distillation = distillation_of(arguments, model)
+        supervision = IntermediateSupervisionCallback(arguments.weights, arguments.supervision_depths, distillation)
+        supervision.attach(trainer)
     if arguments.residual_annealing is not None:
         first, last = arguments.residual_annealing
         fraction, shape = arguments.residual_annealing_fraction, arguments.residual_annealing_shape
@@ -188,17 +193,7 @@ def add_depth_callbacks(trainer: Trainer, arguments: DepthArguments, metric: str
             start=arguments.shed_start,
             every=arguments.shed_every,
         ).attach(trainer)
-
-
-def _distillation(arguments: DepthArguments) -> DistillationLoss | None:
-    if arguments.distill_from is None:
-        return None
-    return DistillationLoss(
-        load_teacher(arguments.distill_from),
-        soft_labels=arguments.distill_soft_labels,
-        temperature=arguments.distill_temperature,
-        depth_states=arguments.distill_depth_states,
-    )
+    return supervision
 
 
 def run(
@@ -226,9 +221,10 @@ def run(
     if trainer.args.do_train:
         if text := trained_in_half(trainer.model):
             logger.warning(f"{text} (--dtype float32)")
-        add_depth_callbacks(trainer, depth, metric)
+        supervision = add_depth_callbacks(trainer, depth, metric)
         with full_disk_named(str(trainer.args.output_dir)), on_stop(lambda: kept(trainer.args)):
-            metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+            with read_by_their_names(trainer), taught(trainer, supervision):
+                metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
             trainer.save_model()
         _report(trainer, "train", metrics, trainer.train_dataset)
         trainer.save_state()

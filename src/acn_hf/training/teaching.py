@@ -129,16 +129,32 @@ def taught_by(
     home = distillation.teacher.device
     supervision = IntermediateSupervisionCallback(weights, num_depths, distillation)
     try:
-        return fine_tune(student, make_trainer, lambda trainer: _teaching(trainer, supervision, book, must_remember))
+        return fine_tune(
+            student, make_trainer, lambda trainer: teaching(trainer, supervision, book, must_remember=must_remember)
+        )
     finally:
         distillation.teacher.to(home)
 
 
 @contextmanager
-def _teaching(
-    trainer: Trainer, supervision: IntermediateSupervisionCallback, book: AnswerBook | None, must_remember: bool
+def teaching(
+    trainer: Trainer,
+    supervision: IntermediateSupervisionCallback,
+    book: AnswerBook | None,
+    *,
+    must_remember: bool = False,
 ) -> Iterator[None]:
-    """Supervise a Trainer, with answers that are remembered if they can be."""
+    """Supervise a Trainer for as long as the block lasts, with answers that are remembered if they can be.
+
+    Args:
+        trainer (`Trainer`): Trains in the block.
+        supervision (`IntermediateSupervisionCallback`): With a teacher.
+        book (`AnswerBook`, *optional*): Where answers are remembered. Without one they are not.
+        must_remember (`bool`, *optional*, defaults to `False`): Whether it is refused to ask in every step.
+
+    Raises:
+        ValueError: The answers must be remembered and cannot be.
+    """
     assert supervision.distillation is not None
     supervision.attach(trainer)
     may_ask = must_remember or not _asks_once(trainer)
