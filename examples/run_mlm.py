@@ -191,7 +191,7 @@ def main(argv: list[str] | None = None) -> None:
         checkpoint=checkpoint,
     )
     check_vocabulary(tokenizer, model.config, model_arguments.tokenizer_name or "the data")
-    length = longest_text(model.config, tokenizer, data.max_seq_length)
+    length = longest_text(model, tokenizer, data.max_seq_length)
     tokenizer.model_max_length = length  # measured again later, texts are cut into the same blocks
     collate = MaskingCollator(tokenizer, data.mlm_probability)
     with training.main_process_first(desc="tokenising"):

@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     check_vocabulary(tokenizer, model.config, source)
     pair = columns.text_pair is not None
-    tokenizer.model_max_length = longest_text(model.config, tokenizer, data.max_seq_length, pair)
+    tokenizer.model_max_length = longest_text(model, tokenizer, data.max_seq_length, pair)
     with training.main_process_first(desc="tokenising"):
         rows = {split: prepare(model, tokenizer, part, columns) for split, part in splits.items()}
     run_labelled(model, training, depth, rows, tokenizer, metric=metric, checkpoint=checkpoint, data=data)

@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         checkpoint=checkpoint,
     )
     check_vocabulary(tokenizer, model.config, source)
-    tokenizer.model_max_length = longest_text(model.config, tokenizer, data.max_seq_length)
+    tokenizer.model_max_length = longest_text(model, tokenizer, data.max_seq_length)
     with training.main_process_first(desc="tokenising"):
         rows = {split: prepare(model, tokenizer, part, columns) for split, part in splits.items()}
     run_labelled(model, training, depth, rows, tokenizer, metric=METRIC, checkpoint=checkpoint, data=data)

@@ -15,6 +15,7 @@ from transformers import (
     default_data_collator,
 )
 
+from ..depth import cost
 from ..depth.metrics import IGNORED_LABEL
 from ..modeling.full_disk import full_disk_named
 from .choices import choice_rows
@@ -26,6 +27,9 @@ from .places import place_of
 from .questions import question_rows
 from .several_labels import has_several_labels, label_vectors
 from .sound import load_feature_extractor
+
+ANY_LENGTH = 512
+"""Tokens in a text where neither model nor tokenizer says how many there may be."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ def load_tokenizer(source: str, **options: Any) -> Any:
         raise DataError(f"{source} must hold the tokenizer of the model: {error}") from error
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         raise DataError(f"{source} must hold the tokenizer of the model: its vocabulary is empty")
+    if tokenizer.pad_token is None:  # the mask hides what fills a text up, so any token will do
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
 
 
@@ -174,7 +180,7 @@ def _sequences(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Colu
     names = [columns.text, *([columns.text_pair] if columns.text_pair else [])]
     labels = _labels(model.config, data, columns.label)
     require_text(data, *names)
-    longest = longest_text(model.config, tokenizer, max_length, pair=len(names) > 1)
+    longest = longest_text(model, tokenizer, max_length, pair=len(names) > 1)
     rows = data.with_format(None).map(
         lambda batch: tokenizer(*(batch[name] for name in names), truncation=True, max_length=longest),
         batched=True,
@@ -185,15 +191,16 @@ def _sequences(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Colu
 
 def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
     require(data, columns.text, columns.label)
-    longest, config = longest_text(model.config, tokenizer, max_length), model.config
-    classes = Classes.of(config, data.features[columns.label])
+    longest, config = longest_text(model, tokenizer, max_length), model.config
+    classes, space = Classes.of(config, data.features[columns.label]), " " if _sees_spaces(tokenizer) else ""
 
     def encode(batch: dict[str, Any], rows: list[int]) -> dict[str, Any]:
         for number, words in zip(rows, batch[columns.text], strict=True):
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
                 rule = f"column {columns.text!r} must hold lists of words; got {words!r}"
                 raise DataError(f"{place_of(data, number)}: {rule}")
-        encoded = tokenizer(batch[columns.text], is_split_into_words=True, truncation=True, max_length=longest)
+        texts = [[*words[:1], *(space + word for word in words[1:])] for words in batch[columns.text]]
+        encoded = tokenizer(texts, is_split_into_words=True, truncation=True, max_length=longest)
         encoded["labels"] = []
         for number, labels in enumerate(batch[columns.label]):
             num_words, num_labels = len(batch[columns.text][number]), len(labels or ())
@@ -214,9 +221,18 @@ def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns
     return rows, DataCollatorForTokenClassification(tokenizer)
 
 
+def _sees_spaces(tokenizer: Any) -> bool:
+    """Return whether words must bring the spaces between them, to become the tokens that they are in a text."""
+    first, *others = (
+        tokenizer(words, is_split_into_words=not isinstance(words, str), add_special_tokens=False)["input_ids"]
+        for words in ("a a", ["a", "a"], ["a", " a"])
+    )
+    return others[0] != first == others[1]
+
+
 def _masked(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
     require_text(data, columns.text)
-    rows = pack(tokenizer, data, columns.text, longest_text(model.config, tokenizer, max_length))
+    rows = pack(tokenizer, data, columns.text, longest_text(model, tokenizer, max_length))
     collate = MaskingCollator(tokenizer)
     return mask_once(rows, collate), collate
 
@@ -239,7 +255,7 @@ def _questions(
     model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None, **options: Any
 ) -> Any:
     require_text(data, columns.question, columns.context)
-    window = longest_text(model.config, tokenizer, max_length, pair=True)
+    window = longest_text(model, tokenizer, max_length, pair=True)
     names = {name: getattr(columns, name) for name in ("question", "context", "answers")}
     return question_rows(tokenizer, data, window=window, **names, **options)
 
@@ -247,7 +263,7 @@ def _questions(
 def _choices(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
     texts = [name for name in (columns.context, columns.question) if name in data.column_names] or [columns.context]
     require_text(data, *texts)
-    longest = longest_text(model.config, tokenizer, max_length, pair=True)
+    longest = longest_text(model, tokenizer, max_length, pair=True)
     return choice_rows(tokenizer, data, texts=texts, choices=columns.choices, label=columns.label, longest=longest)
 
 
@@ -275,13 +291,16 @@ def require_text(data: datasets.Dataset, *names: str) -> None:
                 raise DataError(f"{place_of(data, row)}: column {name!r} must hold text; got {value!r}")
 
 
-def longest_text(config: Any, tokenizer: Any, max_length: int | None, pair: bool = False) -> int:
+def longest_text(model: PreTrainedModel, tokenizer: Any, max_length: int | None, pair: bool = False) -> int:
     """Return the longest text in tokens: what is asked for, else what both the model and the tokenizer take.
+
+    Where neither says it, it is 512.
 
     Raises:
         DataError: The model does not take what is asked for.
     """
-    shortest, longest = tokenizer.num_special_tokens_to_add(pair) + 1, config.max_position_embeddings
+    shortest, most = tokenizer.num_special_tokens_to_add(pair) + 1, cost.longest_text(model)
+    longest = min(tokenizer.model_max_length, max_length or ANY_LENGTH) if most is None else most
     if max_length is not None and not shortest <= max_length <= longest:
         raise DataError(f"max_length must lie in [{shortest}, {longest}] for this model; got {max_length}")
     return max_length or max(shortest, min(longest, tokenizer.model_max_length))

@@ -165,7 +165,17 @@ def input_shape(model: PreTrainedModel, image_size: tuple[int, int] | None = Non
 def longest_text(model: PreTrainedModel) -> int | None:
     """Return how many tokens a model takes as its config says it, or `None` where it does not."""
     longest = getattr(inner_config(model), "max_position_embeddings", None)
-    return longest if isinstance(longest, int) and longest > 0 else None  # some say -1 for any number
+    if not isinstance(longest, int) or longest <= 0:  # some say -1 for any number
+        return None
+    return longest - _places_of_padding(model, longest)
+
+
+def _places_of_padding(model: PreTrainedModel, number: int) -> int:
+    """Return how many of the positions no token has: in some families they are counted from after that of padding."""
+    words = model.get_input_embeddings()
+    tables = (part for part in model.modules() if isinstance(part, torch.nn.Embedding) and part is not words)
+    padding = (table.padding_idx for table in tables if table.num_embeddings == number)
+    return max((place + 1 for place in padding if place is not None), default=0)
 
 
 def usual_length(model: PreTrainedModel) -> int:

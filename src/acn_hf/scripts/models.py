@@ -227,7 +227,13 @@ def tokenizer_source(arguments: ModelArguments, checkpoint: str | None) -> str:
 
 
 def vocabulary_fields(tokenizer: Any, arguments: ModelArguments) -> dict[str, Any]:
-    """Return the fields of a new model's config that follow from the tokenizer; a checkpoint has its own."""
-    if arguments.model_name_or_path is not None:
-        return {}
+    """Return the fields of a new model's config that follow from the tokenizer.
+
+    A checkpoint has its own. Where it does not say what fills up a text, as many a language model, the tokenizer does.
+    """
+    source = arguments.model_name_or_path
+    if source is not None:
+        config = AutoConfig.from_pretrained(source, **arguments.hub_options())
+        is_known = getattr(config, "pad_token_id", None) is not None
+        return {} if is_known else {"pad_token_id": tokenizer.pad_token_id}
     return {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
