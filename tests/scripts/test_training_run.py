@@ -11,6 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     AutoModelForImageClassification,
     AutoModelForMaskedImageModeling,
+    AutoModelForSequenceClassification,
     Trainer,
     TrainerCallback,
     TrainerState,
@@ -18,15 +19,17 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from acn_hf import AcnViTForImageClassification, DepthProfile
+from acn_hf import AcnViTForImageClassification, DepthProfile, truncate
+from acn_hf.data import train_tokenizer
 from acn_hf.data.rows import DataError
 from acn_hf.scripts.arguments import (
     DepthArguments,
     ModelArguments,
 )
-from acn_hf.scripts.models import build_model, label_fields
+from acn_hf.scripts.models import build_model, label_fields, vocabulary_fields
 from acn_hf.scripts.task_metric import metric_functions
 from acn_hf.scripts.training_run import last_checkpoint, run, run_script, start
+from tests.support.any_models import any_model
 from tests.support.families import by_name
 from tests.support.training import arguments, data, same_weights, weights
 
@@ -128,6 +131,63 @@ def test_an_upstream_checkpoint_becomes_an_acn_on_demand(tmp_path):
 def test_a_checkpoint_of_another_family_is_refused(saved):
     with pytest.raises(ValueError, match="--model_type must be acn_vit or an ACN of it; got bert"):
         load(saved, model_type="bert")
+
+
+BODY = "hidden_size=32,num_attention_heads=2,intermediate_size=48,num_hidden_layers=4"
+
+
+def build_text(**options):
+    tokenizer = train_tokenizer(["a film to remember", "a film to forget"], 60, max_length=16)
+    asked = ModelArguments(**options)
+    fields = vocabulary_fields(tokenizer, asked)
+    return build_model(AutoModelForSequenceClassification, asked, default_type="acn_bert", from_data=fields)
+
+
+@pytest.mark.parametrize("asked", [{"num_hidden_layers": 4}, {}], ids=["flag", "override"])
+def test_a_new_model_has_an_entry_for_each_layer_where_its_config_needs_them(asked):
+    body = BODY.removesuffix(",num_hidden_layers=4") if asked else BODY
+    config = build_text(model_type="modernbert", config_overrides=body, **asked).config
+    assert config.num_hidden_layers == len(config.layer_types) == 4
+    ids = (config.pad_token_id, config.cls_token_id, config.bos_token_id, config.eos_token_id)
+    assert ids == (0, 2, 2, 3)  # those of the tokenizer
+    assert not hasattr(build_text(config_overrides=BODY).config, "cls_token_id")  # a BERT says nothing of it
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ModernBertForSequenceClassification",
+        "DistilBertForSequenceClassification",
+        "DebertaV2ForSequenceClassification",
+        "LlamaForSequenceClassification",
+    ],
+)
+def test_a_prefix_of_any_checkpoint_is_that_of_the_model(tmp_path, name):
+    entry = any_model(name)
+    whole = entry.build()
+    whole.save_pretrained(tmp_path)
+    model = build_text(model_name_or_path=str(tmp_path), num_hidden_layers=2).eval()
+    assert type(model) is type(whole)
+    inputs = entry.inputs()
+    assert torch.equal(model(**inputs).logits, truncate(whole, 2)(**inputs).logits)
+    with pytest.raises(ValueError, match=r"--num_hidden_layers must lie in \[0, 4\], the layers of .*; got 5"):
+        build_text(model_name_or_path=str(tmp_path), num_hidden_layers=5)
+
+
+@pytest.mark.parametrize("name", ["ModernBertForSequenceClassification", "DistilBertForSequenceClassification"])
+def test_any_model_whose_layers_left_is_resumed_with_the_flags_it_began_with(tmp_path, name):
+    truncate(any_model(name).build(), 3).save_pretrained(tmp_path)
+    entries = [{"eval_shedding_depth": depth} for depth in (4, 3)]
+    TrainerState(log_history=entries).save_to_json(str(tmp_path / "trainer_state.json"))
+
+    def resume_text(number):
+        asked = ModelArguments(num_hidden_layers=number)
+        kind = AutoModelForSequenceClassification
+        return build_model(kind, asked, default_type="acn_bert", checkpoint=str(tmp_path))
+
+    assert resume_text(4).config.num_hidden_layers == resume_text(3).config.num_hidden_layers == 3
+    with pytest.raises(ValueError, match=r"must have the num_hidden_layers of its checkpoint .*, 3; got 2"):
+        resume_text(2)
 
 
 # --- output folders and resuming

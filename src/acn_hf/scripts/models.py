@@ -20,6 +20,9 @@ from ..support.auto_classes import served_classes
 from ..training.shedding import DEPTH
 from .arguments import ModelArguments
 
+ENDS = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
+"""Fields for the tokens at both ends of a text, which not every family has."""
+
 
 def build_model(
     auto_class: Any,
@@ -60,7 +63,7 @@ def build_model(
     config = _changed(_new_config(arguments, default_type), arguments, from_data or {})
     try:
         return auto_class.from_config(config)
-    except (KeyError, TypeError, ZeroDivisionError) as error:
+    except (AssertionError, KeyError, TypeError, ZeroDivisionError) as error:
         raise ValueError(f"no model can be built with these fields of its config: {error!r}") from error
 
 
@@ -143,6 +146,10 @@ def _changed(config: Any, arguments: ModelArguments, from_data: dict[str, Any]) 
     if len(from_data.get("id2label", range(2))) < 2:
         raise DataError(f"there must be at least two classes; got {', '.join(from_data['label2id'])}")
     kind, before = type(config), config
+    # The token that pads is one of every family; others are those of a family whose config names them.
+    from_data = {
+        name: value for name, value in from_data.items() if name not in ENDS or getattr(config, name, None) is not None
+    }
     config = kind.from_dict({**config.to_dict(), **from_data})
     if arguments.config_overrides is not None:
         if not all("=" in item for item in arguments.config_overrides.split(",")):
@@ -236,4 +243,7 @@ def vocabulary_fields(tokenizer: Any, arguments: ModelArguments) -> dict[str, An
         config = AutoConfig.from_pretrained(source, **arguments.hub_options())
         is_known = getattr(config, "pad_token_id", None) is not None
         return {} if is_known else {"pad_token_id": tokenizer.pad_token_id}
-    return {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    begin, end = tokenizer.cls_token_id, tokenizer.sep_token_id
+    ends = (tokenizer.bos_token_id or begin, tokenizer.eos_token_id or end, begin, end)
+    named = {name: number for name, number in zip(ENDS, ends, strict=True) if number is not None}
+    return {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **named}
