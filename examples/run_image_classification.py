@@ -11,6 +11,8 @@ not in every epoch; and at the end every depth of the model is measured on the v
         --output_dir out --dataset_name cifar10 --image_column_name img --validation_split test \\
         --config_overrides image_size=32,patch_size=4
     python examples/run_image_classification.py settings.yaml --resume_from_checkpoint True
+    python examples/run_image_classification.py --do_train --do_eval --output_dir taught --model_name_or_path out \\
+        --teach self --dataset_name FASHION_MNIST --num_held_out 10000 --max_train_samples 20000
 
 A folder of images has a folder for each class, below folders train, validation and test if it is divided. The residual
 network beside an AC-ViT: --model_type vit, or --recipe vit.

@@ -10,6 +10,8 @@ of the same guesses; and at the end every depth of the model is measured on them
     python examples/run_mlm.py --recipe ac-bert --do_train --do_eval --output_dir out --bf16 --streaming \\
         --dataset_name NAME --tokenizer_name google-bert/bert-base-uncased --max_steps 20000
     torchrun --nproc_per_node 8 examples/run_mlm.py settings.yaml --resume_from_checkpoint True
+    python examples/run_mlm.py --do_train --do_eval --output_dir taught --model_name_or_path out --teach self \\
+        --supervision_depths 1 --train_file CORPUS.txt.gz --validation_sequences 1000
 
 The residual network beside it: --model_type bert, or --recipe bert.
 

@@ -1,4 +1,4 @@
-"""Fine-tune an AC-BERT, or any text classifier, on labelled sentences or pairs of them.
+"""Fine-tune an AC-BERT, or any text classifier, on labelled sentences or pairs of them, or teach every depth of one.
 
 What is unusual: labels are read as they stand in the data (names, ids, numbers, lists of several, or one column a
 class), and those of the training data decide what there is to learn; and at the end every depth of the model is
@@ -14,6 +14,8 @@ measured on the validation data (depth_profile.json). A checkpoint of BERT is a 
     python examples/run_text_classification.py --do_train --do_eval --output_dir out --tokenizer_name TOKENIZER \\
         --config_overrides hidden_size=128,intermediate_size=512,num_attention_heads=4,num_hidden_layers=8 \\
         --train_file train.csv --validation_file validation.csv --label_column_name rating --regression
+    python examples/run_text_classification.py --do_train --do_eval --output_dir taught --model_name_or_path out \\
+        --teach self --train_file train.csv --validation_file validation.csv --num_train_epochs 4
 
 Cost: an epoch of 6,500 sentences takes 80 seconds for 8 layers of width 128 on one CPU core.
 """

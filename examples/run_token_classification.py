@@ -8,6 +8,8 @@ word counts; and at the end every depth of the model is measured on the validati
     python examples/run_token_classification.py --do_train --do_eval --output_dir out --tokenizer_name TOKENIZER \\
         --train_file train.json --validation_file validation.json --label_column_name tags \\
         --config_overrides hidden_size=128,intermediate_size=512,num_attention_heads=4,num_hidden_layers=8
+    python examples/run_token_classification.py --do_train --do_eval --output_dir taught --model_name_or_path out \\
+        --teach self --train_file train.json --validation_file validation.json --label_column_name tags
 
 A checkpoint of BERT is a start too: --model_type acn_bert.
 

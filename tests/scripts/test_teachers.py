@@ -2,7 +2,13 @@
 
 import pytest
 import torch
-from transformers import AutoModelForImageClassification, Trainer, TrainingArguments, ViTModel
+from transformers import (
+    AutoModelForImageClassification,
+    Trainer,
+    TrainingArguments,
+    ViTForMaskedImageModeling,
+    ViTModel,
+)
 
 from acn_hf.scripts.arguments import DepthArguments, ModelArguments, parse_arguments
 from acn_hf.scripts.models import build_model, label_fields
@@ -128,8 +134,9 @@ def test_flags_that_contradict_each_other_are_refused(flags, message):
 
 
 def refused(depth, model, tmp_path, message):
+    metric = "loss" if isinstance(model, ViTForMaskedImageModeling) else "accuracy"
     with pytest.raises(ValueError, match=message):
-        run(trainer_of(tmp_path / "out", model), depth, metric="accuracy")
+        run(trainer_of(tmp_path / "out", model), depth, metric=metric)
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
@@ -140,6 +147,11 @@ def test_a_checkpoint_without_the_head_cannot_teach_itself(tuned, tmp_path):
     refused(depth, load(ModelArguments(tuned)), tmp_path, text)
     depth = DepthArguments(teach=str(tmp_path / "bare"))
     refused(depth, load(ModelArguments(tuned)), tmp_path, "bare was saved as ViTModel$")
+
+
+def test_masked_images_are_not_taught_by_soft_labels(tuned, tmp_path):
+    model = ViTForMaskedImageModeling.from_pretrained(tuned, encoder_stride=4)
+    refused(DepthArguments(teach=tuned), model, tmp_path, "masked images have no soft labels: give --distill_from, ")
 
 
 @pytest.mark.parametrize("names", [["cat", "dog"], list("abcdefghij")], ids=["fewer", "others"])

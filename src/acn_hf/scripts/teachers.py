@@ -28,11 +28,15 @@ def distillation_of(arguments: DepthArguments, student: PreTrainedModel) -> Dist
 
     Raises:
         OSError: There is no such checkpoint.
-        ValueError: It has another head or other classes than the student.
+        ValueError: It has another head or other classes than the student, or of masked images soft labels are asked.
     """
     source = arguments.teacher
     if source is None:
         return None
+    if arguments.distill_soft_labels and auto_class_for(type(student)) == "AutoModelForMaskedImageModeling":
+        raise ValueError(
+            "masked images have no soft labels: give --distill_from, --distill_soft_labels 0 and --distill_depth_states"
+        )
     is_self = arguments.teach == SELF and arguments.origin is not None
     teacher = load_teacher(source, **(arguments.origin.hub_options() if is_self and arguments.origin else {}))
     _check(teacher, student, source, is_self)
