@@ -14,7 +14,7 @@ import pyarrow.compute
 from ..support.records import Record
 from .idx import DataError
 from .places import place_of
-from .rows import Columns, longest_text
+from .rows import Columns, longest_text, with_spaces
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,14 @@ def cut_texts(
     is_one_each = len(rows) == len(data) and "input_ids" in rows.column_names and set(names) <= set(data.column_names)
     if not is_one_each:
         return None
-    longest = longest_text(model.config, tokenizer, max_length, pair=len(names) > 1)
+    longest = longest_text(model, tokenizer, max_length, pair=len(names) > 1)
     ids = rows.with_format("arrow").select_columns(["input_ids"])[:]["input_ids"]
     suspects = np.flatnonzero(pyarrow.compute.list_value_length(ids).to_numpy() >= longest)
     number = 0
     for batch in data.with_format(None).select(suspects).iter(batch_size=1000):
         of_words = isinstance(batch[names[0]][0], list)
-        encoded = tokenizer(*(batch[name] for name in names), is_split_into_words=of_words, verbose=False)
+        texts = [with_spaces(tokenizer, batch[name]) if of_words else batch[name] for name in names]
+        encoded = tokenizer(*texts, is_split_into_words=of_words, verbose=False)
         number += sum(len(one) > longest for one in encoded["input_ids"])
     return CutTexts(number, len(data), longest) if number else None
 

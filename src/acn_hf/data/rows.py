@@ -192,14 +192,14 @@ def _sequences(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Colu
 def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
     require(data, columns.text, columns.label)
     longest, config = longest_text(model, tokenizer, max_length), model.config
-    classes, space = Classes.of(config, data.features[columns.label]), " " if _sees_spaces(tokenizer) else ""
+    classes = Classes.of(config, data.features[columns.label])
 
     def encode(batch: dict[str, Any], rows: list[int]) -> dict[str, Any]:
         for number, words in zip(rows, batch[columns.text], strict=True):
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
                 rule = f"column {columns.text!r} must hold lists of words; got {words!r}"
                 raise DataError(f"{place_of(data, number)}: {rule}")
-        texts = [[*words[:1], *(space + word for word in words[1:])] for words in batch[columns.text]]
+        texts = with_spaces(tokenizer, batch[columns.text])
         encoded = tokenizer(texts, is_split_into_words=True, truncation=True, max_length=longest)
         encoded["labels"] = []
         for number, labels in enumerate(batch[columns.label]):
@@ -221,13 +221,15 @@ def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns
     return rows, DataCollatorForTokenClassification(tokenizer)
 
 
-def _sees_spaces(tokenizer: Any) -> bool:
-    """Return whether words must bring the spaces between them, to become the tokens that they are in a text."""
-    first, *others = (
+def with_spaces(tokenizer: Any, texts: list[list[str]]) -> list[list[str]]:
+    """Return lists of words, with the spaces between them where the words need these to become the tokens of a text."""
+    in_text, without, within = (
         tokenizer(words, is_split_into_words=not isinstance(words, str), add_special_tokens=False)["input_ids"]
         for words in ("a a", ["a", "a"], ["a", " a"])
     )
-    return others[0] != first == others[1]
+    if without == in_text or within != in_text:
+        return texts
+    return [[*words[:1], *(f" {word}" for word in words[1:])] for words in texts]
 
 
 def _masked(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
