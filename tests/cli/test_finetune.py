@@ -145,8 +145,10 @@ def test_what_is_measured_on_is_not_trained_on(run, residual, reviews, pictures,
     ids=str,
 )
 def test_a_training_that_cannot_be_is_one_line(run, checkpoint, pictures, train, tmp_path, options, text):
-    line = one_line(run("compress", checkpoint, pictures, tmp_path / "short", "--finetune", train, *options))
-    assert text in line
+    result = run("compress", checkpoint, pictures, tmp_path / "short", "--finetune", train, *options)
+    *progress, line = result.stderr.strip().splitlines()
+    assert (result.exit_code, line.startswith("error: "), text in line) == (1, True, True), result.stderr
+    assert all(said.startswith("Fine-tuning 0 layers: ") for said in progress)
     assert not (tmp_path / "short").exists()
 
 

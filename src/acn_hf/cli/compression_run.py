@@ -144,6 +144,12 @@ class CompressionRun:
                     raise DataError(f"{text}: what is measured there would be too good")
                 errors.print(f"warning: {text}: what is measured there is too good", style="yellow")
 
+    def _kept(self) -> str:
+        """Return what is left when the command is stopped."""
+        if self.teaching.teach is None or not self.work_dir.exists():
+            return "nothing was written"
+        return f"what is done lies in {self.work_dir}; the same command with --resume goes on from there"
+
     def settings(self) -> "StageSettings":
         """Return how the stages are trained."""
         from ..training.stage_trainer import StageSettings
@@ -241,7 +247,9 @@ class CompressionRun:
         """Do it, write what came out, and return it; `None` in a process that is not the first."""
         from ..compress import compress
         from ..data.tasks import usual_metric
+        from ..modeling.full_disk import full_disk_named
         from ..support.processes import is_first_process
+        from ..support.stopping import on_stop
 
         asked["metric"] = metric or usual_metric(self.network)
         if "test" in self.rows:
@@ -254,12 +262,14 @@ class CompressionRun:
                 asked["choose_healed"] = self.teaching.choose_healed
             elif self.finetuning.finetune is not None:
                 asked["finetune"] = self._finetune(scratch)
-            result = compress(self.network, self._batches("data", "Measuring every depth"), progress=shown, **asked)
+            with full_disk_named(self.work_dir), on_stop(self._kept):
+                result = compress(self.network, self._batches("data", "Measuring every depth"), progress=shown, **asked)
         if not is_first_process():
             return None
         if result.test is not None:
             self.facts |= {"results": {result.profile.metric: result.test.short}, "results_split": "test"}
-        result.save_pretrained(self.out, processor=self.processor, **self.facts)
+        with on_stop(self._kept):
+            result.save_pretrained(self.out, processor=self.processor, **self.facts)
         if self.teaching.teach is not None and not self.teaching.keep_work:
             shutil.rmtree(self.work_dir)
         return result

@@ -1,6 +1,5 @@
 """What the example scripts share: how a run begins, which data it reads, and the run itself."""
 
-import json
 import logging
 import math
 import sys
@@ -25,7 +24,7 @@ from ..support.stopping import EXIT_CODE, on_stop, stopped
 from ..support.weights import trained_in_half
 from ..training.annealing import ResidualAnnealingCallback
 from ..training.callbacks import PROFILE_NAME, DepthProfileCallback, IntermediateSupervisionCallback
-from ..training.checkpoints import read_by_their_names
+from ..training.checkpoints import checkpoints_in, is_whole, newest_checkpoint, read_by_their_names
 from ..training.shedding import LayerSheddingCallback
 from .arguments import DataArguments, DepthArguments
 from .task_metric import TaskTrainer, check_metric, metric_functions
@@ -69,41 +68,24 @@ def last_checkpoint(arguments: TrainingArguments) -> str | None:
             )
         return None
     if str(asked).lower() != "true":
-        if not _is_whole(Path(str(asked))):
+        if not is_whole(Path(str(asked))):
             raise ValueError(f"--resume_from_checkpoint must be True or the folder of a whole checkpoint; got {asked}")
         return str(asked)
-    for path in _checkpoints(folder):
-        if _is_whole(path):
+    for path in checkpoints_in(folder):
+        if is_whole(path):
             return str(path)
         logger.warning(f"{path} is left aside: the run was stopped while it was written")
     raise ValueError(f"--resume_from_checkpoint needs a whole checkpoint in --output_dir; {folder} holds none")
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints of a run, the newest first."""
-    numbered = {path: path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")}
-    return sorted(
-        (path for path, number in numbered.items() if number.isdigit()), key=lambda path: -int(numbered[path])
-    )
-
-
 def kept(arguments: TrainingArguments) -> str:
     """Return what is left of a run that is stopped while it trains, and how to go on."""
-    newest = next((path for path in _checkpoints(Path(str(arguments.output_dir))) if _is_whole(path)), None)
+    newest = newest_checkpoint(Path(str(arguments.output_dir)))
     if newest is None:
         by_steps = f"--save_steps {arguments.save_steps:g}"
         due = by_steps if arguments.save_strategy == "steps" else f"--save_strategy {arguments.save_strategy.value}"
         return f"nothing is kept: no checkpoint was due yet ({due})"
     return f"{newest} is kept; the same command with --resume_from_checkpoint True goes on from there"
-
-
-def _is_whole(checkpoint: Path) -> bool:
-    """Return whether a checkpoint was written to its end: the state of the run is what comes last."""
-    try:
-        json.loads((checkpoint / TRAINER_STATE_NAME).read_text())
-    except (OSError, ValueError):
-        return False
-    return (checkpoint / "config.json").exists()
 
 
 def run_labelled(
@@ -232,7 +214,7 @@ def run(
         _measure(trainer, depth.metric_or(metric), test, data)
 
 
-def _measure(trainer: CardTrainer, metric: str, test: Any, data: Any) -> None:
+def _measure(trainer: CardTrainer, metric: Metric, test: Any, data: Any) -> None:
     """Do what is left when the model is trained: evaluate, write the card, upload."""
     if trainer.args.do_eval:
         metrics = trainer.evaluate()

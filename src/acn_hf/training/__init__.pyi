@@ -1,6 +1,9 @@
 from .annealing import (
     ResidualAnnealingCallback as ResidualAnnealingCallback,
 )
+from .answers import (
+    AnswerBook as AnswerBook,
+)
 from .callbacks import (
     DepthProfileCallback as DepthProfileCallback,
     IntermediateSupervisionCallback as IntermediateSupervisionCallback,
@@ -24,9 +27,17 @@ from .measuring_callback import (
 from .shedding import (
     LayerSheddingCallback as LayerSheddingCallback,
 )
+from .stage_trainer import (
+    StageSettings as StageSettings,
+)
+from .stages import (
+    StageError as StageError,
+    Stages as Stages,
+)
 from .supervision import (
     intermediate_supervision as intermediate_supervision,
 )
 from .teaching import (
+    taught_by as taught_by,
     teach as teach,
 )

@@ -22,9 +22,15 @@ from ..support.wrappers import unwrap_parallel
 
 def newest_checkpoint(folder: Path) -> str | None:
     """Return the last whole checkpoint in a folder, if there is one."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
-    newest = sorted(found, key=lambda path: -int(path.name.removeprefix("checkpoint-")))
-    return next((str(path) for path in newest if is_whole(path)), None)
+    return next((str(path) for path in checkpoints_in(folder) if is_whole(path)), None)
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Return the checkpoints of a run, the newest first."""
+    numbered = {path: path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")}
+    return sorted(
+        (path for path, number in numbered.items() if number.isdigit()), key=lambda path: -int(numbered[path])
+    )
 
 
 def is_whole(checkpoint: Path) -> bool:
