@@ -53,6 +53,7 @@ def compress_command(
     """
     if depth is not None:
         choice.check_unused(depth)
+    _check_one_choice(depth, choice, limits)
     learning.check_used(teaching.teach is not None or finetuning.finetune is not None)
     if teaching.teach is not None and finetuning.finetune is not None:
         raise typer.BadParameter("--teach and --finetune both train the cut model; give one of them")
@@ -84,3 +85,15 @@ def compress_command(
     console.print(f"wrote {out}")
     for doubt in result.doubts:
         errors.print(f"warning: {doubt}", style="yellow")
+
+
+def _check_one_choice(depth: int | None, choice: ChoiceOptions, limits: LimitOptions) -> None:
+    """Refuse limits beside what else chooses a depth."""
+    if not limits.given:
+        return
+    asked = [name for name in ("tolerance", "relative", "confidence") if getattr(choice, name) not in (None, False)]
+    others = [*asked, *(["depth"] if depth is not None else [])]
+    if others:
+        value = f" {depth}" if others[0] == "depth" else ""
+        limit = next(iter(limits.given)).replace("_", "-")
+        raise typer.BadParameter(f"--{others[0]}{value} and --{limit} both choose the depth; give one of them")

@@ -150,6 +150,25 @@ class CompressionRun:
             return "nothing was written"
         return f"what is done lies in {self.work_dir}; the same command with --resume goes on from there"
 
+    def _check_command(self, settings: "StageSettings") -> None:
+        """Refuse to go on with another command than the one that began, and to begin where another one was stopped."""
+        from ..training.stages import Stages
+
+        if not self.teaching.resume and self.work_dir.exists() and any(self.work_dir.iterdir()):
+            raise typer.BadParameter(
+                f"{self.work_dir} holds the stages of a run that was stopped: --resume goes on with it, or remove it"
+            )
+        made_of = {
+            "seed": self.seed,
+            "learning_rate": settings.learning_rate,
+            "train_batch_size": settings.batch_size,
+            "precision": "bf16" if settings.bf16 else "float32",
+            "epochs": self.epochs,
+            "max_length": self.reading.max_length,
+            "rows": {name: len(rows) for name, rows in self.rows.items()},
+        }
+        Stages.begin(self.work_dir / "command", self.teaching.resume, made_of)
+
     def settings(self) -> "StageSettings":
         """Return how the stages are trained."""
         from ..training.stage_trainer import StageSettings
@@ -257,6 +276,7 @@ class CompressionRun:
         with tempfile.TemporaryDirectory() as scratch:
             if self.teaching.teach is not None:
                 settings = self.settings()
+                self._check_command(settings)
                 asked |= self.makers(settings)
                 asked |= {"work_dir": self.work_dir, "resume": self.teaching.resume, "teacher": self._teacher()}
                 asked["choose_healed"] = self.teaching.choose_healed

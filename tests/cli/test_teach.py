@@ -1,0 +1,232 @@
+"""`acn-hf compress --teach`: from the checkpoint that one has, with a head or without, to the short model."""
+
+import json
+import re
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    set_seed,
+)
+
+from acn_hf import CardFacts
+from acn_hf.training.stages import Stages
+from tests.support.command_line import names_in, one_line, run, tokenizer, wrong_usage
+
+__all__ = ["run"]
+FIELDS = {
+    "vocab_size": 8,
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 3,
+    "max_position_embeddings": 16,
+}
+QUICK = ("--tune-epochs", 4, "--teach-epochs", 2, "--heal", 1, "--learning-rate", 3e-3, "--train-batch-size", 4)
+
+
+def write(path, number, shift=0, texts=(("good", "yes"), ("bad", "no"))):
+    """Write texts of two classes; those of another shift are others."""
+    rows = [
+        f"{word} {'film ' * (1 + (row + shift) % 9)}{'good ' * shift},{label}"
+        for row, (word, label) in zip(range(number), texts * number, strict=False)
+    ]
+    path.write_text("\n".join(["text,label", *rows]) + "\n")
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    return (
+        write(tmp_path / "train.csv", 16),
+        write(tmp_path / "data.csv", 10, shift=1),
+        write(tmp_path / "test.csv", 12, shift=2),
+    )
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A BERT without a head."""
+    set_seed(0)
+    BertModel(BertConfig(**FIELDS)).save_pretrained(tmp_path / "bare")
+    tokenizer().save_pretrained(tmp_path / "bare")
+    return tmp_path / "bare"
+
+
+@pytest.fixture
+def with_head(tmp_path):
+    """A BERT of transformers that knows the classes."""
+    set_seed(1)
+    classes = {"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "yes": 1}}
+    BertForSequenceClassification(BertConfig(**FIELDS, **classes)).save_pretrained(tmp_path / "bert")
+    tokenizer().save_pretrained(tmp_path / "bert")
+    return tmp_path / "bert"
+
+
+def weights_in(folder):
+    return AutoModelForSequenceClassification.from_pretrained(folder).state_dict()
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_checkpoint_without_a_head_becomes_a_short_classifier(run, bare, files, tmp_path):
+    train, data, test = files
+    done = run("compress", bare, data, tmp_path / "out", "--teach", train, "--test", test, *QUICK)
+    assert done.exit_code == 0, done.output
+    assert "2 classes of texts: no, yes" in done.output
+    assert "The head is new, so the model is fine-tuned first" in done.output
+    for stage in ("Fine-tuning 3 layers: 16 steps", "Teaching every depth of 3 layers: 8 steps"):
+        assert stage in done.stderr
+    assert "accuracy, test data" in done.output
+    out = tmp_path / "out"
+    assert {"result.json", "depth_profile.json", "depth_profile.png", "README.md", "model.safetensors"} <= names_in(out)
+    assert not (tmp_path / "out.work").exists()
+    result = json.loads((out / "result.json").read_text())
+    assert set(result["seconds"]) >= {"tuned", "taught"}
+    assert (result["data"]["num_examples"], result["test"]["num_examples"]) == (10, 12)
+    short = AutoModelForSequenceClassification.from_pretrained(out)
+    assert type(short) is BertForSequenceClassification
+    assert short.config.id2label == {0: "no", 1: "yes"}
+    assert short.config.num_hidden_layers == result["depth"]
+    facts = CardFacts.load(out / "model_card.json")
+    assert facts.results == {"accuracy": result["test"]["short"]}
+    assert "every depth of it taught for 2 epochs" in facts.description
+    assert str(tmp_path) not in (out / "README.md").read_text()
+
+
+def test_a_head_that_is_there_is_kept(run, with_head, files, tmp_path):
+    train, data, _ = files
+    done = run(
+        "compress", with_head, data, tmp_path / "out", "--teach", train, "--depth", 2, "--teach-epochs", 1, "--heal", 0
+    )
+    assert done.exit_code == 0, done.output
+    assert "Fine-tuning" not in done.output
+    assert "Healing" not in done.output
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["healed"] == {}
+
+
+def test_another_model_teaches(run, bare, with_head, files, tmp_path):
+    train, data, _ = files
+    command = ("compress", bare, data, tmp_path / "out", "--teach", train, "--depth", 1, *QUICK)
+    done = run(*command, "--teacher", with_head)
+    assert done.exit_code == 0, done.output
+    assert "The teacher was bert." in (tmp_path / "out" / "README.md").read_text()
+    set_seed(0)
+    config = BertConfig(**FIELDS, id2label={0: "yes", 1: "no"}, label2id={"yes": 0, "no": 1})
+    BertForSequenceClassification(config).save_pretrained(tmp_path / "other")
+    tokenizer().save_pretrained(tmp_path / "other")
+    command = ("compress", bare, data, tmp_path / "out-2", "--teach", train, *QUICK)
+    assert (
+        "the teacher must have the classes of the model, 0: no, 1: yes; "
+        in run(*command, "--teacher", tmp_path / "other").stderr
+    )
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_bit(run, bare, files, tmp_path, monkeypatch):
+    train, data, _ = files
+    options = ("--teach", train, "--depth", 1, "--checkpoint-every", 3, *QUICK)
+    assert run("compress", bare, data, tmp_path / "whole", *options).exit_code == 0
+    out, trained = tmp_path / "parts", Stages.trained
+
+    def stopped(stages, name, model, train):
+        if name == "healed-1":
+            raise KeyboardInterrupt
+        return trained(stages, name, model, train)
+
+    monkeypatch.setattr(Stages, "trained", stopped)
+    done = run("compress", bare, data, out, *options)
+    assert done.exit_code == 130
+    assert f"stopped; what is done lies in {out}.work; the same command with --resume goes on from there" in done.stderr
+    assert not out.exists()
+    monkeypatch.setattr(Stages, "trained", trained)
+    assert "holds the stages of a run that was stopped: --resume goes on" in wrong_usage(
+        run("compress", bare, data, out, *options)
+    )
+    done = run("compress", bare, data, out, *options, "--resume")
+    assert done.exit_code == 0, done.output
+    assert "Teaching" not in done.stderr
+    assert same(weights_in(tmp_path / "whole"), weights_in(out))
+    assert not (tmp_path / "parts.work").exists()
+
+
+def test_a_run_goes_on_only_as_it_began(run, bare, files, tmp_path, monkeypatch):
+    train, data, _ = files
+    options = ("--teach", train, "--depth", 1, *QUICK)
+
+    def stopped(stages, name, model, train):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Stages, "trained", stopped)
+    assert run("compress", bare, data, tmp_path / "out", *options).exit_code == 130
+    other = (*options, "--resume", "--seed", 5)
+    assert (
+        "a job goes on as it began: its seed was 0, got 5"
+        in run("compress", bare, data, tmp_path / "out", *other).stderr
+    )
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run, bare, files, tmp_path):
+    train, data, _ = files
+    before = names_in(tmp_path)
+    done = run("compress", bare, data, tmp_path / "out", "--teach", train, "--dry-run", *QUICK)
+    assert done.exit_code == 0, done.output
+    for text in ("tune", "teach", "heal", "10 rows of data", "minutes of training here", "Nothing was written."):
+        assert text in done.output
+    assert names_in(tmp_path) == before
+
+
+def test_rows_that_are_in_two_sets_are_said_and_strict_refuses_them(run, with_head, files, tmp_path):
+    train, data, _ = files
+    data.write_text(data.read_text() + "good film,yes\n")
+    command = ("compress", with_head, data, tmp_path / "out", "--teach", train, "--depth", 1, "--teach-epochs", 1)
+    text = "1 of 11 rows of DATA are in the training data too"
+    done = run(*command, "--heal", 0)
+    assert f"warning: {text}" in done.stderr
+    assert text in one_line(run(*command, "--strict", "--overwrite"))
+
+
+def test_a_label_that_the_training_data_lack_is_named_with_its_place(run, bare, files, tmp_path):
+    train, data, _ = files
+    data.write_text(data.read_text() + "film film,maybe\n")
+    done = run("compress", bare, data, tmp_path / "out", "--teach", train)
+    assert re.search(r"error: .*data\.csv, line 12.*maybe", done.stderr), done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_limits_that_no_depth_meets_name_the_best_there_is(run, with_head, files, tmp_path):
+    _, data, _ = files
+    done = run("compress", with_head, data, tmp_path / "out", "--max-parameters", "0.5K")
+    assert re.search(r"BudgetError: no depth meets max_parameters=500.*: the smallest, depth 0, has", done.stderr)
+    done = run("compress", with_head, data, tmp_path / "out", "--max-parameters", "1M")
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--teach-epochs", 1), "--teach-epochs is for --teach, which must be given too"),
+        (("--heal", 1), "--heal is for --teach"),
+        (("--dry-run",), "--dry-run is for --teach"),
+        (("--resume",), "--resume is for --teach"),
+        (("--teacher", "x"), "--teacher is for --teach"),
+        (("--max-parameters", "many"), "must be a number, as 20M or 20000000; got 'many'"),
+    ],
+    ids=str,
+)
+def test_what_would_do_nothing_is_wrong_usage(run, with_head, files, tmp_path, options, text):
+    assert text in wrong_usage(run("compress", with_head, files[1], tmp_path / "out", *options))
+
+
+def test_two_ways_of_training_are_wrong_usage(run, with_head, files, tmp_path):
+    train, data, _ = files
+    command = ("compress", with_head, data, tmp_path / "out")
+    assert "give one of them" in wrong_usage(run(*command, "--teach", train, "--finetune", train))
+    assert "must train on other data" in wrong_usage(run(*command, "--teach", data))
+    assert "--depth 1 and --max-mb" in wrong_usage(run(*command, "--depth", 1, "--max-mb", 3))
+    assert "--tolerance and --max-mb" in wrong_usage(run(*command, "--tolerance", 1, "--max-mb", 3))
