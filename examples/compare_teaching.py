@@ -50,6 +50,7 @@ class Arguments:
     teach_epochs: float = field(default=4.0, metadata={"help": "Epochs of every run that starts from there."})
     heal_epochs: float = field(default=1.0, metadata={"help": "Epochs in which a cut model is healed."})
     learning_rate: float = field(default=1e-4, metadata={"help": "The highest."})
+    calm: bool = field(default=True, metadata={"help": "Take massive activations out of what is taught."})
     max_length: int = field(default=64, metadata={"help": "Tokens in a text."})
     bf16: bool = field(default=False, metadata={"help": "Compute in bfloat16."})
 
@@ -104,7 +105,9 @@ class Runs:
         """Return what the fine-tuned model makes of a student."""
         teacher, make = DistillationLoss(self.tuned()), self.maker(name, epochs, *callbacks)
         return self.stages.trained(
-            name, student, lambda model: taught_by(teacher, model, make, weights, book=self.book)
+            name,
+            student,
+            lambda model: taught_by(teacher, model, make, weights, book=self.book, calm=self.arguments.calm),
         ).eval()
 
     def model(self, name: str) -> PreTrainedModel:

@@ -1,7 +1,7 @@
 """A model teaches every depth of its own copy, or another model does."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ..depth.layers import layers_of
 from ..support.wrappers import unwrap
 from .answers import AnswerBook, Progress, numbered
 from .callbacks import IntermediateSupervisionCallback
+from .calming import Calmed, calm_student
 from .distillation import DistillationLoss
 from .finetuning import Finetune, fine_tune
 from .supervision import Weights
@@ -29,6 +30,7 @@ def teach(
     temperature: float = 2.0,
     depth_states: float = 0.0,
     remember: bool | None = None,
+    calm: bool = True,
     merge_adapter: bool = True,
     progress: Progress | None = None,
 ) -> Any:
@@ -54,6 +56,9 @@ def teach(
         depth_states (`float`, *optional*, defaults to 0.0): See [`DistillationLoss`].
         remember (`bool`, *optional*): `False` asks the teacher in every step. `True` refuses where it has to be asked
             in every step. By default its answers are remembered where that can be.
+        calm (`bool`, *optional*, defaults to `True`): Whether massive activations, where they keep lower depths of the
+            copy from saying anything, are taken out of it first; see [`acn_hf.training.calming`]. Most models have no
+            such depth, and are left as they are.
         merge_adapter (`bool`, *optional*, defaults to `True`): Whether the copy of an adapted model is an ordinary one.
         progress (`Callable`, *optional*): From the batches that the teacher is asked about to what is iterated over, to
             show how far it is.
@@ -99,7 +104,9 @@ def teach(
     )
     with tempfile.TemporaryDirectory() as scratch:
         book = None if remember is False else AnswerBook(Path(scratch), progress or iter)
-        taught = taught_by(distillation, student, make_trainer, weights, num_depths, book, must_remember=bool(remember))
+        taught = taught_by(
+            distillation, student, make_trainer, weights, num_depths, book, must_remember=bool(remember), calm=calm
+        )
     return taught.eval()
 
 
@@ -112,6 +119,8 @@ def taught_by(
     book: AnswerBook | None = None,
     *,
     must_remember: bool = False,
+    calm: bool = True,
+    note: Callable[[Calmed], None] | None = None,
 ) -> Any:
     """Train `student` itself with a teacher, and return a copy of what was trained; see [`teach`].
 
@@ -122,16 +131,25 @@ def taught_by(
         weights, num_depths: See [`intermediate_supervision`].
         book (`AnswerBook`, *optional*): Where answers are remembered. By default they are not.
         must_remember (`bool`, *optional*, defaults to `False`): Whether it is refused to ask in every step.
+        calm (`bool`, *optional*, defaults to `True`): See [`teach`].
+        note (`Callable`, *optional*): Is told what was done to calm the student, if anything was.
 
     Raises:
         ValueError: The answers must be remembered and cannot be; see [`teach`] for the others.
     """
     home = distillation.teacher.device
     supervision = IntermediateSupervisionCallback(weights, num_depths, distillation)
+
+    @contextmanager
+    def taught(trainer: Trainer) -> Iterator[None]:
+        calmed = calm_student(trainer, distillation.teacher, weights) if calm else None
+        if calmed is not None and note is not None:
+            note(calmed)
+        with teaching(trainer, supervision, book, must_remember=must_remember):
+            yield
+
     try:
-        return fine_tune(
-            student, make_trainer, lambda trainer: teaching(trainer, supervision, book, must_remember=must_remember)
-        )
+        return fine_tune(student, make_trainer, taught)
     finally:
         distillation.teacher.to(home)
 
