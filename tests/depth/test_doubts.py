@@ -12,6 +12,7 @@ from acn_hf import DepthProfile, measure_depth_profile
 from acn_hf.depth.doubts import doubts_about, same_answers
 from acn_hf.depth.evidence import Evidence
 from acn_hf.depth.metrics import METRICS, Metric, ProfileError
+from acn_hf.depth.spans import Span, Window, as_objects
 from tests.support.any_models import any_model, with_labels
 
 NAMES = SimpleNamespace(id2label={0: "negative", 1: "positive"})
@@ -146,6 +147,53 @@ def test_tokens_are_called_tokens():
     references = BALANCED[:1000]
     profile = profile_of([np.ones(1000, int), references], references, num_examples=100)
     assert same_answers(profile, model=NAMES) == ('depth 0 answers "positive" for every token',)
+
+
+def tagged(texts, metric="entity_f1"):
+    """Return a profile of tags: of each depth a list of texts, each of them a list of tags; the last are right."""
+    *predicted, right = (as_objects([text.split() for text in text_of_depth]) for text_of_depth in texts)
+    return profile_of(predicted, right, metric)
+
+
+TAGS = ["B-PER I-PER O", "O O", "O B-PER O O"] * 20
+NO_TAGS = ["O O O", "O O", "O O O O"] * 20
+
+
+def test_tags_are_doubted():
+    profile = tagged([NO_TAGS, TAGS, TAGS])
+    assert same_answers(profile) == ('depth 0 answers "O" for every token',)
+    assert doubts_about(profile, None, 1) == ()
+    assert doubts_about(tagged([TAGS, NO_TAGS, TAGS]), None, 1) == (
+        'entity_f1 at full depth, 0.0000, is no better than 0.0000, which answering "O" for every token gives: no '
+        "depth has anything to keep",
+        'depth 1 answers "O" for every token',
+    )
+    (doubt,) = doubts_about(tagged([[*TAGS[:-1], NO_TAGS[-1]], TAGS, TAGS]), 0.01, 1)
+    assert doubt.startswith("on 60 texts a difference of 0.01 in entity_f1 cannot be told from chance, only one above")
+    places = ["B-LOC B-LOC"] * 30
+    (doubt,) = doubts_about(tagged([["O B-LOC"] * 30, places, places]), None, 1)
+    assert doubt == 'all 60 tokens have the label "B-LOC", so a depth that answers it always looks perfect'
+
+
+def answered(*predicted, right):
+    """Return a profile of answers to questions, each of which is a text of its own."""
+    windows = as_objects([Window(number, answers) for number, answers in enumerate(right)])
+    spans = [as_objects([Span(text, 1.0, 0.0) for text in texts]) for texts in predicted]
+    return profile_of(spans, windows, "exact_match")
+
+
+def test_answers_to_questions_are_doubted():
+    right, texts = [("paris", "in paris"), ("emma",)] * 30, ["paris", "emma"] * 30
+    profile = answered(["paris"] * 60, texts, right=right)
+    assert same_answers(profile) == ('depth 0 answers "paris" for every question',)
+    assert doubts_about(profile, None, 1) == ()
+    assert doubts_about(answered(texts, ["paris"] * 60, right=right), None, 1) == (
+        'exact_match at full depth, 0.5000, is no better than 0.5000, which answering "emma" for every question gives: '
+        "no depth has anything to keep",
+        'depth 1 answers "paris" for every question',
+    )
+    (doubt,) = doubts_about(answered(["oslo", *texts[1:]], texts, right=right), 0.01, 1)
+    assert doubt.startswith("on 60 questions a difference of 0.01 in exact_match cannot be told from chance, only one")
 
 
 def test_words_of_a_vocabulary_have_no_names():

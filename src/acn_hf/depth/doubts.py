@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from .bootstrap import resampled_loss
 from .evidence import Evidence
 from .metrics import ROUNDING, Metric
 from .profile import DepthProfile
+from .spans import as_objects
 
 STANDARD_ERRORS = 1.96
 """Within so many of them lie 95% of what chance does."""
@@ -64,11 +66,11 @@ def same_answers(profile: DepthProfile, *, model: Any = None) -> tuple[str, ...]
 
 @dataclass(frozen=True)
 class _Answers:
-    """The predictions and the labels of a profile, as arrays of numbers.
+    """The predictions and the labels of a profile, as arrays of numbers or words.
 
     Args:
         evidence (`Evidence`): Holds them.
-        references (`np.ndarray`): The labels.
+        references (`np.ndarray`): The labels; of questions, the first answer that is right.
         names (`dict[int, str]`): What the classes are called, as far as that is known.
         has_several (`bool`): Whether an example may have several of the classes.
         unit (`str`): What has a label.
@@ -82,29 +84,39 @@ class _Answers:
 
     @classmethod
     def of(cls, profile: DepthProfile, model: Any) -> "_Answers | None":
-        """Return those of a profile; `None` where it has no examples, or those are no arrays of numbers."""
+        """Return those of a profile; `None` where it has no examples, or no labels."""
         evidence = profile.evidence
         if evidence is None or evidence.metric.needs == "loss":
             return None
-        _, references = evidence.arrays(evidence.depths[-1])
-        if references.dtype.kind not in "biuf" or len(references) == 0:
+        references = _flat(evidence.arrays(evidence.depths[-1])[1])
+        if len(references) == 0:
             return None
         config = getattr(model, "config", model)
         known = getattr(config, "id2label", None) or {}
         names = {int(number): str(name) for number, name in known.items()}
-        if references.ndim == 1 and references.dtype.kind != "f" and int(references.max()) not in names:
+        if references.ndim == 1 and references.dtype.kind in "biu" and int(references.max()) not in names:
             names = {}  # labels are words of a vocabulary
         has_several = getattr(config, "problem_type", None) == "multi_label_classification"
-        unit = "example" if len(references) == profile.num_examples else "token"
+        unit = _unit(profile, len(references)) if evidence.metric.needs != "tags" else "token"
         return cls(evidence, references, names, has_several, unit)
+
+    def always(self, answer: np.ndarray) -> np.ndarray:
+        """Return predictions, as the evidence holds them, of which each is the same answer."""
+        _, references = self.evidence.arrays(self.evidence.depths[-1])
+        if references.dtype != object:
+            return np.broadcast_to(answer, references.shape).astype(answer.dtype)
+        is_of_lists = self.evidence.metric.needs == "tags"
+        return as_objects([[str(answer)] * len(one) if is_of_lists else str(answer) for one in references])
 
     def only_one(self, depth: int) -> str | None:
         """Return the answer that a depth gives to every example, if it gives but one."""
-        answer = _constant(self.evidence.arrays(depth)[0])
+        answer = _constant(_flat(self.evidence.arrays(depth)[0]))
         return None if answer is None else self.name(answer)
 
     def name(self, answer: np.ndarray) -> str:
         """Return what an answer is called."""
+        if answer.dtype.kind == "U":
+            return f'"{answer}"'
         if answer.dtype.kind == "f":
             return ", ".join(f"{number:.4g}" for number in answer.reshape(-1))
         if answer.ndim == 0:
@@ -145,9 +157,9 @@ def _doubts_about_answers(profile: DepthProfile, depth: int, answers: _Answers) 
 
 def _doubts_about_chance(profile: DepthProfile, answers: _Answers) -> Iterator[str]:
     """Say if full depth is no better than one answer to everything."""
-    metric, references = answers.evidence.metric, answers.references
-    guess = _best_guess(metric, references)
-    blind = np.broadcast_to(guess, references.shape).astype(guess.dtype)
+    metric, guess = answers.evidence.metric, _best_guess(answers.evidence.metric, answers.references)
+    full_kept, references = answers.evidence.arrays(profile.depths[-1])
+    blind = answers.always(guess)
     value = _score(metric, blind, references)
     if value is None or metric.name == "recall":  # whoever answers the positive class always recalls all of it
         return
@@ -157,9 +169,9 @@ def _doubts_about_chance(profile: DepthProfile, answers: _Answers) -> Iterator[s
     if gain <= ROUNDING:
         yield f"{metric.name} at full depth, {full:.4f}, is no better than {beside}: no depth has anything to keep"
         return
-    error = _standard_error(metric, blind, answers.evidence.arrays(profile.depths[-1])[0], references)
+    error = _standard_error(metric, blind, full_kept, references)
     if error is not None and gain <= STANDARD_ERRORS * error:
-        number = f"{len(references):,} {answers.unit}s"
+        number = f"{len(references):,} {_unit(profile, len(references))}s"
         yield f"{metric.name} at full depth, {full:.4f}, cannot be told on {number} from {beside}"
 
 
@@ -183,7 +195,7 @@ def _doubts_about_resolution(profile: DepthProfile, evidence: Evidence, toleranc
         chance, needed = 3 / number, 3 / tolerance
     if chance <= tolerance or abs(lost - tolerance) >= chance:
         return
-    unit = {"loss": "batches"}.get(evidence.metric.needs, "examples" if number == profile.num_examples else "tokens")
+    unit = "batches" if evidence.metric.needs == "loss" else f"{_unit(profile, number)}s"
     yield (
         f"on {number:,} {unit} a difference of {tolerance:g} in {profile.metric} cannot be told from chance, only one "
         f"above {chance:.2g}: it would take about {_rounded_up(needed):,} {unit}"
@@ -217,6 +229,22 @@ def _score(metric: Metric, predictions: np.ndarray, references: np.ndarray) -> f
         value = float(metric.score(predictions, references))
         return value if math.isfinite(value) else None
     return None  # a metric of one's own, which need not take them
+
+
+def _unit(profile: DepthProfile, number: int) -> str:
+    """Return what one of so many labels of a profile belongs to."""
+    needs = None if profile.evidence is None else profile.evidence.metric.needs
+    named = {"tags": "text", "answers": "question"}
+    return named.get(needs or "", "example" if number == profile.num_examples else "token")
+
+
+def _flat(array: np.ndarray) -> np.ndarray:
+    """Return lists of tags as one array of all of them, and right answers as an array of the first to each question."""
+    if array.dtype != object:
+        return array
+    if all(isinstance(one, list) for one in array):
+        return np.array(list(chain.from_iterable(array)), dtype=str)
+    return np.array([one if isinstance(one, str) else one[0] for one in array], dtype=str)
 
 
 def _constant(array: np.ndarray) -> np.ndarray | None:
