@@ -11,6 +11,8 @@ letter, a name or the choice itself; and at the end every depth of the model is 
     python examples/run_multiple_choice.py --do_train --do_eval --output_dir out --tokenizer_name TOKENIZER \\
         --train_file train.json --validation_file validation.json \\
         --config_overrides hidden_size=128,intermediate_size=512,num_attention_heads=4,num_hidden_layers=8
+    python examples/run_multiple_choice.py --do_train --do_eval --output_dir taught --model_name_or_path out \\
+        --teach self --train_file train.json --validation_file validation.json
 
 A row has a text, a question, or both, and as many choices as every other. A checkpoint of BERT is a start too:
 --model_type acn_bert.
@@ -75,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         checkpoint=checkpoint,
     )
     check_vocabulary(tokenizer, model.config, source)
-    tokenizer.model_max_length = longest_text(model.config, tokenizer, data.max_seq_length, pair=True)
+    tokenizer.model_max_length = longest_text(model, tokenizer, data.max_seq_length, pair=True)
     with training.main_process_first(desc="tokenising"):
         rows = {split: prepare(model, tokenizer, part, columns) for split, part in splits.items()}
     run_labelled(model, training, depth, rows, tokenizer, metric=METRIC, checkpoint=checkpoint, data=data)

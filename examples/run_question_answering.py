@@ -11,6 +11,8 @@ measured on the validation data (depth_profile.json).
     python examples/run_question_answering.py --do_train --do_eval --output_dir out --tokenizer_name TOKENIZER \\
         --train_file train.csv --validation_file validation.csv --label_column_name answer \\
         --config_overrides hidden_size=128,intermediate_size=512,num_attention_heads=4,num_hidden_layers=8
+    python examples/run_question_answering.py --do_train --do_eval --output_dir taught --model_name_or_path out \\
+        --teach self --train_file train-v2.0.json --validation_file dev-v2.0.json
 
 A file is one of SQuAD as it is published, or has a question, a text and an answer in each row: `{"text": [...],
 "answer_start": [...]}`, or in a CSV the answer itself, with its place in a column answer_start or without. A checkpoint
@@ -73,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         checkpoint=checkpoint,
     )
     check_vocabulary(tokenizer, model.config, source)
-    tokenizer.model_max_length = longest_text(model.config, tokenizer, data.max_seq_length, pair=True)
+    tokenizer.model_max_length = longest_text(model, tokenizer, data.max_seq_length, pair=True)
     windows = {"overlap": data.doc_stride, "longest_answer": data.max_answer_length}
     with training.main_process_first(desc="tokenising"):
         rows = {split: prepare(model, tokenizer, part, columns, **windows) for split, part in splits.items()}

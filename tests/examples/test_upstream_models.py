@@ -18,9 +18,10 @@ from transformers import (
 from acn_hf import DepthProfile
 from acn_hf.data import train_tokenizer
 from tests.examples.test_scripts import QUICK, SENTENCES, image_folder, script, tables
+from tests.examples.test_scripts_of_tasks import questions
 from tests.support.any_models import any_model
 
-__all__ = ["image_folder", "script", "tables"]
+__all__ = ["image_folder", "questions", "script", "tables"]
 SIZE = {"height": 16, "width": 16}
 CROPS = {"size": {"shortest_edge": 20}, "crop_size": SIZE}
 PROCESSORS = {
@@ -149,12 +150,49 @@ def test_images_are_classified_by_any_model(script, checkpoint, image_folder, tm
     assert found == (name, (0, 1, 2, 3, 4))
 
 
-def test_a_copy_of_any_model_is_taught_with_one_flag(script, checkpoint, tables, tmp_path):
-    files = ("--train_file", tables / "train.csv", "--validation_file", tables / "validation.csv")
-    tuned, start = tmp_path / "tuned", checkpoint("DistilBertForSequenceClassification")
-    trained(script, tuned, "run_text_classification", start, *files)
-    found = trained(script, tmp_path / "taught", "run_text_classification", tuned, *files, "--teach", "self")
-    assert found == ("DistilBertForSequenceClassification", (0, 1, 2, 3, 4))
+@pytest.fixture
+def rows(tables, image_folder, questions, tmp_path):
+    """Return a function that returns the flags of the data that a script reads."""
+
+    def flags(name):
+        if "image" in name:
+            return ("--dataset_name", image_folder)
+        if "multiple_choice" in name:
+            lines = [{"context": text, "choices": [text, text[::-1]], "label": 0} for text in SENTENCES[:16]]
+            (tmp_path / "choices.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+            return ("--train_file", tmp_path / "choices.json", "--validation_file", tmp_path / "choices.json")
+        if "mlm" in name:
+            (tmp_path / "text.txt").write_text("\n".join(SENTENCES))
+            return ("--train_file", tmp_path / "text.txt", "--validation_sequences", 3, "--max_seq_length", 16)
+        folder, kind = {"text": (tables, "csv"), "token": (tables, "json"), "question": (questions, "json")}[
+            name.split("_")[1]
+        ]
+        return ("--train_file", folder / f"train.{kind}", "--validation_file", folder / f"validation.{kind}")
+
+    return flags
+
+
+@pytest.mark.parametrize(
+    ("script_name", "name"),
+    [
+        ("run_text_classification", "DistilBertForSequenceClassification"),
+        ("run_question_answering", "RobertaForSequenceClassification"),
+        ("run_multiple_choice", "RobertaForSequenceClassification"),
+        full("run_token_classification", "ModernBertForMaskedLM"),
+        full("run_image_classification", "Dinov2ForImageClassification"),
+        full("run_mlm", "XLMRobertaForMaskedLM"),
+    ],
+)
+def test_a_copy_of_any_model_is_taught_with_one_flag(script, checkpoint, rows, tmp_path, script_name, name):
+    options = (*rows(script_name), "--ignore_mismatched_sizes", "True")
+    tuned = trained(script, tmp_path / "tuned", script_name, checkpoint(name), *options)
+    epochs = ("--max_steps", -1, "--num_train_epochs", 2, "--per_device_train_batch_size", 16)
+    assert (
+        trained(script, tmp_path / "taught", script_name, tmp_path / "tuned", *options, *epochs, "--teach", "self")
+        == tuned
+    )
+    state = json.loads((tmp_path / "taught" / "trainer_state.json").read_text())
+    assert state["epoch"] == 2
 
 
 def test_a_head_that_transformers_does_not_have_is_named(script, image_folder, tmp_path):
