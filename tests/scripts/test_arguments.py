@@ -14,9 +14,9 @@ from acn_hf.scripts.arguments import (
     DepthArguments,
     ModelArguments,
     RecipeArguments,
-    TextDataArguments,
     parse_arguments,
 )
+from acn_hf.scripts.data_arguments import TextDataArguments
 
 KINDS = (TextDataArguments, ModelArguments, RecipeArguments, TrainingArguments)
 

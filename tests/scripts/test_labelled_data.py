@@ -7,10 +7,8 @@ from transformers import (
 )
 
 from acn_hf.data.rows import DataError
-from acn_hf.scripts.arguments import (
-    DataArguments,
-    ModelArguments,
-)
+from acn_hf.scripts.arguments import ModelArguments
+from acn_hf.scripts.data_arguments import DataArguments
 from acn_hf.scripts.labelled_data import load_labelled, needed
 from acn_hf.scripts.models import build_model, label_fields
 from tests.support.families import by_name

@@ -321,6 +321,15 @@ def digits_trainer(folder, model=None, **options):
     )
 
 
+def test_a_run_says_which_depths_give_one_answer(tmp_path, capsys):
+    trainer = digits_trainer(tmp_path)
+    trainer.args.do_train = False
+    with torch.no_grad():
+        trainer.model.classifier.bias[3] = 100.0
+    run(trainer, DepthArguments(), metric="accuracy")
+    assert capsys.readouterr().out.endswith('depths 0, 1, 2 and 3 answer "3" for every example\n')
+
+
 def test_a_run_writes_all_there_is_to_know(tmp_path, capsys):
     run(digits_trainer(tmp_path), DepthArguments(), metric="accuracy", test=data()["test"])
     written = json.loads((tmp_path / "all_results.json").read_text())

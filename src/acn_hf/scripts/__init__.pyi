@@ -1,12 +1,14 @@
 from .arguments import (
     DepthArguments as DepthArguments,
-    FileArguments as FileArguments,
     Help as Help,
-    ImageDataArguments as ImageDataArguments,
     ModelArguments as ModelArguments,
     RecipeArguments as RecipeArguments,
-    TextDataArguments as TextDataArguments,
     parse_arguments as parse_arguments,
+)
+from .data_arguments import (
+    FileArguments as FileArguments,
+    ImageDataArguments as ImageDataArguments,
+    TextDataArguments as TextDataArguments,
 )
 from .labelled_data import (
     load_labelled as load_labelled,

@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 from ..data.checks import complete_rows
 from ..data.files import load_data, load_splits, not_empty
 from ..data.idx import DataError
-from .arguments import DataArguments
+from .data_arguments import DataArguments
 
 logger = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..depth.distributed_profile import measure_together
+from ..depth.doubts import same_answers
 from ..depth.layers import is_acn, layers_of
 from ..depth.metrics import Metric
 from ..depth.profile import DepthProfile
@@ -26,7 +27,8 @@ from ..training.annealing import ResidualAnnealingCallback
 from ..training.callbacks import PROFILE_NAME, DepthProfileCallback, IntermediateSupervisionCallback
 from ..training.checkpoints import checkpoints_in, is_whole, newest_checkpoint, read_by_their_names
 from ..training.shedding import LayerSheddingCallback
-from .arguments import DataArguments, DepthArguments
+from .arguments import DepthArguments
+from .data_arguments import DataArguments
 from .task_metric import TaskTrainer, check_metric, metric_functions
 from .teachers import distillation_of, taught
 
@@ -271,6 +273,8 @@ def _profile(trainer: Trainer, metric: Metric) -> None:
     if trainer.is_world_process_zero():
         profile.save(Path(str(arguments.output_dir)) / PROFILE_NAME)
         print(profile)
+        for sentence in same_answers(profile, model=model):
+            print(sentence)
 
 
 def _name(data: Any) -> str | None:
