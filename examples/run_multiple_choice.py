@@ -5,7 +5,8 @@ letter, a name or the choice itself; and at the end every depth of the model is 
 (depth_profile.json).
 
     python examples/run_multiple_choice.py --do_train --do_eval --output_dir out --model_name_or_path PRETRAINED \\
-        --dataset_name allenai/swag --text_column_name sent1 --question_column_name sent2 --choices_column_name ending
+        --dataset_name allenai/swag --context_column_name sent1 --question_column_name sent2 \\
+        --choices_column_name ending
     python examples/run_multiple_choice.py --do_train --do_eval --output_dir out --model_name_or_path PRETRAINED \\
         --dataset_name tau/commonsense_qa --label_column_name answerKey --learning_rate 5e-5
     python examples/run_multiple_choice.py --do_train --do_eval --output_dir out --tokenizer_name TOKENIZER \\
@@ -24,11 +25,11 @@ from dataclasses import dataclass, field
 
 from transformers import AutoModelForMultipleChoice, TrainingArguments
 
-from acn_hf.data import Columns, check_vocabulary, load_tokenizer, longest_text, prepare
+from acn_hf.data import check_vocabulary, load_tokenizer, longest_text, prepare
 from acn_hf.scripts import (
+    DataArguments,
     DepthArguments,
     ModelArguments,
-    TextDataArguments,
     build_model,
     load_labelled,
     needed,
@@ -44,8 +45,8 @@ METRIC = "accuracy"
 
 
 @dataclass
-class DataArguments(TextDataArguments):
-    text_column_name: str = field(default="context", metadata={"help": "Column of the texts, if there is one."})
+class ChoiceArguments(DataArguments):
+    context_column_name: str = field(default="context", metadata={"help": "Column of the texts, if there is one."})
     question_column_name: str = field(
         default="question", metadata={"help": "Column of the questions, if there is one."}
     )
@@ -53,18 +54,16 @@ class DataArguments(TextDataArguments):
         default="choices",
         metadata={"help": "Column of lists of choices, or what numbered columns begin with: ending for ending0, ..."},
     )
+    max_seq_length: int | None = field(
+        default=None,
+        metadata={"help": "Longest text with a choice in tokens; defaults to what the tokenizer and the model take."},
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
-    kinds = (DataArguments, ModelArguments, DepthArguments, TrainingArguments)
+    kinds = (ChoiceArguments, ModelArguments, DepthArguments, TrainingArguments)
     data, model_arguments, depth, training = parse_arguments(kinds, __doc__, argv)
     checkpoint = start(training)
-    columns = Columns(
-        context=data.text_column_name,
-        question=data.question_column_name,
-        choices=data.choices_column_name,
-        label=data.label_column_name,
-    )
     source = tokenizer_source(model_arguments, checkpoint)
     with training.main_process_first(desc="reading the texts"):
         splits = needed(load_labelled(data), training)
@@ -79,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     check_vocabulary(tokenizer, model.config, source)
     tokenizer.model_max_length = longest_text(model, tokenizer, data.max_seq_length, pair=True)
     with training.main_process_first(desc="tokenising"):
-        rows = {split: prepare(model, tokenizer, part, columns) for split, part in splits.items()}
+        rows = {split: prepare(model, tokenizer, part, data.columns) for split, part in splits.items()}
     run_labelled(model, training, depth, rows, tokenizer, metric=METRIC, checkpoint=checkpoint, data=data)
 
 

@@ -9,7 +9,7 @@ measured on the validation data (depth_profile.json).
     python examples/run_question_answering.py --do_train --do_eval --output_dir out --model_name_or_path PRETRAINED \\
         --train_file train-v2.0.json --validation_file dev-v2.0.json --depth_metric exact_match
     python examples/run_question_answering.py --do_train --do_eval --output_dir out --tokenizer_name TOKENIZER \\
-        --train_file train.csv --validation_file validation.csv --label_column_name answer \\
+        --train_file train.csv --validation_file validation.csv --answers_column_name answer \\
         --config_overrides hidden_size=128,intermediate_size=512,num_attention_heads=4,num_hidden_layers=8
     python examples/run_question_answering.py --do_train --do_eval --output_dir taught --model_name_or_path out \\
         --teach self --train_file train-v2.0.json --validation_file dev-v2.0.json
@@ -25,11 +25,11 @@ from dataclasses import dataclass, field
 
 from transformers import AutoModelForQuestionAnswering, TrainingArguments
 
-from acn_hf.data import Columns, check_vocabulary, load_tokenizer, longest_text, prepare
+from acn_hf.data import check_vocabulary, load_tokenizer, longest_text, prepare
 from acn_hf.scripts import (
+    DataArguments,
     DepthArguments,
     ModelArguments,
-    TextDataArguments,
     build_model,
     label_fields,
     load_labelled,
@@ -47,10 +47,13 @@ START_AND_END = label_fields(["LABEL_0", "LABEL_1"])
 
 
 @dataclass
-class DataArguments(TextDataArguments):
-    text_column_name: str = field(default="context", metadata={"help": "Column of the texts."})
-    label_column_name: str = field(default="answers", metadata={"help": "Column of the answers."})
+class QuestionArguments(DataArguments):
     question_column_name: str = field(default="question", metadata={"help": "Column of the questions."})
+    context_column_name: str = field(default="context", metadata={"help": "Column of the texts."})
+    answers_column_name: str = field(default="answers", metadata={"help": "Column of the answers."})
+    max_seq_length: int | None = field(
+        default=None, metadata={"help": "Longest window in tokens; defaults to what the tokenizer and the model take."}
+    )
     doc_stride: int | None = field(
         default=None,
         metadata={"help": "Tokens that two windows share; defaults to 128, or a third of the window if that is less."},
@@ -59,10 +62,9 @@ class DataArguments(TextDataArguments):
 
 
 def main(argv: list[str] | None = None) -> None:
-    kinds = (DataArguments, ModelArguments, DepthArguments, TrainingArguments)
+    kinds = (QuestionArguments, ModelArguments, DepthArguments, TrainingArguments)
     data, model_arguments, depth, training = parse_arguments(kinds, __doc__, argv)
     checkpoint = start(training)
-    columns = Columns(question=data.question_column_name, context=data.text_column_name, answers=data.label_column_name)
     source = tokenizer_source(model_arguments, checkpoint)
     with training.main_process_first(desc="reading the texts"):
         splits = needed(load_labelled(data), training)
@@ -78,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer.model_max_length = longest_text(model, tokenizer, data.max_seq_length, pair=True)
     windows = {"overlap": data.doc_stride, "longest_answer": data.max_answer_length}
     with training.main_process_first(desc="tokenising"):
-        rows = {split: prepare(model, tokenizer, part, columns, **windows) for split, part in splits.items()}
+        rows = {split: prepare(model, tokenizer, part, data.columns, **windows) for split, part in splits.items()}
     run_labelled(model, training, depth, rows, tokenizer, metric=METRIC, checkpoint=checkpoint, data=data)
 
 

@@ -78,7 +78,7 @@ def test_questions_are_answered(script, questions, pretrained, tmp_path, kind):
 
 
 def test_questions_of_a_table_are_answered_from_scratch(script, questions, pretrained, tmp_path):
-    columns = ("--question_column_name", "ask", "--text_column_name", "text", "--label_column_name", "answer")
+    columns = ("--question_column_name", "ask", "--context_column_name", "text", "--answers_column_name", "answer")
     options = ("--tokenizer_name", pretrained, "--config_overrides", TINY, "--max_seq_length", 32)
     metric = ("--depth_metric", "exact_match", "--max_answer_length", 2)
     script(
@@ -114,7 +114,7 @@ def test_choices_are_chosen(script, pretrained, tmp_path):
     for split, part in (("train", rows[::2]), ("validation", rows[1::2])):
         with (tmp_path / f"{split}.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("sent1", "ending0", "ending1", "label"), *part])
-    columns = ("--text_column_name", "sent1", "--choices_column_name", "ending")
+    columns = ("--context_column_name", "sent1", "--choices_column_name", "ending")
     options = ("--model_name_or_path", pretrained, "--output_dir", tmp_path / "out")
     script("run_multiple_choice", *QUICK, *data_of(tmp_path, ".csv"), *columns, *options)
     written, profile = results(tmp_path / "out")
@@ -125,7 +125,7 @@ def test_choices_are_chosen(script, pretrained, tmp_path):
 def test_choices_that_are_not_there_are_named(script, tables, pretrained, tmp_path):
     options = ("--model_name_or_path", pretrained, "--output_dir", tmp_path / "out")
     with pytest.raises(DataError, match="must have a column 'choices' of lists of choices, or columns choices0"):
-        script("run_multiple_choice", *QUICK, *data_of(tables, ".csv"), *options, "--text_column_name", "text")
+        script("run_multiple_choice", *QUICK, *data_of(tables, ".csv"), *options, "--context_column_name", "text")
     assert not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,5 @@
 from .arguments import (
+    DataArguments as DataArguments,
     DepthArguments as DepthArguments,
     Help as Help,
     ModelArguments as ModelArguments,
