@@ -92,13 +92,16 @@ def test_every_depth_is_measured_as_choices_say(build, tokenizer):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"label": [3, 0]}, "the number of a choice, from 0 to 2, its letter, or the choice itself; got 3 in row 0"),
-        ({"label": ["D", "A"]}, "got 'D' in row 0"),
-        ({"label": [None, 0]}, "got None in row 0"),
-        ({"choices": [["a", "b"], ["a"]]}, "same number of choices, at least two; row 0 has 2 and row 1 has 1"),
-        ({"choices": [["a"], ["b"]]}, "same number of choices, at least two; row 0 has 1 and row 0 has 1"),
-        ({"choices": ["a", "b"]}, "column 'choices' must hold lists of texts; got 'a' in row 0"),
-        ({"choices": [["a", None], ["a", "b"]]}, r"must hold lists of texts; got \['a', None\] in row 0"),
+        ({"label": [3, 0]}, "the number of a choice, from 0 to 2, its letter, or the choice itself; got 3$"),
+        ({"label": ["D", "A"]}, "^row 1, column 'label': a label must be .*; got 'D'$"),
+        ({"label": [None, 0]}, "got None$"),
+        (
+            {"choices": [["a", "b"], ["a"]]},
+            "^row 2: every row must have as many choices as the first, 2, .* this one has 1$",
+        ),
+        ({"choices": [["a"], ["b"]]}, "^row 1: every row must have as many .* and at least two; this one has 1$"),
+        ({"choices": ["a", "b"]}, "^row 1: column 'choices' must hold lists of texts; got 'a'$"),
+        ({"choices": [["a", None], ["a", "b"]]}, r"must hold lists of texts; got \['a', None\]$"),
     ],
 )
 def test_what_does_not_fit_is_named(build, tokenizer, columns, message):

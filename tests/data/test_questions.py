@@ -151,15 +151,23 @@ def test_no_answer_is_the_token_of_the_whole_text(build, tokenizer):
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ({"text": ["rome"], "answer_start": [3]}, "an answer must stand at 3 of its text; 'rome' of row 0 does not"),
-        ("madrid", "an answer must stand in its text; 'madrid' of row 0 does not"),
-        (7, "an answer must be a text; got 7 in row 0"),
+        ({"text": ["rome"], "answer_start": [3]}, "^row 1: an answer must stand at 3 of its text; 'rome' does not$"),
+        ("madrid", "^row 1: an answer must stand in its text; 'madrid' does not$"),
+        (7, "^row 1: an answer must be a text; got 7$"),
     ],
     ids=["elsewhere", "absent", "number"],
 )
 def test_an_answer_that_is_not_there_is_named(build, tokenizer, answers, message):
     with pytest.raises(DataError, match=message):
         prepared(build, tokenizer, {**squad(), "answers": [answers]})
+
+
+def test_the_line_of_a_wrong_answer_is_named(build, tokenizer, tmp_path):
+    lines = ["question,context,answers", "what,oslo is here,oslo", "what,oslo is here,rome"]
+    (tmp_path / "dev.csv").write_text("\n".join(lines))
+    model = build(QUESTIONS, vocab_size=120, max_position_embeddings=40)
+    with pytest.raises(DataError, match=r"dev.csv, line 3: an answer must stand in its text; 'rome' does not$"):
+        prepare(model, tokenizer, load_data(str(tmp_path / "dev.csv")), Columns())
 
 
 def test_batches_are_padded_and_say_what_is_right(build, tokenizer):

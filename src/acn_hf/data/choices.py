@@ -9,6 +9,7 @@ from transformers import DataCollatorForMultipleChoice
 
 from .idx import DataError
 from .labels import column_values, require, whole
+from .places import place_of
 
 
 def choice_rows(
@@ -33,7 +34,12 @@ def choice_rows(
     """
     require(data, *texts, label)
     of_rows, names = _choices(data, choices)
-    labels = [_label(value, of_rows[row], names[row], row) for row, value in enumerate(column_values(data, label))]
+    labels = []
+    for row, value in enumerate(column_values(data, label)):
+        try:
+            labels.append(_label(value, of_rows[row], names[row]))
+        except DataError as error:
+            raise DataError(f"{place_of(data, row)}, column {label!r}: {error}") from None
 
     def encode(batch: dict[str, list], rows: list[int]) -> dict[str, list]:
         firsts, seconds = [], []
@@ -83,16 +89,16 @@ def _choices(data: datasets.Dataset, name: str) -> tuple[list[list[str]], list[l
             found, names = ([row[key] for row in found] for key in ("text", "label"))
     for row, texts in enumerate(found):
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise DataError(f"column {name!r} must hold lists of texts; got {texts!r} in row {row}")
+            raise DataError(f"{place_of(data, row)}: column {name!r} must hold lists of texts; got {texts!r}")
         if len(texts) != len(found[0]) or len(texts) < 2:
             raise DataError(
-                f"every row must have the same number of choices, at least two; row 0 has {len(found[0])} and row "
-                f"{row} has {len(texts)}"
+                f"{place_of(data, row)}: every row must have as many choices as the first, {len(found[0])}, and at "
+                f"least two; this one has {len(texts)}"
             )
     return found, names
 
 
-def _label(value: Any, choices: list[str], names: list[str] | None, row: int) -> int:
+def _label(value: Any, choices: list[str], names: list[str] | None) -> int:
     """Return the number of the right choice.
 
     Raises:
@@ -110,5 +116,5 @@ def _label(value: Any, choices: list[str], names: list[str] | None, row: int) ->
         return label
     raise DataError(
         f"a label must be the number of a choice, from 0 to {len(choices) - 1}, its letter, or the choice itself; got "
-        f"{value!r} in row {row}"
+        f"{value!r}"
     )

@@ -6,6 +6,7 @@ import datasets
 
 from .idx import DataError
 from .labels import Classes, column_values, find_classes, require, whole
+from .places import place_of
 
 
 def has_several_labels(config: Any) -> bool:
@@ -64,16 +65,14 @@ def label_vectors(config: Any, data: datasets.Dataset, column: str) -> list[list
     classes, vectors = Classes.of(config, data.features[column]), []
     for row, labels in enumerate(column_values(data, column)):
         if not isinstance(labels, list):
-            raise DataError(
-                f"column {column!r} must hold lists of labels, since this model predicts several; got {labels!r} in "
-                f"row {row}"
-            )
+            rule = f"column {column!r} must hold lists of labels, since this model predicts several; got {labels!r}"
+            raise DataError(f"{place_of(data, row)}: {rule}")
         vector = [0.0] * config.num_labels
         for label in labels:
             try:
                 vector[classes.id_of(label)] = 1.0
             except DataError as error:
-                raise DataError(f"row {row} of column {column!r} does not fit: {error}") from None
+                raise DataError(f"{place_of(data, row)}, column {column!r}: {error}") from None
         vectors.append(vector)
     return vectors
 
@@ -85,6 +84,7 @@ def _from_columns(config: Any, data: datasets.Dataset, names: list[str]) -> list
     for name, place in zip(names, places, strict=True):
         for row, value in enumerate(column_values(data, name)):
             if whole(value) not in (0, 1):
-                raise DataError(f"column {name!r} must hold 0 and 1, or truth values; got {value!r} in row {row}")
+                rule = f"column {name!r} must hold 0 and 1, or truth values; got {value!r}"
+                raise DataError(f"{place_of(data, row)}: {rule}")
             vectors[row][place] = float(value)
     return vectors

@@ -93,7 +93,7 @@ def best_spans(logits: torch.Tensor, questions: Sequence[Question]) -> np.ndarra
         first, length = divmod(place, longest)
         found = score > -np.inf  # a window may hold no token of the text
         text = question["context"][question["starts"][first] : question["ends"][first + length]] if found else ""
-        spans.append(Span(text, score, without))
+        spans.append(Span(text.strip(), score, without))  # some tokens begin with the space before them
     return as_objects(spans)
 
 
