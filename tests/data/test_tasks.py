@@ -7,7 +7,7 @@ import pytest
 from acn_hf.data.idx import DataError
 from acn_hf.data.rows import Columns
 from acn_hf.data.tasks import TASKS, Task, find_task, usual_metric
-from tests.support.families import HEADS
+from tests.support.families import HEADS, by_name
 
 TEXTS = ["good film", "bad film", "good good", "bad"]
 IMAGES = [np.zeros((4, 4), np.uint8)] * 4
@@ -79,7 +79,7 @@ NAMED = datasets.ClassLabel(names=["neg", "pos"])
             "multi-label-classification",
             "3 labels of texts, several at once: a, b, c",
             "AutoModelForSequenceClassification",
-            "accuracy",
+            "f1_micro",
         ),
         (
             table(text=[["a", "b"], ["c"]], label=[["X", "O"], ["O"]]),
@@ -93,10 +93,17 @@ NAMED = datasets.ClassLabel(names=["neg", "pos"])
             "question-answering",
             "answers to questions, which stand in their contexts",
             "AutoModelForQuestionAnswering",
-            "accuracy",
+            "answer_f1",
         ),
         (
             table(text=["a"], choices=[["b", "c"]], label=[1]),
+            "multiple-choice",
+            "the right one of several choices",
+            "AutoModelForMultipleChoice",
+            "accuracy",
+        ),
+        (
+            table(context=["a"], choices1=["b"], choices2=["c"], label=[1]),
             "multiple-choice",
             "the right one of several choices",
             "AutoModelForMultipleChoice",
@@ -196,10 +203,30 @@ def test_every_task_has_a_head():
 
 @pytest.mark.parametrize("head", [head for head in HEADS if head.has_head], ids=lambda head: head.name)
 def test_a_head_has_the_metric_of_its_task(build, head):
-    is_masked = head.name.endswith(("MaskedLM", "MaskedImageModeling"))
-    assert usual_metric(build(head)) == ("loss" if is_masked else "accuracy")
+    special = {"MaskedLM": "loss", "MaskedImageModeling": "loss", "QuestionAnswering": "answer_f1"}
+    assert usual_metric(build(head)) == special.get(head.name.partition("For")[2], "accuracy")
+
+
+def test_several_labels_are_measured_by_f1(build):
+    model = build(by_name("bert-ForSequenceClassification"), problem_type="multi_label_classification")
+    assert usual_metric(model) == "f1_micro"
 
 
 def test_one_number_is_measured_by_its_error(build):
     head = next(head for head in HEADS if head.name == "bert-ForSequenceClassification")
     assert usual_metric(build(head, num_labels=1)) == "mse"
+
+
+@pytest.mark.parametrize("asked", [None, "multi-label-classification"])
+def test_columns_of_classes_are_several_labels(asked):
+    data = table(text=TEXTS, toxic=[0, 1, 0, 1], rude=[1, 1, 0, 0])
+    task = find_task(data, Columns(label="toxic, rude"), asked=asked)
+    assert (task.name, task.classes, task.metric) == ("multi-label-classification", ("toxic", "rude"), "f1_micro")
+    assert task.config_fields["problem_type"] == "multi_label_classification"
+    with pytest.raises(DataError, match="the data must have a column 'threat'; got text, toxic, rude"):
+        find_task(data, Columns(label="toxic,threat"))
+
+
+def test_choices_may_be_found_by_what_their_columns_begin_with():
+    data = table(sent1=["a"], ending0=["b"], ending1=["c"], label=[1])
+    assert find_task(data, Columns(context="sent1", choices="ending")).name == "multiple-choice"

@@ -65,16 +65,20 @@ def choice_columns(data: datasets.Dataset, name: str) -> list[str]:
     Raises:
         DataError: There are none.
     """
-    if name in data.column_names:
-        return [name]
-    numbered = {column: re.fullmatch(rf"{re.escape(name)}_?(\d+)", column) for column in data.column_names}
-    found = sorted((int(match[1]), column) for column, match in numbered.items() if match)
-    if len(found) < 2:
+    found = [name] if name in data.column_names else numbered_columns(data, name)
+    if not found:
         raise DataError(
             f"the data must have a column {name!r} of lists of choices, or columns {name}0, {name}1, ...; "
             f"got {', '.join(data.column_names)}"
         )
-    return [column for _, column in found]
+    return found
+
+
+def numbered_columns(data: datasets.Dataset, name: str) -> list[str]:
+    """Return the columns that are called `name` and a number, in the order of the numbers, if there are two or more."""
+    numbered = {column: re.fullmatch(rf"{re.escape(name)}_?(\d+)", column) for column in data.column_names}
+    found = sorted((int(match[1]), column) for column, match in numbered.items() if match)
+    return [column for _, column in found] if len(found) > 1 else []
 
 
 def _choices(data: datasets.Dataset, name: str) -> tuple[list[list[str]], list[list[str] | None]]:

@@ -8,6 +8,7 @@ from typing import Any
 import datasets
 
 from ..support.records import Record
+from .choices import numbered_columns
 from .idx import DataError
 from .labels import (
     column_values,
@@ -21,6 +22,7 @@ from .labels import (
     whole,
 )
 from .rows import Columns, is_regression
+from .several_labels import are_columns, names_of_columns
 
 HEADS = {
     "text-classification": "AutoModelForSequenceClassification",
@@ -128,8 +130,11 @@ def reads_labels(model: Any) -> bool:
 def _metric_of(auto_class: str, problem_type: str | None) -> str:
     if auto_class in (HEADS["fill-mask"], HEADS["masked-image-modeling"]):
         return "loss"
-    is_classifier = auto_class not in (HEADS["question-answering"], HEADS["multiple-choice"])
-    return "mse" if problem_type == "regression" and is_classifier else "accuracy"
+    if auto_class == HEADS["question-answering"]:
+        return "answer_f1"
+    if auto_class == HEADS["multiple-choice"]:  # whatever the number of labels in its config
+        return "accuracy"
+    return {"regression": "mse", "multi_label_classification": "f1_micro"}.get(problem_type or "", "accuracy")
 
 
 def find_task(data: datasets.Dataset, columns: Columns, *, asked: str | None = None) -> Task:
@@ -163,10 +168,13 @@ def find_task(data: datasets.Dataset, columns: Columns, *, asked: str | None = N
         raise DataError(f"a task must be one of {', '.join(TASKS)}; got {asked!r}")
     name = asked or _guess(data, columns)
     if name in ("fill-mask", "masked-image-modeling", "question-answering", "multiple-choice"):
-        require(data, *_needed(name, columns))
+        require(data, *_needed(name, data, columns))
         return Task(name, {"fill-mask": "texts", "masked-image-modeling": "images"}.get(name, "questions"))
     inputs = _inputs(data, columns, name)
-    require(data, getattr(columns, "image" if inputs == "images" else "text"), columns.label)
+    require(data, getattr(columns, "image" if inputs == "images" else "text"))
+    if name == "multi-label-classification" and are_columns(data, columns.label):
+        return Task(name, inputs, tuple(names_of_columns(columns.label)))
+    require(data, columns.label)
     return _labelled(data, columns.label, name, inputs, is_sure=asked is not None)
 
 
@@ -174,7 +182,7 @@ def _guess(data: datasets.Dataset, columns: Columns) -> str:
     """Return the name of the task that the columns speak for."""
     there = set(data.column_names)
     for name in ("question-answering", "multiple-choice"):
-        if there >= set(_needed(name, columns)):
+        if there >= set(_needed(name, data, columns)):
             return name
     has_texts, has_images = columns.text in there, columns.image in there
     if has_texts and has_images:
@@ -184,6 +192,8 @@ def _guess(data: datasets.Dataset, columns: Columns) -> str:
         )
     if not has_images:
         require(data, columns.text)
+    if "," in columns.label and columns.label not in there:
+        return "multi-label-classification"
     if columns.label not in there:
         return _guess_unlabelled(data, columns, has_texts)
     if has_texts and any(isinstance(value, list) for value in _present(data, columns.text)):
@@ -206,12 +216,12 @@ def _guess_unlabelled(data: datasets.Dataset, columns: Columns, has_texts: bool)
     )
 
 
-def _needed(name: str, columns: Columns) -> list[str]:
+def _needed(name: str, data: datasets.Dataset, columns: Columns) -> list[str]:
     """Return the columns that a task without classes cannot do without."""
     if name == "question-answering":
-        return [getattr(columns, part, part) for part in ("question", "context", "answers")]
+        return [columns.question, columns.context, columns.answers]
     if name == "multiple-choice":
-        return [getattr(columns, "choices", "choices"), columns.label]
+        return [*(numbered_columns(data, columns.choices) or [columns.choices]), columns.label]
     return [columns.text if name == "fill-mask" else columns.image]
 
 

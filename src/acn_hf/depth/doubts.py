@@ -195,7 +195,8 @@ def _doubts_about_resolution(profile: DepthProfile, evidence: Evidence, toleranc
         chance, needed = 3 / number, 3 / tolerance
     if chance <= tolerance or abs(lost - tolerance) >= chance:
         return
-    unit = "batches" if evidence.metric.needs == "loss" else f"{_unit(profile, number)}s"
+    units = {"loss": "batches", "answers": "questions"}
+    unit = units.get(evidence.metric.needs, f"{_unit(profile, number)}s")
     yield (
         f"on {number:,} {unit} a difference of {tolerance:g} in {profile.metric} cannot be told from chance, only one "
         f"above {chance:.2g}: it would take about {_rounded_up(needed):,} {unit}"
