@@ -108,12 +108,12 @@ class Scripted:
 
     def __init__(self, monkeypatch, taught, healed):
         self.healed, self.tried = healed, []
-        monkeypatch.setattr("acn_hf.compression_job.Job.taught", self._taught)
-        monkeypatch.setattr("acn_hf.compression_job.Job.end_of", self._end)
+        monkeypatch.setattr("acn_hf.compression.job.Job.taught", self._taught)
+        monkeypatch.setattr("acn_hf.compression.job.Job.end_of", self._end)
         self.profile = acn_hf.DepthProfile(
             tuple(range(len(taught))), tuple(taught), "accuracy", True, 10, tuple(range(1, len(taught) + 1))
         )
-        monkeypatch.setattr("acn_hf.compression_job.Job.profile", lambda job, model: self.profile)
+        monkeypatch.setattr("acn_hf.compression.job.Job.profile", lambda job, model: self.profile)
 
     def _taught(self, student, make_trainer, weights):
         if weights == "full":

@@ -14,7 +14,7 @@ from .analysis import (
 from .compress import (
     compress as compress,
 )
-from .compression_result import (
+from .compression.result import (
     CompressionResult as CompressionResult,
 )
 from .conversion import (

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .compression_job import Job
-from .compression_result import CompressionResult
+from .compression.job import Job
+from .compression.result import CompressionResult
 from .depth.choice import Choice
 from .depth.metrics import ProfileError
 from .support.weights import weights_digest
@@ -37,6 +37,7 @@ def compress(
     finetune: Finetune | None = None,
     test: Any = None,
     merge_adapter: bool = True,
+    calm: bool = True,
     work_dir: Any = None,
     resume: bool = False,
     strict: bool = False,
@@ -59,8 +60,9 @@ def compress(
         relative (`bool`, *optional*, defaults to `False`): See [`DepthProfile.effective_depth`].
         confidence (`float`, *optional*): See [`DepthProfile.effective_depth`].
         depth (`int`, *optional*): In `[0, L]`. Cut here, whatever the tolerance says.
-        max_latency_ms, max_parameters, max_mb (`float`, *optional*):
-            Take the best depth within these limits; see [`DepthProfile.within`].
+        max_latency_ms (`float`, *optional*): Take the best depth within this; see [`DepthProfile.within`].
+        max_parameters (`float`, *optional*): The same.
+        max_mb (`float`, *optional*): The same.
         tune (`Callable`, *optional*): From a copy of the model to a [`~transformers.Trainer`] that is ready to train
             it, `lambda copy: Trainer(copy, arguments, train_dataset=train)`. What it trains takes the place of `model`,
             whose head may be new.
@@ -70,13 +72,15 @@ def compress(
             called for several depths, so let its `output_dir` depend on the config of the model.
         choose_healed (`bool`, *optional*): Whether depths below the chosen one are cut and healed too, by bisection, as
             long as they are good enough then. Each costs that part of a run which it has of the layers. By default, if
-            there is a `heal`, and neither a depth nor a limit is given.
-        finetune (`Callable`, *optional*): From the cut model to a Trainer, as `heal`, but without a teacher. Layers may
-            leave meanwhile.
+            there is a `heal`, and neither a depth, nor a limit, nor a confidence is given.
+        finetune (`Callable`, *optional*): From the cut model to a Trainer that is ready to train it, without a teacher.
+            If `arguments.resume_from_checkpoint` names a checkpoint, it goes on from there. Layers may leave meanwhile.
+            Fine-tuned, a network does with fewer layers, so `depth` is better given than chosen.
         test (*optional*): Data on which nothing is chosen, in the form of `data`.
         merge_adapter (`bool`, *optional*, defaults to `True`):
             Whether the short model of an adapted one is an ordinary model, with the adapters in its weights, all of
             which are trained. If not, it keeps the adapters of its layers, and training goes on with them.
+        calm (`bool`, *optional*, defaults to `True`): See [`teach`].
         work_dir (`str` or `os.PathLike`, *optional*): Folder in which each stage of training is stored when it is done.
         resume (`bool`, *optional*, defaults to `False`): Go on after the stages that `work_dir` holds. A stage that was
             stopped goes on from what `args.resume_from_checkpoint` of its Trainer names.
@@ -127,7 +131,7 @@ def compress(
     searches = choice.is_by_tolerance and confidence is None if choose_healed is None else choose_healed
     with tempfile.TemporaryDirectory() as scratch:
         book = AnswerBook(Path(scratch) if work_dir is None else Path(work_dir), lambda asked: show(asked, ASKING))
-        job = Job(data, options, choice, makers, stages, book, merge_adapter, strict, show)
+        job = Job(data, options, choice, makers, stages, book, merge_adapter, calm, strict, show)
         return job.run(model, teacher, searches, test)
 
 

@@ -82,6 +82,8 @@ def compress_command(
         return
     console.print(render(result.depths_table()) if result.before is not None or result.healed else str(result.profile))
     console.print(str(result))
+    if result.calmed is not None:
+        console.print(f"Note: {result.calmed}.")
     console.print(f"wrote {out}")
     for doubt in result.doubts:
         errors.print(f"warning: {doubt}", style="yellow")

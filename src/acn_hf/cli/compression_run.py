@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..compression_result import CompressionResult
+    from ..compression.result import CompressionResult
     from ..training.finetuning import Finetune
     from ..training.stage_trainer import StageSettings
 
@@ -281,7 +281,7 @@ class CompressionRun:
                 self._check_command(settings)
                 asked |= self.makers(settings)
                 asked |= {"work_dir": self.work_dir, "resume": self.teaching.resume, "teacher": self._teacher()}
-                asked["choose_healed"] = self.teaching.choose_healed
+                asked |= {"choose_healed": self.teaching.choose_healed, "calm": not self.teaching.no_calm}
             elif self.finetuning.finetune is not None:
                 asked["finetune"] = self._finetune(scratch)
             with full_disk_named(self.work_dir), on_stop(self._kept):

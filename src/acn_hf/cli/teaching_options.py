@@ -103,6 +103,13 @@ class TeachingOptions:
         str | None,
         _teaching(help="Checkpoint that teaches, also a larger one.", show_default="MODEL itself, fine-tuned"),
     ] = None
+    no_calm: Annotated[
+        bool,
+        _teaching(
+            "--no-calm",
+            help="Leave massive activations in the copy, where they keep lower depths from telling examples apart.",
+        ),
+    ] = False
     train_batch_size: Annotated[int | None, _teaching(min=1, help="Examples in a step.", show_default="32")] = None
     precision: Annotated[
         Literal["auto", "float32", "bf16"] | None,

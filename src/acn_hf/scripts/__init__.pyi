@@ -1,5 +1,4 @@
 from .arguments import (
-    DataArguments as DataArguments,
     DepthArguments as DepthArguments,
     Help as Help,
     ModelArguments as ModelArguments,
@@ -7,6 +6,7 @@ from .arguments import (
     parse_arguments as parse_arguments,
 )
 from .data_arguments import (
+    DataArguments as DataArguments,
     FileArguments as FileArguments,
     ImageDataArguments as ImageDataArguments,
     TextDataArguments as TextDataArguments,

@@ -28,6 +28,7 @@ from ..depth.outputs import depth_outputs
 from ..depth.rows_or_batches import batches
 from ..modeling.depth import output_logits
 from ..support.eval_mode import RandomState, evaluating
+from ..support.records import Record
 from ..support.wrappers import unwrap
 from .distillation import LABELS
 from .supervision import Weights, depth_weights
@@ -47,7 +48,7 @@ ALIKE = 0.8
 
 
 @dataclass(frozen=True)
-class Calmed:
+class Calmed(Record):
     """What was done to a model.
 
     Args:
@@ -59,6 +60,13 @@ class Calmed:
     units: tuple[int, ...]
     silent: tuple[int, ...]
     num_clipped: int
+
+    def __str__(self) -> str:
+        units, silent = ", ".join(map(str, self.units)), ", ".join(map(str, self.silent))
+        return (
+            f"massive activations (unit {units}) kept depth {silent} from telling examples apart; they were taken out "
+            f"of the copy before it was taught ({self.num_clipped:,} weights clipped)"
+        )
 
 
 def calm(

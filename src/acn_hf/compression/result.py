@@ -10,14 +10,15 @@ from typing import Any
 from huggingface_hub import CommitInfo
 from rich.table import Table
 
-from .depth.cost import Cost
-from .depth.profile import DepthProfile
-from .modeling.checkpoint import weight_files, written_beside
-from .publishing.checkpoints import RESULT_NAME
-from .publishing.facts import collect
-from .publishing.hub import prepare_repo, upload
-from .publishing.model_card import write_into
-from .support.records import Record, render, write_text
+from ..depth.cost import Cost
+from ..depth.profile import DepthProfile
+from ..modeling.checkpoint import weight_files, written_beside
+from ..publishing.checkpoints import RESULT_NAME
+from ..publishing.facts import collect
+from ..publishing.hub import prepare_repo, upload
+from ..publishing.model_card import write_into
+from ..support.records import Record, render, write_text
+from ..training.calming import Calmed
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class CompressionResult:
             anything was taught lies between these, with 95% confidence, on the data on which its depth was chosen; what
             it gains is a loss below 0.
         doubts (`tuple[str, ...]`): What speaks against the choice, in words.
+        calmed (`Calmed`, *optional*): What was done to the copy before it was taught, if anything was.
         seconds (`dict[str, float]`): How long each stage of training took.
         circumstances (`dict`): Date, versions and hardware of the measurements.
     """
@@ -72,6 +74,7 @@ class CompressionResult:
     test: TestValues | None = None
     interval: tuple[float, float] | None = None
     doubts: tuple[str, ...] = ()
+    calmed: Calmed | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     circumstances: dict[str, Any] = field(default_factory=dict)
 
@@ -100,6 +103,7 @@ class CompressionResult:
             "healed": {str(depth): value for depth, value in sorted(self.healed.items())},
             "interval": None if self.interval is None else list(self.interval),
             "doubts": list(self.doubts),
+            "calmed": None if self.calmed is None else self.calmed.to_dict(),
             "seconds": self.seconds,
             "circumstances": self.circumstances,
         }

@@ -1,26 +1,27 @@
 """The stages of `compress`, and the search for the smallest depth that is good enough when it is healed."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .compression_result import CompressionResult, TestValues
-from .depth.choice import Choice
-from .depth.cost import measure_cost
-from .depth.doubts import doubts_about
-from .depth.every_depth import truncate
-from .depth.evidence import Evidence
-from .depth.layers import layers_of, prefix_view
-from .depth.metrics import ProfileError
-from .depth.profile import DepthProfile, measure_depth_profile
-from .support.processes import same_everywhere
-from .support.provenance import circumstances
-from .support.wrappers import unwrap
-from .training.answers import AnswerBook
-from .training.distillation import DistillationLoss
-from .training.finetuning import Finetune, fine_tune
-from .training.stages import Stages
-from .training.teaching import taught_by
+from ..depth.choice import Choice
+from ..depth.cost import measure_cost
+from ..depth.doubts import doubts_about, same_answers
+from ..depth.every_depth import truncate
+from ..depth.evidence import Evidence
+from ..depth.layers import layers_of, prefix_view
+from ..depth.metrics import ProfileError
+from ..depth.profile import DepthProfile, measure_depth_profile
+from ..support.processes import same_everywhere
+from ..support.provenance import circumstances
+from ..support.wrappers import unwrap
+from ..training.answers import AnswerBook
+from ..training.calming import Calmed
+from ..training.distillation import DistillationLoss
+from ..training.finetuning import Finetune, fine_tune
+from ..training.stages import Stages
+from ..training.teaching import taught_by
+from .result import CompressionResult, TestValues
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
 """From things that are taken one by one, and what is done with them, to what is iterated over."""
@@ -52,7 +53,7 @@ class Job:
         makers (`dict[str, Callable]`): From a model to its Trainer, for the stages `tune`, `teach`, `heal`, `finetune`.
         stages (`Stages`): What is trained already.
         book (`AnswerBook`): What the teacher said already.
-        merge_adapter, strict (`bool`): See [`compress`].
+        merge_adapter, calm, strict (`bool`): See [`compress`].
         progress (`Callable`): See [`compress`].
     """
 
@@ -63,9 +64,12 @@ class Job:
     stages: Stages
     book: AnswerBook
     merge_adapter: bool
+    calm: bool
     strict: bool
     progress: Progress
     distillation: DistillationLoss | None = None
+    calmed: list[Calmed] = field(default_factory=list)
+    """What was done to copies before they were taught."""
     healed: dict[int, Short] = field(default_factory=dict)
 
     def run(self, model: Any, teacher: Any, searches: bool, test: Any) -> CompressionResult:
@@ -123,7 +127,8 @@ class Job:
             healed={depth: one.trained.values[-1] for depth, one in sorted(self.healed.items()) if one.trained},
             test=None if test is None else self.tested(test, model, short.model),
             interval=_interval(beside),
-            doubts=(*doubts, *self.remarks(short, profile)),
+            doubts=(*doubts, *self.remarks(short, profile, model)),
+            calmed=next(iter(self.calmed), None),
             seconds=self.stages.seconds,
             circumstances=circumstances(None),
         )
@@ -161,7 +166,9 @@ class Job:
     def taught(self, student: Any, make_trainer: Finetune, weights: str) -> Any:
         """Return what the teacher makes of a model."""
         assert self.distillation is not None
-        return taught_by(self.distillation, student, make_trainer, weights, book=self.book)
+        return taught_by(
+            self.distillation, student, make_trainer, weights, book=self.book, calm=self.calm, note=self.calmed.append
+        )
 
     def finetuned(self, long: Any, depth: int, profile: DepthProfile) -> Short:
         """Cut a model and train what is left, without a teacher."""
@@ -209,8 +216,12 @@ class Job:
         is_worse = same_everywhere(profile.is_better(profile.value_at(depth), healed.trained.values[-1]))
         return Short(self.cut(long, depth), depth) if is_worse else healed
 
-    def remarks(self, short: Short, profile: DepthProfile) -> tuple[str, ...]:
-        """Return what to say where training the cut model was of no use."""
+    def remarks(self, short: Short, profile: DepthProfile, model: Any) -> tuple[str, ...]:
+        """Return what to say where training was of no use, of some depths or of the cut model."""
+        dead = _dead_depths(profile, unwrap(model)) if "teach" in self.makers else ()
+        return (*dead, *self._harm(short, profile))
+
+    def _harm(self, short: Short, profile: DepthProfile) -> tuple[str, ...]:
         cut, healed = profile.value_at(short.depth), self.healed.get(short.depth)
         what = f"{profile.metric} {cut:.4f} as cut"
         if healed is not None and healed.trained is not None and short.trained is None:
@@ -245,6 +256,15 @@ def against(before: DepthProfile, profile: DepthProfile, short: Short) -> DepthP
         (ours.num_parameters[ours.depths.index(at)], before.num_parameters[-1]),
         evidence,
     )
+
+
+def _dead_depths(profile: DepthProfile, model: Any) -> tuple[str, ...]:
+    """Return in words which depths that have layers give one answer to every example."""
+    first = int(profile.depths[0] == 0)
+    if len(profile.depths) <= first:
+        return ()
+    of_layers = {name: getattr(profile, name)[first:] for name in ("depths", "values", "num_parameters")}
+    return same_answers(replace(profile, **of_layers), model=model)
 
 
 def _interval(beside: DepthProfile | None) -> tuple[float, float] | None:

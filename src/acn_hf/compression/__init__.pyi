@@ -1,0 +1,8 @@
+from .job import (
+    Job as Job,
+    Short as Short,
+)
+from .result import (
+    CompressionResult as CompressionResult,
+    TestValues as TestValues,
+)
