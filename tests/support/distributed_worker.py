@@ -13,12 +13,29 @@ import torch.distributed as dist
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForImageClassification, Trainer
 
-from acn_hf import DepthProfileCallback, DistillationLoss, IntermediateSupervisionCallback, measure_depth_profile
+from acn_hf import (
+    CompressionResult,
+    DepthProfileCallback,
+    DistillationLoss,
+    IntermediateSupervisionCallback,
+    compress,
+    measure_depth_profile,
+)
 from acn_hf.depth.metrics import ProfileError
+from acn_hf.training.stage_trainer import StageSettings
 from tests.support.any_models import ALL, AnyModel, any_model, batch_of, with_labels, without_chance
 from tests.support.families import TRAINED
 from tests.support.pruned_in_two import pruned_runs
-from tests.support.training import CHECKPOINTING, build_model, doubled, same_weights, train_one_step, trainer, weights
+from tests.support.training import (
+    CHECKPOINTING,
+    build_model,
+    data,
+    doubled,
+    same_weights,
+    train_one_step,
+    trainer,
+    weights,
+)
 from tests.training.test_shedding import Scripted, depths
 from tests.training.test_shedding_best import LEAVES, run as run_to_the_best
 
@@ -260,6 +277,31 @@ def sharded(folder: Path) -> dict[str, Any]:
     }
 
 
+def compressed(folder: Path) -> dict[str, Any]:
+    """The main job, whose stages are stored, and once more from what is stored; only the first process writes."""
+    results = [
+        compressed_run(folder, batch_size=8, work_dir=folder / "work", resume=resume) for resume in (False, True)
+    ]
+    stored = sorted(path.relative_to(folder).as_posix() for path in (folder / "work").glob("*/*.safetensors"))
+    depths_of_all = [None, None]
+    dist.all_gather_object(depths_of_all, [result.depth for result in results])
+    return {
+        "depths": depths_of_all,
+        "stored": stored,
+        "answers": len(list((folder / "work").glob("answers-*.npy"))),
+        "weights": weights(results[0].model),
+        "again": weights(results[1].model),
+        "values": results[0].profile.values,
+    }
+
+
+def compressed_run(folder: Path, *, batch_size: int, **options: Any) -> CompressionResult:
+    """Teach, choose, cut and heal a small network, with so many examples in a step of a process."""
+    settings = StageSettings(folder / "runs", torch.device("cpu"), batch_size=batch_size, learning_rate=1e-3)
+    stages = {name: settings.maker(name, 1.5, data()["train"], None) for name in ("teach", "heal")}
+    return compress(build_model(), data()["validation"], **stages, tolerance=0.05, **options)
+
+
 def pruned(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return pruned_runs(folder, RUN, whole())
 
@@ -267,7 +309,7 @@ def pruned(folder: Path) -> dict[str, list[dict[str, Any]]]:
 CHECKS = [
     plain, supervised, own_losses, profiled, failing, shedding, shedding_where_all_are_used,
     shedding_with_checkpointing, best_of_a_plain_model, resumed_after_shedding, accumulated, supervised_any_models,
-    sharded, pruned,
+    sharded, pruned, compressed,
 ]  # fmt: skip
 
 

@@ -42,6 +42,18 @@ def test_the_same_as_one_process_with_the_doubled_batch(two, tmp_path):
     assert_same_run(two("plain"), alone(tmp_path))
 
 
+def test_the_main_job_ends_with_one_model(two, tmp_path):
+    """Two processes choose the same depth, store each stage once, and go on from there without training again."""
+    result = two("compressed")
+    depth = result["depths"][0][0]
+    assert result["depths"] == [[depth, depth], [depth, depth]]
+    assert "work/taught/weights.safetensors" in result["stored"]
+    assert result["answers"] == 1
+    assert same_weights(result["weights"], result["again"])
+    alone = distributed_worker.compressed_run(tmp_path, batch_size=16)
+    assert result["values"] == pytest.approx(alone.profile.values, abs=0.05)
+
+
 def test_one_checkpoint_that_the_auto_class_loads(two):
     folder = two.folder / "plain"
     assert sorted(path.name for path in folder.glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4"]
