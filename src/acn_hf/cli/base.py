@@ -128,7 +128,9 @@ class Shown:
 
 
 def shown(items: Any, description: str) -> Iterable[Any]:
-    """Return the items, while a progress bar shows how many of them were taken."""
+    """Return the items, while a progress bar shows on a terminal how many of them were taken."""
+    if not console.is_terminal:
+        return items
     from rich.progress import track
 
     return track(items, description=description, console=console, transient=True)

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 from .base import Shown, console, errors, shown
 from .options import ConversionOptions, DataOptions, FinetuningOptions
-from .progress import shown_training
+from .progress import counted, shown_training
 from .teaching_options import LearningOptions, TeachingOptions
 
 TUNING_EPOCHS = 2.0
 STAGES = {
-    "tune": "Fine-tuning {} layers",
-    "teach": "Teaching every depth of {} layers",
-    "heal": "Healing {} layers",
-    "finetune": "Fine-tuning {} layers",
+    "tune": "Fine-tuning {}",
+    "teach": "Teaching every depth of {}",
+    "heal": "Healing {}",
+    "finetune": "Fine-tuning {}",
 }
 """What a progress bar says of each stage."""
 
@@ -203,7 +203,7 @@ class CompressionRun:
             from ..depth.layers import layers_of
             from ..support.wrappers import unwrap
 
-            return maker([shown_training(STAGES[name].format(len(layers_of(unwrap(model)))))])(model)
+            return maker([shown_training(STAGES[name].format(counted(len(layers_of(unwrap(model))), "layer")))])(model)
 
         return make_trainer
 

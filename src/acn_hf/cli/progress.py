@@ -35,7 +35,7 @@ def shown_training(description: str) -> "TrainerCallback":
                 return
             if not errors.is_terminal:
                 goes_on = f", {state.global_step} of them done" if state.global_step else ""
-                errors.print(f"{description}: {state.max_steps} steps{goes_on}")
+                errors.print(f"{description}: {counted(state.max_steps, 'step')}{goes_on}")
                 return
             self.bars = Progress(
                 TextColumn("{task.description}"),
@@ -66,3 +66,8 @@ def shown_training(description: str) -> "TrainerCallback":
                 errors.print(f"{description}: done in {time.monotonic() - self.start:.0f} s")
 
     return ShownTraining()
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with what is counted."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

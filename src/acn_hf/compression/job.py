@@ -127,7 +127,7 @@ class Job:
             healed={depth: one.trained.values[-1] for depth, one in sorted(self.healed.items()) if one.trained},
             test=None if test is None else self.tested(test, model, short.model),
             interval=_interval(beside),
-            doubts=(*doubts, *self.remarks(short, profile, model)),
+            doubts=tuple(dict.fromkeys((*doubts, *self.remarks(short, profile, model)))),
             calmed=next(iter(self.calmed), None),
             seconds=self.stages.seconds,
             circumstances=circumstances(None),
