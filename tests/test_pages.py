@@ -82,11 +82,11 @@ def test_training(tmp_path):
 
 
 def test_compress(tmp_path):
-    printed = run_training_page("docs/compression.md", tmp_path, **{"max_steps=60": "max_steps=40"})
-    assert "Compressed to 2 of 6 layers" in printed
-    cut, finetuned = map(float, printed.split()[-2:])
-    assert finetuned > cut
-    assert "It was then fine-tuned" in (tmp_path / "short" / "README.md").read_text()
+    few = {'tune=stage("tuned", 60)': "tune=stage('tuned', 20)", 'teach=stage("taught", 60)': "teach=stage('t', 10)"}
+    printed = run_training_page("docs/compression.md", tmp_path, **few)
+    assert re.search(r"Compressed to \d of 6 layers", printed)
+    assert "accuracy, test data" in printed
+    assert (tmp_path / "short" / "result.json").exists()
 
 
 def test_conversion(tmp_path):
