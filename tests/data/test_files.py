@@ -2,15 +2,19 @@
 
 import gzip
 import json
+import pickle
 
 import datasets
 import pytest
+from transformers import BertTokenizerFast
 
 from acn_hf.data.files import load_data, load_splits
 from acn_hf.data.idx import DataError
 from acn_hf.data.labels import find_classes
-from acn_hf.data.places import place_of
-from acn_hf.data.rows import Columns, require_text
+from acn_hf.data.places import RowError, place_of
+from acn_hf.data.rows import Columns, prepare, require_text
+from tests.support.command_line import WORDS
+from tests.support.families import by_name
 
 TWO = {"text": ["good, really", "bad"], "label": [1, 0]}
 
@@ -153,3 +157,21 @@ def test_messages_say_the_line(tmp_path):
         require_text(data, Columns().text)
     with pytest.raises(DataError, match=r"data\.csv, line 4: every row of column 'label' must have a label; got None"):
         find_classes(data, "label")
+
+
+def test_what_is_mapped_says_the_line_too(build, tmp_path):
+    tagger = build(by_name("bert-ForTokenClassification"))
+    rows = [{"text": ["a"], "label": [0]}, {"text": ["a", "b"], "label": [0]}, {"text": ["a"], "label": [9]}]
+    path = written(tmp_path, "data.jsonl", "\n".join(map(json.dumps, rows)))
+    tokenizer = BertTokenizerFast(vocab={name: number for number, name in enumerate(WORDS)})
+    data = load_data(path)
+    with pytest.raises(DataError, match=r"data\.jsonl, line 2: every word must have a label; got 1 labels for 2 words"):
+        prepare(tagger, tokenizer, data.select([1, 0]), Columns())
+    with pytest.raises(DataError, match=r"data\.jsonl, line 3, column 'label': a label must be one of .*; got 9"):
+        prepare(tagger, tokenizer, data.select([0, 2]), Columns())
+
+
+def test_an_error_of_a_row_can_be_read_without_its_data():
+    error = RowError(1, "it is wrong", "label")
+    assert str(error) == "row 2, column 'label': it is wrong"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

@@ -2,6 +2,7 @@
 
 import copy
 import gzip
+import io
 from types import SimpleNamespace
 
 import datasets
@@ -72,6 +73,12 @@ def test_saved_data_sets_are_read_and_splits_are_chosen(tmp_path):
 def picture(path, shade, mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((8, 8), shade, np.uint8)).convert(mode).save(path)
+
+
+def png():
+    content = io.BytesIO()
+    Image.new("L", (8, 8)).save(content, "png")
+    return content.getvalue()
 
 
 @pytest.fixture
@@ -160,8 +167,16 @@ def test_a_length_that_the_model_does_not_have_is_named(build, tokenizer, length
 
 def test_an_image_that_cannot_be_decoded_is_refused(build, folder):
     (folder / "a" / "broken.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"every image must be readable: .*cannot identify image"):
+    with pytest.raises(DataError, match=r"every image must be readable: .*a/broken\.png: cannot identify image"):
         prepare(build(IMAGES), GREY, load_data(str(folder)), Columns())
+
+
+def test_an_image_inside_a_table_that_cannot_be_decoded_is_named_by_its_row(build):
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    cells = [{"bytes": content, "path": None} for content in (png(), b"no image")]
+    data = datasets.Dataset.from_dict({"image": cells, "label": [0, 1]}, features=features)
+    with pytest.raises(DataError, match="every image must be readable: row 2: cannot identify image"):
+        prepare(build(IMAGES), GREY, data, Columns())
 
 
 def test_files_of_another_format_are_refused(tmp_path):

@@ -89,6 +89,13 @@ NAMED = datasets.ClassLabel(names=["neg", "pos"])
             "accuracy",
         ),
         (
+            table(text=[["a", "b"], ["c"]], label=[["B-PER", "I-PER"], ["O"]]),
+            "token-classification",
+            "3 tags of words: B-PER, I-PER, O",
+            "AutoModelForTokenClassification",
+            "entity_f1",
+        ),
+        (
             table(question=["who?"], context=["she"], answers=[{"text": ["she"], "answer_start": [0]}]),
             "question-answering",
             "answers to questions, which stand in their contexts",
@@ -210,6 +217,12 @@ def test_a_head_has_the_metric_of_its_task(build, head):
 def test_several_labels_are_measured_by_f1(build):
     model = build(by_name("bert-ForSequenceClassification"), problem_type="multi_label_classification")
     assert usual_metric(model) == "f1_micro"
+
+
+@pytest.mark.parametrize(("third", "metric"), [("I-PER", "entity_f1"), ("NOUN", "accuracy")])
+def test_tags_of_entities_are_measured_by_their_f1(build, third, metric):
+    model = build(by_name("bert-ForTokenClassification"), id2label={0: "O", 1: "B-PER", 2: third})
+    assert usual_metric(model) == metric
 
 
 def test_one_number_is_measured_by_its_error(build):

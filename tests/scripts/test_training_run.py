@@ -108,7 +108,7 @@ def test_other_classes_need_a_new_head_on_demand(saved):
 
 
 def test_one_class_is_refused():
-    with pytest.raises(DataError, match="there must be at least two classes; got cat"):
+    with pytest.raises(DataError, match="there must be at least two classes to tell apart; every label is 'cat'"):
         build_model(
             AutoModelForImageClassification,
             ModelArguments(config_overrides=VIT),

@@ -12,9 +12,11 @@ import pyarrow
 import pyarrow.compute
 
 from ..support.records import Record
+from .choices import find_choices
 from .idx import DataError
 from .places import place_of
 from .rows import Columns, longest_text, with_spaces
+from .several_labels import names_of_columns
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,11 @@ def complete_rows(
     Raises:
         DataError: No row is complete.
     """
-    inputs = [columns.text, columns.text_pair, columns.image, *(getattr(columns, name, name) for name in QUESTIONS)]
-    names = _there([*inputs, columns.label] if with_labels else inputs, data)
+    inputs = [columns.text, columns.text_pair, columns.image, columns.question, columns.context]
+    labels = [columns.label] if columns.label in data.column_names else names_of_columns(columns.label)
+    names = _there([*inputs, *labels] if with_labels else inputs, data)
     table = data.with_format("arrow").select_columns(names)[:]
-    lacking = {name: _is_missing(table[name], blank_too=with_labels and name != columns.label) for name in names}
+    lacking = {name: _is_missing(table[name], blank_too=with_labels and name in inputs) for name in names}
     if not names or not (wrong := np.flatnonzero(np.logical_or.reduce(list(lacking.values())))).size:
         return data, None
     first = int(wrong[0])
@@ -72,10 +75,6 @@ def complete_rows(
     if len(wrong) == len(data):
         raise DataError(f"there must be rows that lack nothing of {', '.join(names)}; {left_out}")
     return data.select(np.setdiff1d(np.arange(len(data)), wrong)), left_out
-
-
-QUESTIONS = ("question", "context")
-"""Columns of texts that questions have."""
 
 
 def _there(names: Iterable[str | None], *data: datasets.Dataset) -> list[str]:
@@ -176,7 +175,7 @@ def shared_rows(one: datasets.Dataset, other: datasets.Dataset, columns: Columns
 
     ```
     """
-    texts = (columns.text, columns.text_pair, *(getattr(columns, name, name) for name in (*QUESTIONS, "choices")))
+    texts = (columns.text, columns.text_pair, columns.question, columns.context, *find_choices(one, columns.choices))
     names = _there([*texts, columns.image], one, other)
     if not names:
         raise DataError(

@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import datasets
 from transformers import DataCollatorForMultipleChoice
 
 from .idx import DataError
-from .labels import column_values, require, whole
-from .places import place_of
+from .labels import column_values, read_at, require, whole
+from .places import RowError
 
 
 def choice_rows(
@@ -34,12 +35,10 @@ def choice_rows(
     """
     require(data, *texts, label)
     of_rows, names = _choices(data, choices)
-    labels = []
-    for row, value in enumerate(column_values(data, label)):
-        try:
-            labels.append(_label(value, of_rows[row], names[row]))
-        except DataError as error:
-            raise DataError(f"{place_of(data, row)}, column {label!r}: {error}") from None
+    labels = [
+        read_at(row, label, partial(_label, choices=of_rows[row], names=names[row]), value)
+        for row, value in enumerate(column_values(data, label))
+    ]
 
     def encode(batch: dict[str, list], rows: list[int]) -> dict[str, list]:
         firsts, seconds = [], []
@@ -65,13 +64,17 @@ def choice_columns(data: datasets.Dataset, name: str) -> list[str]:
     Raises:
         DataError: There are none.
     """
-    found = [name] if name in data.column_names else numbered_columns(data, name)
-    if not found:
-        raise DataError(
-            f"the data must have a column {name!r} of lists of choices, or columns {name}0, {name}1, ...; "
-            f"got {', '.join(data.column_names)}"
-        )
-    return found
+    if found := find_choices(data, name):
+        return found
+    raise DataError(
+        f"the data must have a column {name!r} of lists of choices, or columns {name}0, {name}1, ...; "
+        f"got {', '.join(data.column_names)}"
+    )
+
+
+def find_choices(data: datasets.Dataset, name: str) -> list[str]:
+    """Return the columns that hold choices, as [`choice_columns`] does, or none where there are none."""
+    return [name] if name in data.column_names else numbered_columns(data, name)
 
 
 def numbered_columns(data: datasets.Dataset, name: str) -> list[str]:
@@ -93,12 +96,10 @@ def _choices(data: datasets.Dataset, name: str) -> tuple[list[list[str]], list[l
             found, names = ([row[key] for row in found] for key in ("text", "label"))
     for row, texts in enumerate(found):
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise DataError(f"{place_of(data, row)}: column {name!r} must hold lists of texts; got {texts!r}")
+            raise RowError(row, f"column {name!r} must hold lists of texts; got {texts!r}")
         if len(texts) != len(found[0]) or len(texts) < 2:
-            raise DataError(
-                f"{place_of(data, row)}: every row must have as many choices as the first, {len(found[0])}, and at "
-                f"least two; this one has {len(texts)}"
-            )
+            rule = f"every row must have as many choices as the first, {len(found[0])}, and at least two"
+            raise RowError(row, f"{rule}; this one has {len(texts)}")
     return found, names
 
 

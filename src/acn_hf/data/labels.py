@@ -9,7 +9,7 @@ from typing import Any, Self
 import datasets
 
 from .idx import DataError
-from .places import place_of
+from .places import RowError, placed
 
 
 def label_ids(config: Any) -> dict[str, int]:
@@ -98,11 +98,10 @@ def find_classes(data: datasets.Dataset, column: str) -> list[str]:
         return names
     values = column_values(data, column)
     cells = [value if isinstance(value, list) else [value] for value in values]
-    for row, cell in enumerate(cells):
-        if any(map(is_missing, cell)):
-            raise DataError(
-                f"{place_of(data, row)}: every row of column {column!r} must have a label; got {values[row]}"
-            )
+    with placed(data):
+        for row, cell in enumerate(cells):
+            if any(map(is_missing, cell)):
+                raise RowError(row, f"every row of column {column!r} must have a label; got {values[row]}")
     return names_among(chain.from_iterable(cells))
 
 
@@ -126,16 +125,16 @@ def number_of(label: Any) -> float:
     return number
 
 
-def read_at(data: datasets.Dataset, row: int, column: str, read: Callable[[Any], Any], label: Any) -> Any:
-    """Return what `read` makes of a label, and say where it stands if it cannot be read.
+def read_at(row: int, column: str, read: Callable[[Any], Any], label: Any) -> Any:
+    """Return what `read` makes of a label, and say in which row it stands if it cannot be read.
 
     Raises:
-        DataError: It cannot.
+        RowError: It cannot.
     """
     try:
         return read(label)
     except DataError as error:
-        raise DataError(f"{place_of(data, row)}, column {column!r}: {error}") from None
+        raise RowError(row, str(error), column) from None
 
 
 def is_missing(value: Any) -> bool:

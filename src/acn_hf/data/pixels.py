@@ -1,5 +1,6 @@
 """From images of a data set to the pixel values that a model takes."""
 
+import io
 import math
 from typing import Any
 
@@ -87,7 +88,7 @@ def pixels(
     try:
         rows = images.map(encode, batched=True, batch_size=100, remove_columns=[column], features=features)
     except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"every image must be readable: {error}") from error
+        raise DataError(f"every image must be readable: {_first_broken(images, column)}{error}") from error
     return (rows if labels is None else rows.add_column("labels", labels)).with_format("torch")
 
 
@@ -114,6 +115,19 @@ def _size(config: Any, processor: Any, mode: str) -> tuple[int, int, dict[str, A
         raise DataError("the image processor must make images of one size, since the config of the model names none")
     height, width = image_size(config)
     return height, width, {"size": {"height": height, "width": width}}
+
+
+def _first_broken(images: datasets.Dataset, column: str) -> str:
+    """Return where the first image stands that cannot be decoded: its file, or its row."""
+    if not isinstance(images.features[column], datasets.Image):
+        return ""
+    for row, image in enumerate(images.with_format(None).cast_column(column, datasets.Image(decode=False))[column]):
+        try:
+            with Image.open(image["path"] if image["bytes"] is None else io.BytesIO(image["bytes"])) as opened:
+                opened.load()
+        except (UnidentifiedImageError, OSError):
+            return f"{image['path'] or f'row {row + 1}'}: "
+    return ""
 
 
 def _picture(image: Any) -> Any:

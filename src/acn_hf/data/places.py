@@ -1,5 +1,7 @@
 """Where a row of a data set stands: in which file, and in which line of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,46 @@ import pyarrow
 import pyarrow.compute
 
 from .files import first_lines, load_file
+from .idx import DataError
+
+
+class RowError(DataError):
+    """What is wrong with a row, raised where it is not known where the row stands; see [`placed`].
+
+    Args:
+        row (`int`): Its number, from 0.
+        message (`str`): What is wrong.
+        column (`str`, *optional*): In which column.
+    """
+
+    def __init__(self, row: int, message: str, column: str | None = None) -> None:
+        super().__init__(row, message, column)
+        self.row, self.message, self.column = row, message, column
+
+    def __str__(self) -> str:
+        return self.at(f"row {self.row + 1}")
+
+    def at(self, place: str) -> str:
+        """Return the message with the place before it."""
+        return f"{place}: {self.message}" if self.column is None else f"{place}, column {self.column!r}: {self.message}"
+
+
+@contextmanager
+def placed(data: datasets.Dataset) -> Iterator[None]:
+    """Say where a row stands of which a `RowError` is raised in this block.
+
+    A function that `datasets` maps cannot say it itself: it would have to hold the data, which are then hashed with it.
+
+    Args:
+        data (`datasets.Dataset`): The rows, by their numbers in the error.
+
+    Raises:
+        DataError: There was such an error.
+    """
+    try:
+        yield
+    except RowError as error:
+        raise DataError(error.at(place_of(data, error.row))) from None
 
 
 def place_of(data: datasets.Dataset, row: int) -> str:

@@ -12,7 +12,7 @@ import torch
 from ..depth.spans import Inputs, Question
 from .idx import DataError
 from .labels import require
-from .places import place_of
+from .places import RowError
 
 LONGEST_ANSWER = 30
 """Tokens, as in the scripts for SQuAD."""
@@ -109,25 +109,10 @@ def question_rows(
     if not 0 <= overlap <= most:
         raise DataError(f"windows of {window} tokens must overlap by 0 to {most}; got {overlap}")
     encoder = _Encoder(tokenizer, question, context, answers, window, room // 2, overlap, longest_answer)
-    how = {"batched": True, "with_indices": True, "remove_columns": data.column_names}
-    try:
-        rows = data.with_format(None).map(encoder.encode, features=encoder.features(), **how)
-    except _WrongAnswerError as error:
-        raise DataError(f"{place_of(data, error.row)}: {error}") from None
+    rows = data.with_format(None).map(
+        encoder.encode, batched=True, with_indices=True, remove_columns=data.column_names, features=encoder.features()
+    )
     return rows, QuestionCollator(tokenizer)
-
-
-class _WrongAnswerError(DataError):
-    """An answer that does not stand in its text.
-
-    Args:
-        message (`str`): What is wrong.
-        row (`int`): In which row.
-    """
-
-    def __init__(self, message: str, row: int) -> None:
-        super().__init__(message)
-        self.row = row
 
 
 @dataclass(frozen=True)
@@ -236,18 +221,18 @@ def _answers(value: Any, start: Any, context: str, row: int) -> list[Answer]:
     """Return the answers of a row, in whatever form they are given.
 
     Raises:
-        _WrongAnswerError: One does not stand in the text.
+        RowError: One does not stand in the text.
     """
     found = []
     for text, place in _pairs(value, start):
         if not isinstance(text, str):
-            raise _WrongAnswerError(f"an answer must be a text; got {text!r}", row)
+            raise RowError(row, f"an answer must be a text; got {text!r}")
         if not text.strip():
             continue
         place = _first_place(text, context) if place is None or place != place else int(place)
         if place < 0 or context[place : place + len(text)] != text:
             where = "in its text" if place < 0 else f"at {place} of its text"
-            raise _WrongAnswerError(f"an answer must stand {where}; {text!r} does not", row)
+            raise RowError(row, f"an answer must stand {where}; {text!r} does not")
         found.append(Answer(text, place))
     return found
 

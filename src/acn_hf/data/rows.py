@@ -23,7 +23,7 @@ from .idx import DataError
 from .labels import Classes, column_values, number_of, read_at, require
 from .masking import MaskingCollator, PatchMaskingCollator, mask_images_once, mask_once, pack
 from .pixels import image_size, num_patches, pixels
-from .places import place_of
+from .places import RowError, placed
 from .questions import question_rows
 from .several_labels import has_several_labels, label_vectors
 from .sound import load_feature_extractor
@@ -168,7 +168,7 @@ def prepare(
     """
     for suffix, build in _BUILDERS.items():
         if type(model).__name__.endswith(suffix):
-            with full_disk_named(datasets.config.HF_DATASETS_CACHE):
+            with full_disk_named(datasets.config.HF_DATASETS_CACHE), placed(data):
                 return build(model, processor, data, columns, max_length, **options)
     raise DataError(
         f"the command line measures {', '.join(_BUILDERS)}; "
@@ -197,8 +197,7 @@ def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns
     def encode(batch: dict[str, Any], rows: list[int]) -> dict[str, Any]:
         for number, words in zip(rows, batch[columns.text], strict=True):
             if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-                rule = f"column {columns.text!r} must hold lists of words; got {words!r}"
-                raise DataError(f"{place_of(data, number)}: {rule}")
+                raise RowError(number, f"column {columns.text!r} must hold lists of words; got {words!r}")
         texts = with_spaces(tokenizer, batch[columns.text])
         encoded = tokenizer(texts, is_split_into_words=True, truncation=True, max_length=longest)
         encoded["labels"] = []
@@ -206,8 +205,8 @@ def _tokens(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns
             num_words, num_labels = len(batch[columns.text][number]), len(labels or ())
             if num_labels != num_words:
                 rule = f"every word must have a label; got {num_labels} labels for {num_words} words"
-                raise DataError(f"{place_of(data, rows[number])}: {rule}")
-            ids = [read_at(data, rows[number], columns.label, classes.id_of, label) for label in labels]
+                raise RowError(rows[number], rule)
+            ids = [read_at(rows[number], columns.label, classes.id_of, label) for label in labels]
             words = encoded.word_ids(number)
             is_first = [
                 word is not None and word != before for word, before in zip(words, [None, *words], strict=False)
@@ -287,10 +286,11 @@ def require_text(data: datasets.Dataset, *names: str) -> None:
         DataError: There is one missing, or it holds something else.
     """
     require(data, *names)
-    for name in names:
-        for row, value in enumerate(data[name][:]):
-            if not isinstance(value, str):
-                raise DataError(f"{place_of(data, row)}: column {name!r} must hold text; got {value!r}")
+    with placed(data):
+        for name in names:
+            for row, value in enumerate(data[name][:]):
+                if not isinstance(value, str):
+                    raise RowError(row, f"column {name!r} must hold text; got {value!r}")
 
 
 def longest_text(model: PreTrainedModel, tokenizer: Any, max_length: int | None, pair: bool = False) -> int:
@@ -313,7 +313,7 @@ def _labels(config: Any, data: datasets.Dataset, column: str) -> list:
         return label_vectors(config, data, column)
     require(data, column)
     read = number_of if is_regression(config) else Classes.of(config, data.features[column]).id_of
-    return [read_at(data, row, column, read, value) for row, value in enumerate(column_values(data, column))]
+    return [read_at(row, column, read, value) for row, value in enumerate(column_values(data, column))]
 
 
 def is_regression(config: Any) -> bool:

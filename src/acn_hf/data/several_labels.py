@@ -4,9 +4,8 @@ from typing import Any
 
 import datasets
 
-from .idx import DataError
-from .labels import Classes, column_values, find_classes, require, whole
-from .places import place_of
+from .labels import Classes, column_values, find_classes, read_at, require, whole
+from .places import RowError
 
 
 def has_several_labels(config: Any) -> bool:
@@ -66,13 +65,10 @@ def label_vectors(config: Any, data: datasets.Dataset, column: str) -> list[list
     for row, labels in enumerate(column_values(data, column)):
         if not isinstance(labels, list):
             rule = f"column {column!r} must hold lists of labels, since this model predicts several; got {labels!r}"
-            raise DataError(f"{place_of(data, row)}: {rule}")
+            raise RowError(row, rule)
         vector = [0.0] * config.num_labels
         for label in labels:
-            try:
-                vector[classes.id_of(label)] = 1.0
-            except DataError as error:
-                raise DataError(f"{place_of(data, row)}, column {column!r}: {error}") from None
+            vector[read_at(row, column, classes.id_of, label)] = 1.0
         vectors.append(vector)
     return vectors
 
@@ -84,7 +80,6 @@ def _from_columns(config: Any, data: datasets.Dataset, names: list[str]) -> list
     for name, place in zip(names, places, strict=True):
         for row, value in enumerate(column_values(data, name)):
             if whole(value) not in (0, 1):
-                rule = f"column {name!r} must hold 0 and 1, or truth values; got {value!r}"
-                raise DataError(f"{place_of(data, row)}: {rule}")
+                raise RowError(row, f"column {name!r} must hold 0 and 1, or truth values; got {value!r}")
             vectors[row][place] = float(value)
     return vectors

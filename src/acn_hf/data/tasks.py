@@ -1,6 +1,6 @@
 """What there is to learn from a data set, as its columns say it, and the head and the metric that belong to it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -21,6 +21,7 @@ from .labels import (
     require,
     whole,
 )
+from .places import placed
 from .rows import Columns, is_regression
 from .several_labels import are_columns, names_of_columns
 
@@ -93,7 +94,7 @@ class Task(Record):
     @property
     def metric(self) -> str:
         """The name of the metric that is usual for it."""
-        return _metric_of(self.auto_class, self.config_fields.get("problem_type"))
+        return _metric_of(self.auto_class, self.config_fields.get("problem_type"), self.classes)
 
     @property
     def description(self) -> str:
@@ -119,7 +120,8 @@ def usual_metric(model: Any) -> str:
     """
     kind, config = type(model).__name__, model.config
     auto_class = next((one for one in HEADS.values() if kind.endswith(one.removeprefix("AutoModel"))), "")
-    return _metric_of(auto_class, "regression" if is_regression(config) else config.problem_type)
+    classes = [str(name) for name in (config.id2label or {}).values()]
+    return _metric_of(auto_class, "regression" if is_regression(config) else config.problem_type, classes)
 
 
 def reads_labels(model: Any) -> bool:
@@ -127,14 +129,22 @@ def reads_labels(model: Any) -> bool:
     return usual_metric(model) != "loss"
 
 
-def _metric_of(auto_class: str, problem_type: str | None) -> str:
+def _metric_of(auto_class: str, problem_type: str | None, classes: Sequence[str]) -> str:
     if auto_class in (HEADS["fill-mask"], HEADS["masked-image-modeling"]):
         return "loss"
     if auto_class == HEADS["question-answering"]:
         return "answer_f1"
     if auto_class == HEADS["multiple-choice"]:  # whatever the number of labels in its config
         return "accuracy"
+    if auto_class == HEADS["token-classification"]:
+        return "entity_f1" if _mark_entities(classes) else "accuracy"
     return {"regression": "mse", "multi_label_classification": "f1_micro"}.get(problem_type or "", "accuracy")
+
+
+def _mark_entities(classes: Sequence[str]) -> bool:
+    """Return whether tags are those of entities: O, and such as begin with B- or I-."""
+    kinds = {name if name == "O" else name[:2] for name in classes}
+    return "O" in kinds and len(kinds) > 1 and kinds <= {"O", "B-", "I-", "E-", "S-"}
 
 
 def find_task(data: datasets.Dataset, columns: Columns, *, asked: str | None = None) -> Task:
@@ -239,9 +249,10 @@ def _labelled(data: datasets.Dataset, column: str, name: str, inputs: str, *, is
     if not labels:
         raise DataError(f"column {column!r} must hold labels; all of its {len(data)} cells are empty")
     if name == "regression":
-        for row, value in enumerate(column_values(data, column)):
-            if not is_missing(value):
-                read_at(data, row, column, number_of, value)
+        with placed(data):
+            for row, value in enumerate(column_values(data, column)):
+                if not is_missing(value):
+                    read_at(row, column, number_of, value)
         return Task(name, inputs)
     holds_lists, wants_lists = isinstance(labels[0], list), name in LISTS
     if holds_lists != wants_lists:

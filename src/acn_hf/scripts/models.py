@@ -144,7 +144,8 @@ def _retyped(config: Any, model_type: str | None) -> Any:
 def _changed(config: Any, arguments: ModelArguments, from_data: dict[str, Any]) -> Any:
     """Return a config with the fields that follow from the data and, above them, those that were asked for."""
     if len(from_data.get("id2label", range(2))) < 2:
-        raise DataError(f"there must be at least two classes; got {', '.join(from_data['label2id'])}")
+        names = ", ".join(map(repr, from_data["label2id"]))
+        raise DataError(f"there must be at least two classes to tell apart; every label is {names}")
     kind, before = type(config), config
     # The token that pads is one of every family; others are those of a family whose config names them.
     from_data = {
