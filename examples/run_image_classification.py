@@ -23,7 +23,7 @@ Cost: the first command takes 3 minutes on one CPU core.
 import datasets
 from transformers import AutoModelForImageClassification, TrainingArguments
 
-from acn_hf.data import Columns, find_classes, image_fields, image_processor, prepare
+from acn_hf.data import Columns, find_classes, image_fields, image_processor
 from acn_hf.scripts import (
     DepthArguments,
     ImageDataArguments,
@@ -34,6 +34,7 @@ from acn_hf.scripts import (
     load_labelled,
     needed,
     parse_arguments,
+    prepare_splits,
     run_labelled,
     run_script,
     start,
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         checkpoint or model_arguments.image_processor_name or model_arguments.model_name_or_path, model.config
     )
     with training.main_process_first(desc="decoding the images"):
-        rows = {split: prepare(model, processor, part, columns) for split, part in splits.items()}
+        rows = prepare_splits(model, processor, splits, columns)
     training.remove_unused_columns = False  # images that do not fit into memory are read by a transform
     run_labelled(model, training, depth, rows, processor, metric=METRIC, checkpoint=checkpoint, data=data)
 

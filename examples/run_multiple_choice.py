@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 from transformers import AutoModelForMultipleChoice, TrainingArguments
 
-from acn_hf.data import check_vocabulary, load_tokenizer, longest_text, prepare
+from acn_hf.data import check_vocabulary, load_tokenizer, longest_text
 from acn_hf.scripts import (
     DataArguments,
     DepthArguments,
@@ -34,6 +34,7 @@ from acn_hf.scripts import (
     load_labelled,
     needed,
     parse_arguments,
+    prepare_splits,
     run_labelled,
     run_script,
     start,
@@ -78,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     check_vocabulary(tokenizer, model.config, source)
     tokenizer.model_max_length = longest_text(model, tokenizer, data.max_seq_length, pair=True)
     with training.main_process_first(desc="tokenising"):
-        rows = {split: prepare(model, tokenizer, part, data.columns) for split, part in splits.items()}
+        rows = prepare_splits(model, tokenizer, splits, data.columns)
     run_labelled(model, training, depth, rows, tokenizer, metric=METRIC, checkpoint=checkpoint, data=data)
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 from transformers import AutoModelForQuestionAnswering, TrainingArguments
 
-from acn_hf.data import check_vocabulary, load_tokenizer, longest_text, prepare
+from acn_hf.data import check_vocabulary, load_tokenizer, longest_text
 from acn_hf.scripts import (
     DataArguments,
     DepthArguments,
@@ -35,6 +35,7 @@ from acn_hf.scripts import (
     load_labelled,
     needed,
     parse_arguments,
+    prepare_splits,
     run_labelled,
     run_script,
     start,
@@ -80,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer.model_max_length = longest_text(model, tokenizer, data.max_seq_length, pair=True)
     windows = {"overlap": data.doc_stride, "longest_answer": data.max_answer_length}
     with training.main_process_first(desc="tokenising"):
-        rows = {split: prepare(model, tokenizer, part, data.columns, **windows) for split, part in splits.items()}
+        rows = prepare_splits(model, tokenizer, splits, data.columns, **windows)
     run_labelled(model, training, depth, rows, tokenizer, metric=METRIC, checkpoint=checkpoint, data=data)
 
 

@@ -31,7 +31,6 @@ from acn_hf.data import (
     find_several_classes,
     load_tokenizer,
     longest_text,
-    prepare,
 )
 from acn_hf.scripts import (
     DepthArguments,
@@ -42,6 +41,7 @@ from acn_hf.scripts import (
     load_labelled,
     needed,
     parse_arguments,
+    prepare_splits,
     run_labelled,
     run_script,
     start,
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
     pair = columns.text_pair is not None
     tokenizer.model_max_length = longest_text(model, tokenizer, data.max_seq_length, pair)
     with training.main_process_first(desc="tokenising"):
-        rows = {split: prepare(model, tokenizer, part, columns) for split, part in splits.items()}
+        rows = prepare_splits(model, tokenizer, splits, columns)
     run_labelled(model, training, depth, rows, tokenizer, metric=metric, checkpoint=checkpoint, data=data)
 
 

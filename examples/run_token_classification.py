@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from transformers import AutoModelForTokenClassification, TrainingArguments
 
-from acn_hf.data import Columns, check_vocabulary, find_classes, load_tokenizer, longest_text, prepare
+from acn_hf.data import Columns, check_vocabulary, find_classes, load_tokenizer, longest_text
 from acn_hf.scripts import (
     DepthArguments,
     ModelArguments,
@@ -30,6 +30,7 @@ from acn_hf.scripts import (
     load_labelled,
     needed,
     parse_arguments,
+    prepare_splits,
     run_labelled,
     run_script,
     start,
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     check_vocabulary(tokenizer, model.config, source)
     tokenizer.model_max_length = longest_text(model, tokenizer, data.max_seq_length)
     with training.main_process_first(desc="tokenising"):
-        rows = {split: prepare(model, tokenizer, part, columns) for split, part in splits.items()}
+        rows = prepare_splits(model, tokenizer, splits, columns)
     run_labelled(model, training, depth, rows, tokenizer, metric=METRIC, checkpoint=checkpoint, data=data)
 
 

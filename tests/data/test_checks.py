@@ -40,11 +40,14 @@ def table(**columns):
         ({"text": ["a", "b"], "label": [[], None]}, [0], "label"),
         ({"question": ["a", "b"], "context": ["", "c"], "answers": [None, None]}, [1], "context"),
         ({"other": [None, "b"], "text": ["a", "b"], "label": [0, 1]}, [0, 1], None),
+        ({"context": [None, "b"], "question": ["", ""], "text": ["a", "b"], "label": [0, 1]}, [0, 1], None),
+        ({"context": ["a", "b"], "choices0": ["", "c"], "choices1": ["d", "e"], "label": [0, 1]}, [1], "choices0"),
+        ({"text": ["a", "b"], "sad": [0, None], "long": [1, 1]}, [0], "sad"),
     ],
 )
 def test_rows_that_lack_something_are_left_out_and_counted(columns, kept, lacks):
     data = table(row=list(range(len(next(iter(columns.values()))))), **columns)
-    rows, left_out = complete_rows(data, Columns())
+    rows, left_out = complete_rows(data, Columns(label="sad, long") if "sad" in columns else Columns())
     assert rows["row"][:] == kept
     if lacks is None:
         assert left_out is None
@@ -116,12 +119,12 @@ def test_pairs_and_lists_of_words_are_counted(build, tokenizer):
 
 
 def test_images_and_blocks_are_not_cut(build, tokenizer):
-    masked, texts = build(by_name("bert-ForMaskedLM")), table(text=["good film " * 20, "bad"])
+    masked, texts = build(by_name("bert-ForMaskedLM")), table(text=["good film " * 12, "bad"])
     rows, _ = prepare(masked, tokenizer, texts, Columns())
+    assert len(rows) == len(texts)  # by accident
     assert cut_texts(masked, tokenizer, texts, Columns(), rows) is None
-    assert (
-        cut_texts(build(by_name("vit-ForImageClassification")), None, table(image=[1]), Columns(), table(x=[1])) is None
-    )
+    model = build(by_name("vit-ForImageClassification"))
+    assert cut_texts(model, None, table(image=[1]), Columns(), table(pixel_values=[1])) is None
 
 
 # --- rows in two data sets
@@ -143,7 +146,7 @@ def test_pairs_words_and_questions_are_compared_as_a_whole():
     assert shared_rows(table(text=[["a", "b"], ["c"]]), table(text=[["a", "b"]]), Columns()) == 1
     questions = table(question=["who?", "who?"], context=["she", "he"], answers=["she", "he"])
     assert shared_rows(questions, questions.select([1]), Columns()) == 1
-    choices = table(text=["x", "x"], choices=[["a", "b"], ["a", "c"]])
+    choices = table(context=["x", "x"], choices=[["a", "b"], ["a", "c"]], label=[0, 1])
     assert shared_rows(choices, choices.select([1]), Columns()) == 1
 
 

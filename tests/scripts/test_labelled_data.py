@@ -4,13 +4,15 @@ import datasets
 import pytest
 from transformers import (
     AutoModelForSequenceClassification,
+    BertTokenizerFast,
 )
 
-from acn_hf.data.rows import DataError
+from acn_hf.data.rows import Columns, DataError
 from acn_hf.scripts.arguments import ModelArguments
 from acn_hf.scripts.data_arguments import DataArguments
-from acn_hf.scripts.labelled_data import load_labelled, needed
+from acn_hf.scripts.labelled_data import load_labelled, needed, prepare_splits
 from acn_hf.scripts.models import build_model, label_fields
+from tests.support.command_line import WORDS
 from tests.support.families import by_name
 from tests.support.training import arguments
 
@@ -94,3 +96,14 @@ def test_files_are_read_as_they_were_written(tmp_path):
         assert load_labelled(DataArguments(**source, **how))["train"].to_dict() == {"text": ["café"], "label": [1]}
     with pytest.raises(DataError, match="give the encoding that it has"):
         load_labelled(DataArguments(dataset_name=str(tmp_path)))
+
+
+def test_texts_that_are_cut_are_counted(build, caplog):
+    tokenizer = BertTokenizerFast(vocab={name: number for number, name in enumerate(WORDS)})
+    texts = datasets.Dataset.from_dict({"text": ["good", "bad " * 30], "label": [0, 1]})
+    splits = {"train": texts, "test": texts}
+    model = build(by_name("bert-ForSequenceClassification"))
+    rows = prepare_splits(model, tokenizer, splits, Columns())
+    assert {name: len(part) for name, (part, _) in rows.items()} == {"train": 2, "test": 2}
+    for name in splits:
+        assert f"{name}: 1 of 2 texts is longer than 16 tokens and is cut (--max_seq_length)" in caplog.text

@@ -62,7 +62,7 @@ def complete_rows(
     Raises:
         DataError: No row is complete.
     """
-    inputs = [columns.text, columns.text_pair, columns.image, columns.question, columns.context]
+    inputs = _inputs(data, columns)
     labels = [columns.label] if columns.label in data.column_names else names_of_columns(columns.label)
     names = _there([*inputs, *labels] if with_labels else inputs, data)
     table = data.with_format("arrow").select_columns(names)[:]
@@ -75,6 +75,18 @@ def complete_rows(
     if len(wrong) == len(data):
         raise DataError(f"there must be rows that lack nothing of {', '.join(names)}; {left_out}")
     return data.select(np.setdiff1d(np.arange(len(data)), wrong)), left_out
+
+
+def _inputs(data: datasets.Dataset, columns: Columns) -> list[str]:
+    """Return the columns of what a model reads: questions and choices have other ones than texts and images."""
+    there = data.column_names
+    if {columns.question, columns.context, columns.answers} <= set(there):
+        return [columns.question, columns.context]
+    choices = find_choices(data, columns.choices) if columns.label in there else []
+    names = (
+        (columns.context, columns.question, *choices) if choices else (columns.text, columns.text_pair, columns.image)
+    )
+    return _there(names, data)
 
 
 def _there(names: Iterable[str | None], *data: datasets.Dataset) -> list[str]:
@@ -135,9 +147,8 @@ def cut_texts(
         max_length (`int`, *optional*): As given to `prepare`.
     """
     names = [columns.text, *([columns.text_pair] if columns.text_pair else [])]
-    is_one_each = len(rows) == len(data) and "input_ids" in rows.column_names and set(names) <= set(data.column_names)
-    if not is_one_each:
-        return None
+    if not type(model).__name__.endswith(("ForSequenceClassification", "ForTokenClassification")):
+        return None  # others cut texts into pieces, and read them all
     longest = longest_text(model, tokenizer, max_length, pair=len(names) > 1)
     ids = rows.with_format("arrow").select_columns(["input_ids"])[:]["input_ids"]
     suspects = np.flatnonzero(pyarrow.compute.list_value_length(ids).to_numpy() >= longest)
@@ -175,8 +186,7 @@ def shared_rows(one: datasets.Dataset, other: datasets.Dataset, columns: Columns
 
     ```
     """
-    texts = (columns.text, columns.text_pair, columns.question, columns.context, *find_choices(one, columns.choices))
-    names = _there([*texts, columns.image], one, other)
+    names = _there(_inputs(one, columns), other)
     if not names:
         raise DataError(
             f"two data sets must have a column of texts or images in common; got {', '.join(one.column_names)} and "

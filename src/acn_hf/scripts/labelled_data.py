@@ -1,14 +1,16 @@
 """The data of a script: train, validation and test, read, held out, and checked for rows that lack something."""
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import datasets
-from transformers import TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 
-from ..data.checks import complete_rows
+from ..data.checks import complete_rows, cut_texts
 from ..data.files import load_data, load_splits, not_empty
 from ..data.idx import DataError
+from ..data.rows import Columns, prepare
 from .data_arguments import DataArguments
 
 logger = logging.getLogger(__name__)
@@ -89,3 +91,29 @@ def needed(splits: dict[str, Any], arguments: TrainingArguments) -> dict[str, An
                 f"there must be {split} data; give --{split}_file, --{split}_split{held_out}; got {', '.join(splits)}"
             )
     return {split: data for split, data in splits.items() if wanted[split]}
+
+
+def prepare_splits(
+    model: PreTrainedModel, processor: Any, splits: dict[str, datasets.Dataset], columns: Columns, **options: Any
+) -> dict[str, tuple[datasets.Dataset, Callable]]:
+    """Turn the splits into what a model takes, and say how many texts are cut for it.
+
+    Args:
+        model (`PreTrainedModel`): What is trained.
+        processor: Its tokenizer or image processor.
+        splits (`dict`): See [`load_labelled`].
+        columns (`Columns`): Which columns to read.
+        options: Passed on to [`prepare`].
+
+    Returns:
+        `dict`: For each split what `prepare` returns.
+
+    Raises:
+        DataError: See [`prepare`].
+    """
+    rows = {}
+    for split, data in splits.items():
+        rows[split] = prepare(model, processor, data, columns, **options)
+        if cut := cut_texts(model, processor, data, columns, rows[split][0]):
+            logger.warning(f"{split}: {cut} (--max_seq_length)")
+    return rows
