@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from transformers import AutoModelForTokenClassification, TrainingArguments
 
-from acn_hf.data import Columns, check_vocabulary, find_classes, load_tokenizer, longest_text
+from acn_hf.data import Columns, check_vocabulary, find_classes, load_tokenizer, longest_text, usual_metric
 from acn_hf.scripts import (
     DepthArguments,
     ModelArguments,
@@ -37,8 +37,6 @@ from acn_hf.scripts import (
     tokenizer_source,
     vocabulary_fields,
 )
-
-METRIC = "accuracy"
 
 
 @dataclass
@@ -68,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer.model_max_length = longest_text(model, tokenizer, data.max_seq_length)
     with training.main_process_first(desc="tokenising"):
         rows = prepare_splits(model, tokenizer, splits, columns)
-    run_labelled(model, training, depth, rows, tokenizer, metric=METRIC, checkpoint=checkpoint, data=data)
+    run_labelled(model, training, depth, rows, tokenizer, metric=usual_metric(model), checkpoint=checkpoint, data=data)
 
 
 if __name__ == "__main__":
