@@ -1,5 +1,6 @@
 """What the example scripts share: how a run begins, which data it reads, and the run itself."""
 
+import gc
 import logging
 import math
 import sys
@@ -293,9 +294,13 @@ def run_script(main: Callable[[], None]) -> None:
     """
     try:
         main()
+        return
     except KeyboardInterrupt as stop:
-        print(f"\n{stopped(stop)}" if sys.stderr.isatty() else stopped(stop), file=sys.stderr)
-        raise SystemExit(EXIT_CODE) from None
+        said, code = stopped(stop), EXIT_CODE
     except (ValueError, OSError, ImportError, StrictDataclassError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(1) from None
+        said, code = f"error: {' '.join(str(error).split())}", 1
+    if code == EXIT_CODE:
+        gc.collect()  # a progress bar writes a last line when it goes; what is said comes after it
+        print(file=sys.stderr)
+    print(said, file=sys.stderr)
+    raise SystemExit(code)
