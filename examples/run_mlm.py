@@ -49,6 +49,7 @@ from acn_hf.scripts import (
     ModelArguments,
     RecipeArguments,
     build_model,
+    only_complete,
     parse_arguments,
     run,
     run_script,
@@ -98,6 +99,7 @@ def read(data: DataArguments, split: str) -> Any:
         parts = [load_data(name, split="train", **data.how_files_are_read) for name in files]
     else:
         parts = [load_data(str(data.dataset_name), name=data.dataset_config_name, split=split)]
+    parts = [only_complete(part, split, data, with_labels=False) for part in parts]
     for part in parts:
         require_text(part, data.text_column_name)
         if not any(map(str.strip, part[data.text_column_name][:])):

@@ -191,6 +191,16 @@ def test_what_is_wrong_with_a_corpus_is_named(script, corpus, tables, tmp_path, 
     refused("--vocab_size must be at least 1; got -5", *text, "--validation_sequences", 5, "--vocab_size", -5)
 
 
+def test_an_empty_cell_does_not_end_a_run(script, pretrained, tmp_path, caplog):
+    rows = "".join(f"emma loved paris in may {number}\n" for number in range(30))
+    (tmp_path / "train.csv").write_text(f"text,other\n{rows},3\n".replace(" in may", ",in may"))
+    options = ("--train_file", tmp_path / "train.csv", "--validation_sequences", 2, "--max_seq_length", 16)
+    script("run_mlm", *QUICK, *options, "--model_name_or_path", pretrained, "--output_dir", tmp_path / "out")
+    assert "train: 1 of 31 rows is incomplete and left out: " in caplog.text
+    with pytest.raises(DataError, match=r"train: 1 of 31 rows .*train\.csv, line 32 has no 'text'"):
+        script("run_mlm", *QUICK, *options, "--incomplete", "refuse", "--output_dir", tmp_path / "other")
+
+
 def test_an_empty_corpus_is_named(script, tmp_path):
     (tmp_path / "blank.txt").write_text("\n\n")
     options = ("--vocab_size", 120, "--output_dir", tmp_path / "out", "--validation_sequences", 5)

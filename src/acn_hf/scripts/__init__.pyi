@@ -14,6 +14,7 @@ from .data_arguments import (
 from .labelled_data import (
     load_labelled as load_labelled,
     needed as needed,
+    only_complete as only_complete,
     prepare_splits as prepare_splits,
 )
 from .models import (

@@ -8,7 +8,7 @@ from ..data.rows import Columns
 
 @dataclass
 class FileArguments:
-    """How files of data are read."""
+    """How files of data are read, and what is done with rows that lack something."""
 
     separator: str | None = field(
         default=None,
@@ -18,11 +18,25 @@ class FileArguments:
         default=None, metadata={"help": "Encoding of CSV, JSON and text files, as latin-1; defaults to UTF-8."}
     )
 
+    incomplete: Literal["skip", "refuse"] = field(
+        default="skip",
+        metadata={
+            "help": "Rows without text, image or label: skip leaves them out and says how many, refuse ends the run. "
+            "In CSV files NA, null and the like are empty too."
+        },
+    )
+
     @property
     def how_files_are_read(self) -> dict[str, str]:
         """What `load_data` is told besides."""
         given = {"separator": self.separator, "encoding": self.encoding}
         return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def columns(self) -> Columns:
+        """The names of the columns to read, as far as a script has a choice."""
+        given = {name: getattr(self, f"{name}_column_name", None) for name in (one.name for one in fields(Columns))}
+        return Columns(**{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass
@@ -50,19 +64,6 @@ class DataArguments(FileArguments):
     max_train_samples: int | None = field(default=None, metadata={"help": "Train on the first so many examples."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Evaluate on the first so many examples."})
     label_column_name: str = field(default="label", metadata={"help": "Column of the labels."})
-    incomplete: Literal["skip", "refuse"] = field(
-        default="skip",
-        metadata={
-            "help": "Rows without text, image or label: skip leaves them out and says how many, refuse ends the run. "
-            "In CSV files NA, null and the like are empty too."
-        },
-    )
-
-    @property
-    def columns(self) -> Columns:
-        """The names of the columns to read, as far as a script has a choice."""
-        given = {name: getattr(self, f"{name}_column_name", None) for name in (one.name for one in fields(Columns))}
-        return Columns(**{name: value for name, value in given.items() if value is not None})
 
 
 @dataclass

@@ -11,7 +11,7 @@ from ..data.checks import complete_rows, cut_texts
 from ..data.files import load_data, load_splits, not_empty
 from ..data.idx import DataError
 from ..data.rows import Columns, prepare
-from .data_arguments import DataArguments
+from .data_arguments import DataArguments, FileArguments
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def load_labelled(arguments: DataArguments, *, with_labels: bool = True) -> dict
         splits = {split: load_data(file, **how) for split, file in files.items() if file is not None}
     if not splits:
         raise DataError("there must be data; give --dataset_name, --train_file or --validation_file")
-    splits = {split: _complete(data, split, arguments, with_labels) for split, data in splits.items()}
+    splits = {split: only_complete(data, split, arguments, with_labels=with_labels) for split, data in splits.items()}
     if arguments.num_held_out is not None:
         splits |= _hold_out(splits, arguments.num_held_out, arguments.label_column_name)
     for split, most in (("train", arguments.max_train_samples), ("validation", arguments.max_eval_samples)):
@@ -49,13 +49,25 @@ def load_labelled(arguments: DataArguments, *, with_labels: bool = True) -> dict
     return {split: not_empty(data, f"the {split} split") for split, data in splits.items()}
 
 
-def _complete(data: datasets.Dataset, split: str, arguments: DataArguments, with_labels: bool) -> datasets.Dataset:
-    """Return the rows that are complete, and say how many are not."""
+def only_complete(
+    data: datasets.Dataset, name: str, arguments: FileArguments, *, with_labels: bool = True
+) -> datasets.Dataset:
+    """Return the rows that are complete, and say how many are not.
+
+    Args:
+        data (`datasets.Dataset`): Rows.
+        name (`str`): What they are called in a message.
+        arguments (`FileArguments`): Whether incomplete rows are refused, and which columns are read.
+        with_labels (`bool`, *optional*, defaults to `True`): Whether a label can be missing.
+
+    Raises:
+        DataError: No row is complete, or one is not and that is refused.
+    """
     rows, left_out = complete_rows(data, arguments.columns, with_labels=with_labels)
     if left_out is not None:
         if arguments.incomplete == "refuse":
-            raise DataError(f"every row must be complete (--incomplete skip leaves others out); {split}: {left_out}")
-        logger.warning(f"{split}: {left_out}")
+            raise DataError(f"every row must be complete (--incomplete skip leaves others out); {name}: {left_out}")
+        logger.warning(f"{name}: {left_out}")
     return rows
 
 
