@@ -230,3 +230,14 @@ def test_layers_that_are_shared_are_refused(tmp_path):
 def test_a_place_without_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(OSError, match="must be a checkpoint"):
         load_for_task(tmp_path, REVIEWS)
+
+
+@pytest.mark.parametrize("dtype", [None, "float32", torch.float32], ids=str)
+def test_the_precision_may_be_told(tmp_path, dtype):
+    source = saved(tmp_path, "BertForSequenceClassification", **NAMED).bfloat16()
+    source.save_pretrained(tmp_path)
+    options = {} if dtype is None else {"dtype": dtype}
+    model, names = load_for_task(tmp_path, Task("text-classification", "texts", ("cat", "dog")), **options)
+    assert names == ["classifier.bias", "classifier.weight"]
+    expected = torch.bfloat16 if dtype is None else torch.float32
+    assert {weight.dtype for weight in model.parameters()} == {expected}
