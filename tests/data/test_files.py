@@ -36,6 +36,15 @@ def test_another_separator_is_seen_and_can_be_given(tmp_path, separator, shown):
     assert load_data(path, separator=separator).to_dict() == TWO
 
 
+def test_of_several_splits_the_first_is_read_that_exists(tmp_path):
+    for name, text in (("train", "a"), ("validation", "b"), ("test", "c")):
+        written(tmp_path, f"{name}.csv", f"text,label\n{text},0\n")
+    texts = [load_data(str(tmp_path), split=split)["text"][0] for split in (None, "test", ("dev", "test"), ("train",))]
+    assert texts == ["b", "c", "c", "a"]
+    with pytest.raises(DataError, match="split must be one of"):
+        load_data(str(tmp_path), split=("dev", "exam"))
+
+
 def test_another_encoding_is_seen_and_can_be_given(tmp_path):
     texts = {"data.csv": "text,label\ncafé,1\nbad,0\n", "data.jsonl": '{"text": "café"}\n', "data.txt": "café\n"}
     hint = r"\(--encoding latin-1, or cp1252 for files of Windows\)"

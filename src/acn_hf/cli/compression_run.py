@@ -90,7 +90,10 @@ class CompressionRun:
 
         train = self._training_rows()
         self._load(train)
-        sources = {"data": (data, self.reading.split), "test": (test, test_split)}
+        sources: dict[str, tuple[str | None, Any]] = {
+            "data": (data, self.reading.split),
+            "test": (test, test_split or ("test", "validation", "train")),
+        }
         rows = {} if train is None else {"train": train}
         for name, (source, split) in sources.items():
             if source is not None:

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -88,7 +88,9 @@ class DataOptions:
             return rows
         return rows.shuffle(seed=0).select(range(min(self.max_examples, len(rows))))
 
-    def read(self, source: str, split: str | None = None, *, with_labels: bool = True) -> "datasets.Dataset":
+    def read(
+        self, source: str, split: str | Sequence[str] | None = None, *, with_labels: bool = True
+    ) -> "datasets.Dataset":
         """Return the rows of a data set that are complete, and say how many are not."""
         from ..data.checks import complete_rows
         from ..data.files import load_data

@@ -3,7 +3,7 @@
 import csv
 import gzip
 import itertools
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def load_data(
     source: str,
     *,
     name: str | None = None,
-    split: str | None = None,
+    split: str | Sequence[str] | None = None,
     separator: str | None = None,
     encoding: str | None = None,
 ) -> datasets.Dataset:
@@ -36,7 +36,8 @@ def load_data(
     Args:
         source (`str`): A path, or a name on the Hub. A text file holds one text a line; every file may be gzipped.
         name (`str`, *optional*): Which configuration of a data set of the Hub.
-        split (`str`, *optional*): Defaults to the first that exists of `validation`, `test`, `train`.
+        split (`str` or sequence of `str`, *optional*): Which; of several the first that exists. Defaults to
+            `validation`, `test`, `train`.
         separator (`str`, *optional*): Between the columns of a CSV file. Defaults to a comma, in TSV to a tab.
         encoding (`str`, *optional*): Of a CSV, JSON or text file. Defaults to UTF-8.
 
@@ -45,7 +46,8 @@ def load_data(
         OSError: The data cannot be read.
     """
     loaded = load_splits(source, name=name, separator=separator, encoding=encoding)
-    known = [wanted for wanted in ((split,) if split else PREFERRED_SPLITS) if wanted in loaded]
+    wanted = ((split,) if isinstance(split, str) else split) or PREFERRED_SPLITS
+    known = [one for one in wanted if one in loaded]
     if not known:
         raise DataError(f"split must be one of {', '.join(loaded)}; got {split!r}")
     return not_empty(loaded[known[0]], source)
