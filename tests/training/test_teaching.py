@@ -81,7 +81,7 @@ def test_the_teacher_answers_once_for_each_example(tmp_path, remember, epochs, s
     teacher = kind.build()
     counting = Counting(teacher)
     options = {"max_steps": -1, "num_train_epochs": epochs}
-    teach(kind.build(), make(tmp_path, rows_of(kind), **options), teacher=teacher, remember=remember)
+    teach(kind.build(), make(tmp_path, rows_of(kind), **options), teacher=teacher, remember=remember, calm=False)
     assert counting.seen == seen
 
 

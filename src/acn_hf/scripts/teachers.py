@@ -19,6 +19,8 @@ from ..training.teaching import teaching
 from .arguments import SELF, DepthArguments
 from .models import load_teacher
 
+logger = logging.get_logger(__name__)
+
 ANSWERS = "_answers"
 """Where the teacher's answers lie in the output folder while a run lasts; what begins so is not pushed to the Hub."""
 
@@ -81,7 +83,7 @@ def taught(trainer: Trainer, supervision: IntermediateSupervisionCallback | None
         return
     folder = Path(str(trainer.args.output_dir), ANSWERS)
     show: Callable[..., Any] = partial(logging.tqdm, desc="Asking the teacher", disable=trainer.args.disable_tqdm)
-    with teaching(trainer, supervision, AnswerBook(folder, show)):
+    with teaching(trainer, supervision, AnswerBook(folder, show), note=lambda calmed: logger.warning(str(calmed))):
         yield
     # A run that is stopped keeps them, and goes on with them.
     trainer.accelerator.wait_for_everyone()

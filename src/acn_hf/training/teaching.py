@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,17 +140,9 @@ def taught_by(
     """
     home = distillation.teacher.device
     supervision = IntermediateSupervisionCallback(weights, num_depths, distillation)
-
-    @contextmanager
-    def taught(trainer: Trainer) -> Iterator[None]:
-        calmed = calm_student(trainer, distillation.teacher, weights) if calm else None
-        if calmed is not None and note is not None:
-            note(calmed)
-        with teaching(trainer, supervision, book, must_remember=must_remember):
-            yield
-
+    during = partial(teaching, supervision=supervision, book=book, must_remember=must_remember, calm=calm, note=note)
     try:
-        return fine_tune(student, make_trainer, taught)
+        return fine_tune(student, make_trainer, during)
     finally:
         distillation.teacher.to(home)
 
@@ -161,19 +154,28 @@ def teaching(
     book: AnswerBook | None,
     *,
     must_remember: bool = False,
+    calm: bool = True,
+    note: Callable[[Calmed], None] | None = None,
 ) -> Iterator[None]:
     """Supervise a Trainer for as long as the block lasts, with answers that are remembered if they can be.
+
+    What it trains is calmed before, if that is needed.
 
     Args:
         trainer (`Trainer`): Trains in the block.
         supervision (`IntermediateSupervisionCallback`): With a teacher.
         book (`AnswerBook`, *optional*): Where answers are remembered. Without one they are not.
         must_remember (`bool`, *optional*, defaults to `False`): Whether it is refused to ask in every step.
+        calm (`bool`, *optional*, defaults to `True`): See [`teach`].
+        note (`Callable`, *optional*): Is told what was done to calm what it trains, if anything was.
 
     Raises:
         ValueError: The answers must be remembered and cannot be.
     """
     assert supervision.distillation is not None
+    calmed = calm_student(trainer, supervision.distillation.teacher, supervision.weights) if calm else None
+    if calmed is not None and note is not None:
+        note(calmed)
     supervision.attach(trainer)
     may_ask = must_remember or not _asks_once(trainer)
     answers = None if book is None else book.answers(trainer, supervision.distillation, may_ask=may_ask)
