@@ -161,6 +161,8 @@ def test_limits_choose_the_best_depth_within_them(model, tmp_path):
     best = max(profile.values[:3])
     assert result.profile.value_at(result.depth) == best
     assert result.depth <= 2
+    assert result.tradeoffs.depths == result.profile.depths
+    assert result.to_dict()["tradeoffs"]["metric"] == "accuracy"
     assert compress(model, data()["validation"], max_latency_ms=1e6, max_mb=1e6).depth <= LAYERS
     with pytest.raises(BudgetError, match=r"no depth meets max_mb=0\.0001: the smallest, depth 0, has"):
         compress(model, data()["validation"], max_mb=0.0001)

@@ -81,6 +81,8 @@ def compress_command(
     if result is None:  # another process writes it
         return
     console.print(render(result.depths_table()) if result.before is not None or result.healed else str(result.profile))
+    if result.tradeoffs is not None:
+        console.print(str(result.tradeoffs))
     console.print(str(result))
     if result.calmed is not None:
         console.print(f"Note: {result.calmed}.")

@@ -6,12 +6,14 @@ from typing import Any
 
 from ..depth.choice import Choice
 from ..depth.cost import measure_cost
+from ..depth.depth_cost import measure_depth_cost
 from ..depth.doubts import doubts_about, same_answers
 from ..depth.every_depth import truncate
 from ..depth.evidence import Evidence
 from ..depth.layers import layers_of, prefix_view
 from ..depth.metrics import ProfileError
 from ..depth.profile import DepthProfile, measure_depth_profile
+from ..depth.tradeoffs import DepthTradeoffs
 from ..support.processes import same_everywhere
 from ..support.provenance import circumstances
 from ..support.wrappers import unwrap
@@ -68,6 +70,7 @@ class Job:
     strict: bool
     progress: Progress
     distillation: DistillationLoss | None = None
+    tradeoffs: DepthTradeoffs | None = None
     calmed: list[Calmed] = field(default_factory=list)
     """What was done to copies before they were taught."""
     healed: dict[int, Short] = field(default_factory=dict)
@@ -94,7 +97,8 @@ class Job:
                 "taught", self.cut(model), lambda copy: self.taught(copy, teach, "uniform")
             ).eval()
             profile = self.profile(long)
-        chosen = same_everywhere(self.choice.depth_of(profile, before.values[-1], unwrap(long), self.progress))
+        self.tradeoffs = self.tradeoffs_of(long, profile) if self.choice.limits else None
+        chosen = same_everywhere(self.choice.depth_of(profile, before.values[-1], self.tradeoffs))
         if "heal" in self.makers:
             short = self.smallest_healed(long, profile, before.values[-1], chosen, searches)
         elif "finetune" in self.makers:
@@ -128,6 +132,7 @@ class Job:
             test=None if test is None else self.tested(test, model, short.model),
             interval=_interval(beside),
             doubts=tuple(dict.fromkeys((*doubts, *self.remarks(short, profile, model)))),
+            tradeoffs=self.tradeoffs,
             calmed=next(iter(self.calmed), None),
             seconds=self.stages.seconds,
             circumstances=circumstances(None),
@@ -141,6 +146,13 @@ class Job:
     def profile(self, model: Any) -> DepthProfile:
         """Return the metric at every depth of a model."""
         return measure_depth_profile(model, self.data, **self.options)
+
+    def tradeoffs_of(self, model: Any, profile: DepthProfile) -> DepthTradeoffs:
+        """Return what each depth is worth and what it costs."""
+        cost = measure_depth_cost(
+            unwrap(model), depths=profile.depths, progress=lambda depths: self.progress(depths, "Measuring the cost")
+        )
+        return profile.tradeoffs(cost)
 
     def end_of(self, model: Any, num_examples: int) -> DepthProfile:
         """Return the metric of a model at its full depth, on data that must hold so many examples."""

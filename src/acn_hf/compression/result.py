@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ..depth.cost import Cost
 from ..depth.profile import DepthProfile
+from ..depth.tradeoffs import DepthTradeoffs
 from ..modeling.checkpoint import weight_files, written_beside
 from ..publishing.checkpoints import RESULT_NAME
 from ..publishing.facts import collect
@@ -58,6 +59,7 @@ class CompressionResult:
             anything was taught lies between these, with 95% confidence, on the data on which its depth was chosen; what
             it gains is a loss below 0.
         doubts (`tuple[str, ...]`): What speaks against the choice, in words.
+        tradeoffs (`DepthTradeoffs`, *optional*): The metric and the cost of every depth, where limits chose one.
         calmed (`Calmed`, *optional*): What was done to the copy before it was taught, if anything was.
         seconds (`dict[str, float]`): How long each stage of training took.
         circumstances (`dict`): Date, versions and hardware of the measurements.
@@ -74,6 +76,7 @@ class CompressionResult:
     test: TestValues | None = None
     interval: tuple[float, float] | None = None
     doubts: tuple[str, ...] = ()
+    tradeoffs: DepthTradeoffs | None = None
     calmed: Calmed | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     circumstances: dict[str, Any] = field(default_factory=dict)
@@ -103,6 +106,7 @@ class CompressionResult:
             "healed": {str(depth): value for depth, value in sorted(self.healed.items())},
             "interval": None if self.interval is None else list(self.interval),
             "doubts": list(self.doubts),
+            "tradeoffs": None if self.tradeoffs is None else self.tradeoffs.to_dict(),
             "calmed": None if self.calmed is None else self.calmed.to_dict(),
             "seconds": self.seconds,
             "circumstances": self.circumstances,

@@ -1,16 +1,15 @@
 """How a depth is chosen: it is given, it is the best within limits, or the smallest that is good enough."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from ..modeling.depth import check_depth
 from ..support.wrappers import unwrap
-from .depth_cost import measure_depth_cost
 from .layers import layers_of
 from .metrics import ROUNDING, ProfileError
 from .profile import DepthProfile
 from .self_check import check_by_example
+from .tradeoffs import DepthTradeoffs
 
 TOLERANCE = 0.005
 """How much worse than at full depth the metric may be if nobody says it."""
@@ -60,28 +59,18 @@ class Choice:
             check_depth(self.depth, len(layers_of(unwrap(model))))
             check_by_example(unwrap(model), self.depth)
 
-    def depth_of(
-        self,
-        profile: DepthProfile,
-        reference: float,
-        model: Any,
-        progress: Callable[[Iterable[Any], str], Iterable[Any]] = lambda items, _: items,
-    ) -> int:
+    def depth_of(self, profile: DepthProfile, reference: float, tradeoffs: DepthTradeoffs | None = None) -> int:
         """Return the depth that is chosen.
 
         Args:
             profile (`DepthProfile`): The metric at every depth.
             reference (`float`): What the metric of full depth is to be compared with.
-            model (`PreTrainedModel`): Whose cost is measured, if there are limits.
-            progress (`Callable`, *optional*): See [`compress`].
+            tradeoffs (`DepthTradeoffs`, *optional*): What each depth costs besides; needed where there are limits.
         """
         if self.depth is not None:
             return self.depth
-        if self.limits:
-            cost = measure_depth_cost(
-                model, depths=profile.depths, progress=lambda depths: progress(depths, "Measuring the cost")
-            )
-            return profile.within(cost, **self.limits)
+        if tradeoffs is not None:
+            return tradeoffs.within(**self.limits)
         return profile.effective_depth(
             self._tolerance, relative=self.relative, confidence=self.confidence, reference=reference
         )
