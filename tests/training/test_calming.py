@@ -86,6 +86,23 @@ def test_other_models_are_left_as_they_are(kind):
     assert training.same_weights(before, training.weights(model))
 
 
+def test_a_head_that_reads_every_token_is_left_alone():
+    """And nothing of the size of all its logits is kept."""
+    kind = next(one for one in ALL if one.name == "BertForTokenClassification")
+    model = kind.build()
+    model.bert.load_state_dict(massive().bert.state_dict(), strict=False)
+    assert massive_units(model, examples()) == [UNIT]
+    assert calm(model, examples(), kind.build(), range(1, 5)) is None
+
+
+def test_what_is_below_adapters_is_left_alone(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(massive(), LoraConfig(target_modules=["query"]))
+    trainer = Trainer(adapted, training.arguments(tmp_path, eval_strategy="no"), train_dataset=rows_of(examples()))
+    assert calm_student(trainer, BERT.build(), "uniform") is None
+
+
 def test_what_does_not_help_is_undone():
     """A depth that is silent for another reason: its states are the same for all texts."""
     model = massive()

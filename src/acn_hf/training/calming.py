@@ -27,6 +27,7 @@ from ..depth.layers import layers_of
 from ..depth.outputs import depth_outputs
 from ..depth.rows_or_batches import batches
 from ..modeling.depth import output_logits
+from ..modeling.injected import adapter_configs
 from ..support.eval_mode import RandomState, evaluating
 from ..support.records import Record
 from ..support.wrappers import unwrap
@@ -81,11 +82,18 @@ def calm(
         depths (iterable of `int`): Which depths are taught.
 
     Returns:
-        `Calmed`: What was done; `None` if nothing was: no depth is silent, no unit is massive, or it did not help.
+        `Calmed`: What was done; `None` if nothing was: no depth is silent, no unit is massive, it did not help, or the
+        teacher says more than one vector about an example.
     """
     examples, taught = list(examples), set(depths)
-    with evaluating(teacher):
-        answers = [output_logits(teacher(**_unlabelled(batch))).float().flatten(0, -2) for batch in examples]
+    answers: list[torch.Tensor] = []
+    for batch in examples:
+        with evaluating(teacher):
+            answers.append(output_logits(teacher(**_unlabelled(batch))).float())
+        if answers[-1].ndim != 2:  # it reads all tokens, which always differ
+            return None
+    if not answers:
+        return None
     wanted = _centred(answers).std().item()
     before = _logits(model, examples, taught)
     silent = [depth for depth, logits in before.items() if depth and logits.std() < SILENT * wanted]
@@ -109,13 +117,16 @@ def calm(
 def calm_student(trainer: Trainer, teacher: PreTrainedModel, weights: Weights) -> Calmed | None:
     """Do the same to what a Trainer is going to train, by a few of the rows that it trains on.
 
-    In every process the rows are the same, and so is what is done.
+    In every process the rows are the same, and so is what is done. Weights below adapters are left as they are: these
+    must fit the model that they were made for.
 
     Args:
         trainer (`Trainer`): Has not begun to train.
         teacher (`PreTrainedModel`): Of the model that it trains.
         weights: Which depths are taught; see [`intermediate_supervision`].
     """
+    if adapter_configs(unwrap(trainer.model)):
+        return None
     rows: Any = trainer.train_dataset
     if has_length(rows):
         places = sorted({round(place) for place in torch.linspace(0, len(rows) - 1, NUM_EXAMPLES).tolist()})
