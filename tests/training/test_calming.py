@@ -8,6 +8,7 @@ from acn_hf import teach
 from acn_hf.depth.layers import layers_of
 from acn_hf.training.calming import Calmed, calm, calm_student, massive_units
 from tests.support import training
+from tests.support.adapted import quiet
 from tests.support.any_models import ALL
 
 BERT = next(one for one in ALL if one.name == "BertForSequenceClassification")
@@ -95,6 +96,7 @@ def test_a_head_that_reads_every_token_is_left_alone():
     assert calm(model, examples(), kind.build(), range(1, 5)) is None
 
 
+@quiet  # peft asks by an old name
 def test_what_is_below_adapters_is_left_alone(tmp_path):
     from peft import LoraConfig, get_peft_model
 
