@@ -1,8 +1,6 @@
 """The laboratory of the paper's experiments: networks, tasks, results that are found again, and the rendered page."""
 
 import re
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
