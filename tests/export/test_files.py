@@ -15,7 +15,7 @@ from acn_hf.export.files import ExportReport
 from tests.support.adapted import any_peft, each_way, quiet
 from tests.support.covering import covering
 from tests.support.exporting import TEXT, difference, differences, run_onnx, run_program, session, sized_inputs
-from tests.support.families import HEADS, NUM_LAYERS, by_name, each_head
+from tests.support.families import HEADS, NUM_LAYERS, by_name, each_head, heads_in_turn
 
 __all__ = ["any_peft"]
 TOLERANCE = 1e-4
@@ -97,10 +97,9 @@ def test_programs_of_a_depth_are_the_truncated_model(head, depth, build, tmp_pat
 
 
 @pytest.mark.slow
-@covering(
-    head=HEADS, options={name: DEEP[name] for name in ("learned", "sum")} | {"acn": {}}, depth=[None, 1, 0], whole=False
-)
-def test_onnx_of_heads_connections_and_depths(depth, options, head, build, tmp_path):
+@heads_in_turn(whole=False, options={"learned": DEEP["learned"], "sum": DEEP["sum"], "acn": {}}, depth=[None, 1, 0])
+def test_onnx_of_heads_connections_and_depths(head, options, depth, build, tmp_path):
+    """Which of them meet is traced in the same way for programs: those below have every pair."""
     model = build(head, **options)
     short = acn_hf.truncate(model, NUM_LAYERS if depth is None else depth)
     checked_onnx(model, tmp_path, head, short=short, depth=depth)
@@ -149,15 +148,9 @@ def largest_output(head, model):
 
 
 @pytest.mark.slow
-@each_head([by_name("bert-ForMaskedLM"), by_name("vit-ForMaskedImageModeling")])
-def test_int8_runs_and_its_difference_is_reported(head, build, tmp_path):
-    assert TOLERANCE < quantized(head, build(head, num_hidden_layers=1), tmp_path) < 0.3
-
-
-@pytest.mark.slow
 @each_head()
-def test_int8_runs_for_every_head(head, build, tmp_path):
-    assert TOLERANCE < quantized(head, build(head), tmp_path) < 0.3
+def test_int8_runs_for_every_head_and_its_difference_is_reported(head, build, tmp_path):
+    assert TOLERANCE < quantized(head, build(head, num_hidden_layers=1), tmp_path) < 0.3
 
 
 @pytest.mark.slow

@@ -4,7 +4,8 @@ Sizes are tiny and dropout is off, so that train mode is deterministic; all weig
 no layer, norm or bias is an identity by accident.
 """
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -322,6 +323,32 @@ def as_values(heads: list[Head]) -> list[Any]:
     """Return heads as values of a test's parameter: those that repeat others are `full`."""
     marks = {True: [pytest.mark.full], False: []}
     return [pytest.param(head, id=head.name, marks=marks[head.name in REPEATED]) for head in heads]
+
+
+def heads_in_turn(heads: list[Head] | None = None, *, whole: bool = True, **others: Mapping[str, Any] | list[Any]):
+    """Parametrise a test over `head`, each with one combination of others, which take turns; the rest is `full`.
+
+    For checks that cost more than a covering array is worth: with as many heads as there are combinations, each
+    combination meets a head.
+
+    Args:
+        heads (`list[Head]`, *optional*): Defaults to all.
+        whole (`bool`, *optional*, defaults to `True`): Whether the test has the rest at all.
+        others: The values of each other argument of the test, or a mapping from their names.
+    """
+    named = [
+        values.items() if isinstance(values, Mapping) else [(str(v), v) for v in values] for values in others.values()
+    ]
+    combinations, params, turn = list(itertools.product(*named)), [], 0
+    for head in as_values(HEADS if heads is None else heads):
+        chosen = None if head.marks else combinations[turn % len(combinations)]
+        turn += not head.marks
+        for combination in combinations:
+            if whole or combination is chosen:
+                name = "-".join([head.id, *(name for name, _ in combination)])
+                marks = [] if combination is chosen else [pytest.mark.full]
+                params.append(pytest.param(*head.values, *(value for _, value in combination), id=name, marks=marks))
+    return pytest.mark.parametrize(("head", *others), params)
 
 
 def each_head(heads: list[Head] | None = None, **others: Any):
