@@ -10,8 +10,8 @@ from peft.utils import constants
 from acn_hf import DepthError, compress, depth_logits, lora_config, measure_depth_profile, truncate
 from acn_hf.auto import MIXER_NAMES, VIT_NAMES
 from acn_hf.support.wrappers import unwrap
-from tests.support.adapted import any_peft, each_way, output, quiet, randomized, with_adapter, with_peft
-from tests.support.families import HEADED, NUM_LAYERS, TRAINED, by_name, each_head
+from tests.support.adapted import WAYS, any_peft, each_way, output, quiet, randomized, with_adapter, with_peft
+from tests.support.families import HEADED, NUM_LAYERS, TRAINED, by_name, each_head, heads_in_turn
 
 __all__ = ["any_peft"]
 pytestmark = [quiet, pytest.mark.usefixtures("any_peft")]
@@ -129,8 +129,7 @@ def test_the_task_type_of_peft_saves_the_classifier_too(build, tmp_path):
     assert torch.equal(output(short, BERT), depth_logits(model, **BERT.inputs())[1])
 
 
-@each_way
-@each_head()
+@heads_in_turn(adapt=WAYS)
 def test_a_cut_adapted_model_is_the_long_one_at_that_depth(build, head, adapt):
     model = adapt(build(head))
     states = unwrap(model)
@@ -147,8 +146,7 @@ def test_a_cut_adapted_model_is_the_long_one_at_that_depth(build, head, adapt):
             assert torch.equal(short(**head.inputs(), output_hidden_states=True).hidden_states[-1], inside[depth])
 
 
-@each_way
-@each_head(HEADED)
+@heads_in_turn(HEADED, adapt=WAYS)
 def test_a_merged_model_is_an_ordinary_one_that_computes_the_same(build, head, adapt):
     """In float64, so that a tolerance of 1e-10 is far above the rounding of a merge and far below any mistake."""
     model = adapt(build(head).double())
@@ -257,8 +255,7 @@ def test_what_stands_around_a_model_is_looked_through(build, wrap, adapt):
     assert type(result.model) is BERT.acn
 
 
-@each_way
-@each_head(TRAINED)
+@heads_in_turn(TRAINED, adapt=WAYS)
 def test_compress_gives_an_ordinary_model_unless_asked_otherwise(build, head, adapt):
     model = adapt(build(head).double())
     batch = head.inputs(batch_size=4, labels=True)

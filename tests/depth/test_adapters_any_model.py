@@ -12,7 +12,7 @@ from acn_hf import DepthError, depth_logits, lora_config, truncate
 from acn_hf.depth.layers import is_acn, layers_of
 from acn_hf.support.wrappers import unwrap
 from tests.support.adapted import any_peft, quiet, randomized, with_peft
-from tests.support.any_models import ALL, NUM_LAYERS, TEXT, AnyModel, any_model
+from tests.support.any_models import ALL, NUM_LAYERS, TEXT, AnyModel, any_model, first_of
 from tests.support.families import HEADS
 
 __all__ = ["any_peft"]
@@ -49,6 +49,18 @@ ENDINGS = {
 READ = [entry for entry in PLAIN if entry.name.endswith(tuple(ENDINGS)) and "input_ids" in entry.inputs()] + [
     head for head in HEADS if head.acn.__name__.startswith("AcnBert") and head.acn.__name__.endswith(tuple(ENDINGS))
 ]
+READ_FIRST = {
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "BertForQuestionAnswering",
+    "BertModel",
+    "ModernBertForTokenClassification",
+    "GPT2LMHeadModel",
+    "LlamaForCausalLM",
+    "bert-ForSequenceClassification",
+    "bert-ForQuestionAnswering",
+}
+"""Each reader, and each kind of attention; the others are `full`."""
 DROPS_SEGMENTS = "token_type_ids=token_type_ids" not in inspect.getsource(peft.PeftModelForQuestionAnswering.forward)
 """Whether the installed peft drops what tells a question from its context."""
 
@@ -114,7 +126,7 @@ def test_transposed_matrices_are_said_to_be_so(entry):
     assert lora_config(model, fan_in_fan_out=True).fan_in_fan_out
 
 
-@pytest.mark.parametrize("entry", READ, ids=name_of)
+@pytest.mark.parametrize("entry", first_of(READ, READ_FIRST))
 def test_the_auto_class_of_peft_reads_the_adapter(entry, tmp_path):
     build(entry).save_pretrained(tmp_path / "base")
     base = type(build(entry)).from_pretrained(tmp_path / "base")
@@ -182,7 +194,7 @@ def test_only_models_of_transformers_are_adapted():
         lora_config(nn.Linear(2, 2))
 
 
-@each_plain
+@pytest.mark.parametrize("entry", first_of(PLAIN))
 def test_a_cut_adapted_model_is_the_long_one_at_that_depth(entry, tmp_path):
     adapted = with_peft(build(entry))
     short = truncate(adapted, 2)

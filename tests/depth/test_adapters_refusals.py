@@ -18,7 +18,7 @@ from tests.support.adapted import (
     with_adapter,
     with_peft,
 )
-from tests.support.families import HEADED, NUM_LAYERS, by_name, each_head
+from tests.support.families import HEADED, NUM_LAYERS, by_name, each_head, heads_in_turn
 
 __all__ = ["any_peft"]
 pytestmark = [quiet, pytest.mark.usefixtures("any_peft")]
@@ -46,10 +46,12 @@ def cut(build, head, depth):
     return truncate(build(head, num_hidden_layers=LONG + 1), depth)
 
 
-each_refusal = each_head(
-    HEADED, depths={"longer": (LONG, NUM_LAYERS), "shorter": (NUM_LAYERS, LONG)}, base=[built, cut]
+each_refusal = heads_in_turn(
+    HEADED,
+    depths={"longer": (LONG, NUM_LAYERS), "shorter": (NUM_LAYERS, LONG)},
+    base={"built": built, "cut": cut},
 )
-"""Parametrise a test over heads, the depths of the adapter and of the model, and how the model is made."""
+"""Parametrise a test over heads; the depths of adapter and model, and how the model is made, take turns."""
 
 
 @each_refusal

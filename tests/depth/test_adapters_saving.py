@@ -22,7 +22,7 @@ from tests.support.adapted import (
     with_adapter,
     with_peft,
 )
-from tests.support.families import HEADED, NUM_LAYERS, by_name, each_head
+from tests.support.families import HEADED, NUM_LAYERS, by_name, each_head, heads_in_turn
 
 __all__ = ["any_peft"]
 pytestmark = [quiet, pytest.mark.usefixtures("any_peft")]
@@ -67,7 +67,7 @@ def test_save_with_depth_writes_the_adapter_of_the_layers_that_stay(build, head,
     assert torch.equal(depth_logits(model, **head.inputs()), expected)
 
 
-@each_head(HEADED, adapt=WAYS, depth=[None, *DEPTHS])
+@heads_in_turn(HEADED, adapt=WAYS, depth=[None, *DEPTHS])
 def test_merged_checkpoints_are_ordinary_ones(build, head, adapt, depth, tmp_path):
     model = adapt(build(head))
     inner = unwrap(model)
@@ -87,8 +87,7 @@ def test_merge_adapter_changes_nothing_where_there_is_none(build, tmp_path, file
     assert files(tmp_path / "one") == files(tmp_path / "other")
 
 
-@each_way
-@each_head(HEADED)
+@heads_in_turn(HEADED, adapt=WAYS)
 def test_auto_classes_read_an_adapter_with_its_base(build, head, adapt, tmp_path):
     build(head).save_pretrained(tmp_path / "base", depth=2)
     base = head.acn.from_pretrained(tmp_path / "base")

@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from acn_hf import depth_logits, measure_sparsity, prune_model, prune_width, quantize, truncate
 from acn_hf.depth.layers import layers_of
 from acn_hf.smaller.neurons import find_width
-from tests.support.any_models import ALL, NUM_LAYERS, TEXT, any_model
+from tests.support.any_models import ALL, FIRST, NUM_LAYERS, TEXT, any_model, first_of
 from tests.support.training import same_weights, weights
 
 each_model = pytest.mark.parametrize("entry", ALL, ids=lambda entry: entry.name)
@@ -86,7 +86,7 @@ def silenced(model, narrow, found):
             whole.weight[:, silent] = 0
 
 
-@each_model
+@pytest.mark.parametrize("entry", first_of([*ALL], {*FIRST, *NOT_NARROWED}))
 def test_a_narrow_model_computes_as_if_the_other_neurons_were_silent(entry, tmp_path):
     pytest.importorskip("torch_pruning")
     model = entry.build()
@@ -184,7 +184,7 @@ def test_a_base_model_without_layers_has_the_width_of_its_config():
     assert prune_width(model, KEPT).config.intermediate_size == KEPT
 
 
-@each_model
+@pytest.mark.parametrize("entry", first_of([*ALL], {*FIRST, *NOT_IN_INT8}))
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_fewer_bits_in_the_same_class(entry, precision, tmp_path):
     if precision == "int8":

@@ -3,10 +3,11 @@
 A new family needs its entry here, and nothing in the package.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 import transformers
 
@@ -144,6 +145,28 @@ ALL = [
     AnyModel("Qwen3ForCausalLM", GROUPED, auto=CAUSAL),
     AnyModel("Gemma3ForCausalLM", GROUPED, auto=CAUSAL),
 ]
+
+FIRST = {
+    "BertForSequenceClassification",
+    "DistilBertForSequenceClassification",
+    "ModernBertForMaskedLM",
+    "DebertaV2ForSequenceClassification",
+    "ViTForImageClassification",
+    "Dinov2ForImageClassification",
+    "SiglipForImageClassification",
+    "Wav2Vec2ForSequenceClassification",
+    "GPT2LMHeadModel",
+    "LlamaForCausalLM",
+}
+"""Classes that differ most: names of fields, towers, kinds of matrices, of inputs and of attention."""
+
+
+def first_of(entries: Sequence[Any] = ALL, first: Collection[str] = FIRST) -> list[Any]:
+    """Return entries as values of a test that costs more than most: all but the first are `full`."""
+    return [
+        pytest.param(entry, id=entry.name, marks=[] if entry.name in first else pytest.mark.full) for entry in entries
+    ]
+
 
 MORE_KINDS = [
     AnyModel("BertForMultipleChoice", TEXT, auto="AutoModelForMultipleChoice"),
