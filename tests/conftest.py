@@ -1,6 +1,5 @@
 """Offline, quiet and seeded tests, and models that are built once and copied for every test."""
 
-import copy
 import gc
 import os
 
@@ -11,6 +10,7 @@ import torch
 import transformers
 from accelerate.state import AcceleratorState
 
+from tests.support.copying import Copied
 from tests.support.hub_server import playing_hub
 
 transformers.utils.logging.disable_progress_bar()
@@ -18,7 +18,8 @@ transformers.utils.logging.disable_progress_bar()
 
 @pytest.fixture(autouse=True)
 def _seed():
-    torch.manual_seed(0)
+    # Where there is no GPU, torch.manual_seed remembers each call, with the stack it came from, for one that may come.
+    (torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed)(0)
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +49,8 @@ def build(built_models):
     def build_copy(head, **options):
         key = (head.name, repr(sorted(options.items())))
         if key not in built_models:
-            built_models[key] = head.build(**options)
-        return copy.deepcopy(built_models[key])
+            built_models[key] = Copied(head.build(**options))
+        return built_models[key].again()
 
     return build_copy
 
