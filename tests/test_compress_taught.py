@@ -45,7 +45,7 @@ def makers(folder, model=None, **epochs):
 
 
 def run(model, folder, *, epochs=None, **options):
-    stages = makers(folder, **({"tune": 4, "teach": 2, "heal": 1} if epochs is None else epochs))
+    stages = makers(folder, **({"tune": 1, "teach": 2, "heal": 1} if epochs is None else epochs))
     return compress(model, data()["validation"], **stages, **options)
 
 
@@ -170,11 +170,11 @@ def test_limits_choose_the_best_depth_within_them(model, tmp_path):
 
 def test_a_run_that_was_stopped_between_stages_ends_in_the_same_bits(model, tmp_path):
     whole = run(model, tmp_path / "one", work_dir=tmp_path / "work-one", depth=2)
-    stages = makers(tmp_path / "two", tune=4, teach=2)
+    stages = makers(tmp_path / "two", tune=1, teach=2)
     with pytest.raises(KeyboardInterrupt):
         compress(model, data()["validation"], **stages, heal=_stopped, work_dir=tmp_path / "work-two", depth=2)
     assert (tmp_path / "work-two" / "taught" / "stage.json").exists()
-    stages = makers(tmp_path / "two", tune=4, teach=2, heal=1)
+    stages = makers(tmp_path / "two", tune=1, teach=2, heal=1)
     trained = dict.fromkeys(("tune", "teach"), _fails) | {"heal": stages["heal"]}
     resumed = compress(model, data()["validation"], **trained, work_dir=tmp_path / "work-two", resume=True, depth=2)
     assert same_weights(weights(whole.model), weights(resumed.model))

@@ -26,7 +26,7 @@ FIELDS = {
     "num_hidden_layers": 3,
     "max_position_embeddings": 16,
 }
-QUICK = ("--tune-epochs", 4, "--teach-epochs", 2, "--heal", 1, "--learning-rate", 3e-3, "--train-batch-size", 4)
+QUICK = ("--tune-epochs", 1, "--teach-epochs", 2, "--heal", 1, "--learning-rate", 3e-3, "--train-batch-size", 4)
 
 
 def write(path, number, shift=0, texts=(("good", "yes"), ("bad", "no"))):
@@ -81,7 +81,7 @@ def test_a_checkpoint_without_a_head_becomes_a_short_classifier(run, bare, files
     assert done.exit_code == 0, done.output
     assert "2 classes of texts: no, yes" in done.output
     assert "The head is new, so the model is fine-tuned first" in done.output
-    for stage in ("Fine-tuning 3 layers: 16 steps", "Teaching every depth of 3 layers: 8 steps"):
+    for stage in ("Fine-tuning 3 layers: 4 steps", "Teaching every depth of 3 layers: 8 steps"):
         assert stage in done.stderr
     assert "accuracy, test data" in done.output
     out = tmp_path / "out"
