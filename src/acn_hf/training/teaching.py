@@ -58,7 +58,7 @@ def teach(
         remember (`bool`, *optional*): `False` asks the teacher in every step. `True` refuses where it has to be asked
             in every step. By default its answers are remembered where that can be.
         calm (`bool`, *optional*, defaults to `True`): Whether massive activations, where they keep lower depths of the
-            copy from saying anything, are taken out of it first; see [`acn_hf.training.calming`]. Most models have no
+            copy from saying anything, are taken out of it first (`docs/compression.md`). Most models have no
             such depth, and are left as they are.
         merge_adapter (`bool`, *optional*, defaults to `True`): Whether the copy of an adapted model is an ordinary one.
         progress (`Callable`, *optional*): From the batches that the teacher is asked about to what is iterated over, to
