@@ -26,6 +26,7 @@ import torch
 from transformers import AutoTokenizer, HfArgumentParser, PreTrainedModel, set_seed
 
 from acn_hf import (
+    DepthProfile,
     DistillationLoss,
     IntermediateSupervisionCallback,
     ResidualAnnealingCallback,
@@ -36,6 +37,9 @@ from acn_hf import (
 from acn_hf.data import Columns, find_task, load_data, load_for_task, prepare
 from acn_hf.support import circumstances, write_text
 from acn_hf.training import AnswerBook, Stages, StageSettings, fine_tune, taught_by
+
+SETTINGS = ("tune_epochs", "teach_epochs", "heal_epochs", "learning_rate", "max_length", "bf16")
+"""What a record says of how a run was trained."""
 
 
 @dataclass
@@ -50,6 +54,7 @@ class Arguments:
     teach_epochs: float = field(default=4.0, metadata={"help": "Epochs of every run that starts from there."})
     heal_epochs: float = field(default=1.0, metadata={"help": "Epochs in which a cut model is healed."})
     learning_rate: float = field(default=1e-4, metadata={"help": "The highest."})
+    record: str | None = field(default=None, metadata={"help": "JSON file for what all runs of the folder came to."})
     calm: bool = field(default=True, metadata={"help": "Take massive activations out of what is taught."})
     max_length: int = field(default=64, metadata={"help": "Tokens in a text."})
     bf16: bool = field(default=False, metadata={"help": "Compute in bfloat16."})
@@ -161,12 +166,33 @@ def truncate_all(model: PreTrainedModel) -> PreTrainedModel:
     return truncate(model, model.config.num_hidden_layers)
 
 
+def gather(folder: Path) -> dict[str, Any]:
+    """Return what all runs in a folder came to, with their settings and circumstances."""
+    runs = []
+    for path in sorted(folder.glob("*-seed*/depth_profile.json")):
+        profile, trained = DepthProfile.load(path), json.loads((path.parent / "train_results.json").read_text())
+        runs.append(
+            {
+                "name": path.parent.name.partition("-seed")[0],
+                "depths": profile.depths,
+                "values": profile.values,
+                "metric": profile.metric,
+                "num_examples": profile.num_examples,
+                **{name: value for name, value in trained.items() if name != "arguments"},
+                "settings": {name: trained["arguments"][name] for name in SETTINGS},
+            }
+        )
+    return {"runs": runs}
+
+
 def main(argv: list[str] | None = None) -> None:
     (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses(argv)
     for seed in arguments.seeds:
         runs = Runs(arguments, seed)
         for name in arguments.runs or runs.names():
             runs.run(name)
+    if arguments.record is not None:
+        write_text(arguments.record, json.dumps(gather(Path(arguments.output_dir)), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,70 @@
+"""The script that compares teaching with its rivals, and the tables that quote its record."""
+
+import importlib.util
+import json
+import re
+import statistics
+import sys
+
+import pytest
+from transformers import BertConfig, BertModel, set_seed
+
+from tests.support.command_line import tokenizer
+from tests.support.pages import ROOT
+
+SPEC = importlib.util.spec_from_file_location("compare_teaching", ROOT / "examples" / "compare_teaching.py")
+compare_teaching = importlib.util.module_from_spec(SPEC)
+sys.modules["compare_teaching"] = compare_teaching
+SPEC.loader.exec_module(compare_teaching)
+RECORD = json.loads((ROOT / "benchmarks" / "results" / "compare_teaching.json").read_text())["runs"]
+SHOWN = {"tuned": "fine-tuned, then cut", "taught": "taught at every depth, then cut"}
+ALL_RUNS = ["healed-1", "cut-1-taught", "cut-1-alone", "supervised", "acn", "acn-annealed"]
+
+
+def quoted(values):
+    """Return a mean and its spread as the tables write them."""
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}".replace("0.", ".")
+
+
+def values_of(name):
+    """Return the values of a network at every depth, a list for each depth, of all seeds."""
+    return list(zip(*(run["values"] for run in RECORD if run["name"] == name), strict=True))
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_the_first_page_quotes_the_record(name):
+    page = (ROOT / "README.md").read_text().split("with transformers' own class")[1]
+    row = re.search(rf"^\| {SHOWN[name]} \| (.*?) \| (.*?) \|$", page, re.M)
+    columns = values_of(name)
+    assert row.groups() == (quoted(columns[3]), quoted(columns[6]))
+
+
+@pytest.mark.parametrize("name", sorted({run["name"] for run in RECORD}))
+def test_the_log_quotes_the_record(name):
+    log = (ROOT / "docs" / "experiments.md").read_text().split("## 2026-11-29: one command")[1]
+    cells = re.search(rf"^\| {name} \| \d \| (.*?) \|$", log, re.M)[1].split(" | ")
+    depths = next(run["depths"] for run in RECORD if run["name"] == name)
+    for depth, column in zip(depths, values_of(name), strict=True):
+        assert cells[depth].strip() == quoted(column)
+
+
+@pytest.mark.parametrize("runs", [["tuned", "taught"], pytest.param(ALL_RUNS, marks=pytest.mark.slow)], ids=len)
+def test_runs_are_done_once_and_recorded(tmp_path, capsys, runs):
+    set_seed(0)
+    fields = {"vocab_size": 8, "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2}
+    BertModel(BertConfig(**fields, num_hidden_layers=2)).save_pretrained(tmp_path / "bert")
+    tokenizer().save_pretrained(tmp_path / "bert")
+    for part in ("train", "validation"):
+        (tmp_path / f"{part}.csv").write_text("text,label\n" + "good film,1\nbad film film,0\n" * 8)
+    arguments = ["--model", "bert", "--train_file", "train.csv", "--validation_file", "validation.csv"]
+    arguments = [str(tmp_path / one) if index % 2 else one for index, one in enumerate(arguments)]
+    arguments += ["--output_dir", str(tmp_path / "runs"), "--record", str(tmp_path / "record.json"), "--seeds", "0"]
+    arguments += ["--tune_epochs", "1", "--teach_epochs", "1", "--runs", *runs]
+    compare_teaching.main(arguments)
+    assert capsys.readouterr().out.count("-seed0: ") == len(runs)
+    record = json.loads((tmp_path / "record.json").read_text())["runs"]
+    assert [run["name"] for run in record] == sorted(runs)
+    assert all(run["train_runtime"] > 0 and run["torch"] for run in record)
+    compare_teaching.main(arguments)
+    assert "-seed0: " not in capsys.readouterr().out
