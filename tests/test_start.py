@@ -70,17 +70,18 @@ def test_registration_imports_what_it_needs_and_no_more(order):
     assert {name.split(".")[1] for name in imported if name.startswith("acn_hf.")} == {"auto", "modeling"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first",
     [
-        pytest.param("import acn_hf", marks=pytest.mark.slow),
+        "import acn_hf",
         "from acn_hf.modeling.modeling_acn_vit import AcnViTModel",
-        pytest.param("import acn_hf.auto", marks=pytest.mark.slow),
-        pytest.param("import acn_hf.modeling.connectivity", marks=pytest.mark.slow),
-        pytest.param("from acn_hf import truncate", marks=pytest.mark.slow),
-        pytest.param("import acn_hf.depth.cost", marks=pytest.mark.slow),
-        pytest.param("import transformers, acn_hf", marks=pytest.mark.slow),
-        pytest.param("from transformers import BertModel; import acn_hf", marks=pytest.mark.slow),
+        "import acn_hf.auto",
+        "import acn_hf.modeling.connectivity",
+        "from acn_hf import truncate",
+        "import acn_hf.depth.cost",
+        "import transformers, acn_hf",
+        "from transformers import BertModel; import acn_hf",
     ],
 )
 def test_the_models_are_registered_whatever_is_imported_first(first):

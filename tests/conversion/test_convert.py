@@ -14,7 +14,7 @@ from tests.modeling.test_conformance_reference import doubled
 from tests.modeling.test_conformance_saving import same_weights, stored_names
 from tests.modeling.test_conformance_upstream import tensors
 from tests.modeling.test_half_precision import on
-from tests.support.families import HEADS, NUM_LAYERS, TRAINED, by_name, each_head
+from tests.support.families import HEADS, NUM_LAYERS, TRAINED, by_name, each_head, heads_in_turn
 
 CONVERTED = [head for head in HEADS if head.upstream.__module__.startswith("transformers.")]
 """All but the class of the tests that pools tokens as upstream does not."""
@@ -98,8 +98,7 @@ CONNECTIONS = {
 }
 
 
-@pytest.mark.parametrize("options", CONNECTIONS.values(), ids=CONNECTIONS)
-@each_head(CONVERTED)
+@heads_in_turn(CONVERTED, options=CONNECTIONS)
 @torch.no_grad()
 def test_other_connections_are_the_naive_loop_with_these_weights(original, head, options):
     """In float64, whose rounding leaves 1e-10 to none but a wrong term; see `test_conformance_reference.py`."""
@@ -137,8 +136,7 @@ def test_by_default_it_is_the_acn_of_its_family(original, head):
         assert getattr(acn.config, name) == getattr(default, name)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
-@each_head(CONVERTED)
+@heads_in_turn(CONVERTED, dtype=[torch.bfloat16, torch.float16, torch.float64])
 @torch.no_grad()
 def test_it_keeps_the_dtype(original, head, dtype, tmp_path):
     model = original(head).to(dtype)

@@ -7,7 +7,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -99,55 +102,65 @@ def read_in_new_process(folder, address, jobs, acn_hf_is):
     return torch.load(f"{home}.pt"), json.loads(done.stdout.splitlines()[-1])
 
 
+class Published(NamedTuple):
+    """How to read what is published, the models that must come back, and what reads all in a process of its own."""
+
+    jobs: dict
+    models: dict
+    read: Callable
+
+
+each_process = pytest.mark.parametrize("acn_hf_is", [pytest.param("with", marks=pytest.mark.slow), "without"])
+"""With acn_hf, the tests of the Hub read in their own process, too."""
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     folder = tmp_path_factory.mktemp("published")
     with playing_hub(folder / "home") as hub:
         jobs, models = publish(folder)
-        answers, modules = {}, {}
-        for acn_hf_is in ("with", "without"):
-            answers[acn_hf_is], modules[acn_hf_is] = read_in_new_process(folder, hub.address, jobs, acn_hf_is)
-    return {"jobs": jobs, "models": models, "answers": answers, "modules": modules}
+        yield Published(jobs, models, cache(partial(read_in_new_process, folder, hub.address, jobs)))
 
 
 NAMES = ["bert", "vit", "bert folder", "vit folder", "bert checkpoint", "vit checkpoint"]
 NAMES += ["prefix", "prefix of long", "private"]
 
 
-@pytest.mark.parametrize("acn_hf_is", ["with", "without"])
+@each_process
 @pytest.mark.parametrize("name", NAMES)
 def test_it_comes_back_as_it_was(published, name, acn_hf_is):
-    answer, model = published["answers"][acn_hf_is][name], published["models"][name]
+    answer, model = published.read(acn_hf_is)[0][name], published.models[name]
     assert "error" not in answer, answer["error"]
     assert answer["class"] == type(model).__name__
     where = "acn_hf." if acn_hf_is == "with" else "transformers_modules."
     assert answer["module"].startswith(where)
     with torch.no_grad():
-        assert torch.equal(answer["output"], model(**published["jobs"][name]["inputs"])[0])
+        assert torch.equal(answer["output"], model(**published.jobs[name]["inputs"])[0])
 
 
-@pytest.mark.parametrize("acn_hf_is", ["with", "without"])
+@each_process
 def test_what_a_card_says_loads_the_model_and_the_tokenizer(published, acn_hf_is):
-    answer = published["answers"][acn_hf_is]["card"]
+    answer = published.read(acn_hf_is)[0]["card"]
     assert answer["module"].startswith("acn_hf." if acn_hf_is == "with" else "transformers_modules.")
     assert answer["class"] == BERT.acn.__name__
     assert "BertTokenizer" in answer["processor"]
 
 
-def test_one_process_had_acn_hf_and_one_had_not(published):
-    assert "acn_hf.modeling.modeling_acn_bert" in published["modules"]["with"]
-    assert published["modules"]["without"] == []
+@each_process
+def test_one_process_had_acn_hf_and_one_had_not(published, acn_hf_is):
+    modules = published.read(acn_hf_is)[1]
+    assert "acn_hf.modeling.modeling_acn_bert" in modules if acn_hf_is == "with" else modules == []
 
 
-@pytest.mark.parametrize("acn_hf_is", ["with", "without"])
+@each_process
 @pytest.mark.parametrize("name", ["private without token", "missing"])
 def test_a_private_name_is_refused_like_one_that_is_missing(published, name, acn_hf_is):
-    error = published["answers"][acn_hf_is][name]["error"]
-    source = published["jobs"][name]["source"]
+    error = published.read(acn_hf_is)[0][name]["error"]
+    source = published.jobs[name]["source"]
     assert f"{source} is not a local folder and is not a valid model identifier" in error
     assert "hf auth login" in error
 
 
-@pytest.mark.parametrize("acn_hf_is", ["with", "without"])
+@each_process
 def test_a_wrong_token_is_an_error_that_names_the_repository(published, acn_hf_is):
-    assert "someone/private" in published["answers"][acn_hf_is]["private with wrong token"]["error"]
+    assert "someone/private" in published.read(acn_hf_is)[0]["private with wrong token"]["error"]

@@ -247,9 +247,7 @@ def test_what_every_layer_returned_is_there_too(tmp_path, name):
     assert_same_step(step_of(run), expected, "smoothing" if "Modern" in name else "Looking")
 
 
-@pytest.mark.parametrize("way", ["usual", "smoothing", "function", "Popping", "Adding"])
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("batch_size", [4, 16])
+@covering(batch_size=[4, 16], name=NAMES, way=["usual", "smoothing", "function", "Popping", "Adding"])
 def test_a_teacher_adds_its_part_at_every_depth(tmp_path, name, way, batch_size):
     model, teacher = build(name), build(name, seed=1)
     kind, _, parts = WAYS[way]
