@@ -24,6 +24,7 @@ from acn_hf import (
 from acn_hf.depth.metrics import ProfileError
 from acn_hf.depth.rows_or_batches import batches, is_row
 from tests.support.any_models import any_model
+from tests.support.covering import covering
 
 NUMBER = 10
 FIELDS = {"vocab_size": 60, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
@@ -119,9 +120,11 @@ def test_a_generator_of_rows_is_read_once_and_whole():
     assert sizes == [4, 4, 2]
 
 
-@pytest.mark.parametrize("kind", ["eval_dataset", "data"])
-@pytest.mark.parametrize("attached", [False, True])
-@pytest.mark.parametrize("name", [name for name in AS_ROWS if name not in ("numpy's label", "dataclasses")])
+@covering(
+    name=[name for name in AS_ROWS if name not in ("numpy's label", "dataclasses")],
+    attached=[False, True],
+    kind=["eval_dataset", "data"],
+)
 def test_what_a_trainer_evaluates_on_is_measured(tmp_path, name, attached, kind):
     model, data = model_of(), AS_ROWS[name]
     args = TrainingArguments(

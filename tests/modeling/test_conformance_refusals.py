@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from acn_hf import DepthError, depth_logits, truncate
-from tests.support.families import NUM_LAYERS, by_name, each_head
+from tests.support.families import NUM_LAYERS, by_name, each_head, heads_in_turn
 
 OUT_OF_RANGE = [-1, NUM_LAYERS + 1, 100]
 NO_WHOLE_NUMBER = [2.5, 2.0, True, False, "3", [1], float("nan")]
@@ -47,8 +47,7 @@ def test_a_depth_error_is_a_value_error():
     assert issubclass(DepthError, ValueError)
 
 
-@pytest.mark.parametrize("number", [np.int64, np.int8, np.uint16, torch.tensor])
-@each_head()
+@heads_in_turn(number={"int64": np.int64, "int8": np.int8, "uint16": np.uint16, "tensor": torch.tensor})
 def test_whole_numbers_of_other_libraries_are_depths(build, head, number, tmp_path):
     model = build(head)
     assert truncate(model, number(2)).config.num_hidden_layers == 2
@@ -99,7 +98,7 @@ def ask_for_five_layers(folder, way):
     return {}
 
 
-@each_head(way=["override", "edited config"], max_shard_size=["1GB", "4KB"])
+@heads_in_turn(way=["override", "edited config"], max_shard_size=["1GB", "4KB"])
 def test_more_layers_than_the_checkpoint_holds_are_not_loaded(build, head, way, max_shard_size, tmp_path):
     build(head).save_pretrained(tmp_path, max_shard_size=max_shard_size)
     options = ask_for_five_layers(tmp_path, way)

@@ -14,7 +14,7 @@ from acn_hf import (
     truncate,
 )
 from acn_hf.training.supervision import depth_weights
-from tests.support.any_models import ALL, NUM_LAYERS, any_model, with_labels, without_chance
+from tests.support.any_models import ALL, NUM_LAYERS, any_model, first_of, with_labels, without_chance
 
 HEADED = [entry for entry in ALL if entry.auto not in ("", "AutoModel")]
 BERT = any_model("BertForSequenceClassification")
@@ -24,7 +24,7 @@ def labelled(entry):
     return with_labels(entry, entry.inputs())
 
 
-@pytest.mark.parametrize("entry", HEADED, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", first_of(HEADED))
 def test_loss_and_gradients_are_those_of_the_weighted_sum(entry):
     model, inputs = without_chance(entry), labelled(entry)
     weights = depth_weights("linear", NUM_LAYERS)
