@@ -32,6 +32,7 @@ def compress(
     tune: Finetune | None = None,
     teach: Finetune | None = None,
     teacher: Any = None,
+    num_depths: int | None = None,
     heal: Finetune | None = None,
     choose_healed: bool | None = None,
     finetune: Finetune | None = None,
@@ -68,6 +69,8 @@ def compress(
             whose head may be new.
         teach (`Callable`, *optional*): From a copy to the Trainer in which every depth of it is taught; see [`teach`].
         teacher (`PreTrainedModel`, *optional*): Who teaches and heals, with the same head. Defaults to `model`.
+        num_depths (`int`, *optional*): Number of depths beside full depth that are taught in a step, in turn, for heads
+            that are expensive, as in masked language modelling. Defaults to all.
         heal (`Callable`, *optional*): From the cut model to the Trainer in which the teacher trains it. It may be
             called for several depths, so let its `output_dir` depend on the config of the model.
         choose_healed (`bool`, *optional*): Whether depths below the chosen one are cut and healed too, by bisection, as
@@ -131,7 +134,7 @@ def compress(
     searches = choice.is_by_tolerance and confidence is None if choose_healed is None else choose_healed
     with tempfile.TemporaryDirectory() as scratch:
         book = AnswerBook(Path(scratch) if work_dir is None else Path(work_dir), lambda asked: show(asked, ASKING))
-        job = Job(data, options, choice, makers, stages, book, merge_adapter, calm, strict, show)
+        job = Job(data, options, choice, makers, stages, book, num_depths, merge_adapter, calm, strict, show)
         return job.run(model, teacher, searches, test)
 
 

@@ -95,7 +95,10 @@ def test_a_checkpoint_without_a_head_becomes_a_short_classifier(run, bare, files
     assert short.config.id2label == {0: "no", 1: "yes"}
     assert short.config.num_hidden_layers == result["depth"]
     facts = CardFacts.load(out / "model_card.json")
-    assert facts.results == {"accuracy": result["test"]["short"]}
+    assert (
+        f"On test.csv, on which nothing was chosen, its accuracy is {result['test']['short']:.4f}" in facts.description
+    )
+    assert ("what was left trained" in facts.description) is (result["finetuned"] is not None)
     assert "every depth of it taught for 2 epochs" in facts.description
     assert str(tmp_path) not in (out / "README.md").read_text()
 
@@ -200,9 +203,13 @@ def test_a_label_that_the_training_data_lack_is_named_with_its_place(run, bare, 
 
 
 def test_limits_that_no_depth_meets_name_the_best_there_is(run, with_head, files, tmp_path):
-    _, data, _ = files
+    train, data, _ = files
     done = run("compress", with_head, data, tmp_path / "out", "--max-parameters", "0.5K")
     assert re.search(r"BudgetError: no depth meets max_parameters=500.*: the smallest, depth 0, has", done.stderr)
+    command = ("compress", with_head, data, tmp_path / "out", "--teach", train, *QUICK)
+    done = run(*command, "--max-mb", "0.0001")
+    assert "BudgetError" in done.stderr
+    assert "Teaching" not in done.stderr  # seen before anything is taught
     done = run("compress", with_head, data, tmp_path / "out", "--max-parameters", "1M")
     assert done.exit_code == 0, done.output
 
@@ -230,3 +237,38 @@ def test_two_ways_of_training_are_wrong_usage(run, with_head, files, tmp_path):
     assert "must train on other data" in wrong_usage(run(*command, "--teach", data))
     assert "--depth 1 and --max-mb" in wrong_usage(run(*command, "--depth", 1, "--max-mb", 3))
     assert "--tolerance and --max-mb" in wrong_usage(run(*command, "--tolerance", 1, "--max-mb", 3))
+
+
+def test_a_work_dir_that_is_not_ours_alone_is_refused_and_left(run, with_head, files, tmp_path):
+    """It is removed when the job is done, so nothing else may be in it, and it may be nothing else."""
+    train, data, _ = files
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("mine")
+    command = ("compress", with_head, data, tmp_path / "mine" / "out", "--teach", train, "--depth", 1, *QUICK)
+    for options in (("--work-dir", tmp_path / "mine"), ("--work-dir", with_head), ("--work-dir", tmp_path)):
+        for resume in ((), ("--resume",)):
+            assert "--work-dir must" in wrong_usage(run(*command, *options, *resume))
+    command = ("compress", with_head, data, tmp_path / "out", "--teach", train, "--depth", 1, *QUICK)
+    assert "--work-dir must" in wrong_usage(run(*command, "--work-dir", tmp_path / "out"))
+    assert "neither" in wrong_usage(run(*command, "--work-dir", tmp_path / "mine", "--resume"))
+    assert (tmp_path / "mine" / "precious.txt").read_text() == "mine"
+    assert (with_head / "config.json").exists()
+
+
+def test_a_new_head_does_not_teach_as_it_is(run, bare, files, tmp_path):
+    command = ("compress", bare, files[1], tmp_path / "out", "--teach", files[0], "--tune-epochs", 0)
+    assert "leaves the new head as it is, random, and it would teach" in wrong_usage(run(*command))
+
+
+def test_other_training_data_are_not_gone_on_with(run, bare, files, tmp_path, monkeypatch):
+    train, data, _ = files
+    options = ("--teach", train, "--depth", 1, *QUICK)
+
+    def stopped(stages, name, model, train):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Stages, "trained", stopped)
+    assert run("compress", bare, data, tmp_path / "out", *options).exit_code == 130
+    train.write_text(train.read_text().replace("film", "good"))
+    done = run("compress", bare, data, tmp_path / "out", *options, "--resume")
+    assert "a job goes on as it began: its rows was" in done.stderr

@@ -63,6 +63,8 @@ def compress_command(
         check_apart("--teach", teaching.teach, teaching.split, data, data_options.split)
     check_folder(out, overwrite, source=model)
     run = CompressionRun(model, out, data_options, conversion, teaching, finetuning, learning, device)
+    if teaching.teach is not None:
+        run.check_work_dir(data, test, teaching.teach)
     run.read(data, test, test_split, strict=strict)
     if teaching.dry_run:
         from .plan import plan_of

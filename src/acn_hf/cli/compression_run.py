@@ -1,10 +1,11 @@
 """From the paths of a command line to the arguments of `compress`, and its result to a folder."""
 
 import functools
+import hashlib
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,17 @@ if TYPE_CHECKING:
     from ..training.stage_trainer import StageSettings
 
 from .base import Shown, console, errors, shown
-from .options import ConversionOptions, DataOptions, FinetuningOptions
+from .options import ConversionOptions, DataOptions, FinetuningOptions, check_writable
 from .progress import counted, shown_training
 from .teaching_options import LearningOptions, TeachingOptions
 
 TUNING_EPOCHS = 2.0
+OURS = ("job.json", "command", "checkpoints", "answers-*", "tuned", "taught", "healed-*")
+"""What a job makes in its folder."""
+NUM_PROBES = 500
+"""Of so many rows it is seen whether data are those of before."""
+MASKED_LENGTH, MASKED_BATCH = 128, 8
+"""Tokens of a block and blocks in a step of masked language models, whose logits are as many as their vocabulary."""
 STAGES = {
     "tune": "Fine-tuning {}",
     "teach": "Teaching every depth of {}",
@@ -55,6 +62,7 @@ class CompressionRun:
     rows: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     new_weights: list[str] = field(default_factory=list)
+    test_name: str | None = None
 
     @property
     def seed(self) -> int:
@@ -76,6 +84,12 @@ class CompressionRun:
         asked = self.teaching.epochs
         tuning = asked["tune"] if asked["tune"] is not None else TUNING_EPOCHS * bool(self.new_weights)
         return {name: number for name, number in {**asked, "tune": tuning}.items() if number}
+
+    @property
+    def _is_masked(self) -> bool:
+        from ..data.tasks import reads_labels
+
+        return not reads_labels(self.network)
 
     def read(self, data: str, test: str | None, test_split: str | None, *, strict: bool) -> None:
         """Load checkpoint and data, and say what there is to do."""
@@ -100,11 +114,14 @@ class CompressionRun:
                 rows[name] = self.reading.read(source, split, with_labels=reads_labels(self.network))
         rows["data"] = self.reading.sample(rows["data"])
         self._check_apart(rows, strict)
+        if self._is_masked and self.reading.max_length is None and self.teaching.teach is not None:
+            self.reading = replace(self.reading, max_length=MASKED_LENGTH)
         named = {"train": self.teaching.teach or self.finetuning.finetune, "data": data, "test": test}
         for name, part in rows.items():
             prepared = self.reading.prepared(self.network, self.processor, part, str(named[name]))
             self.rows[name], self.collate = prepared
-        self.facts |= origin(self.source, data, self.reading.split) | self._story()
+        self.facts |= origin(self.source, data, self.reading.split)
+        self.test_name = None if test is None else f"{name_of(test)}{f' ({test_split})' if test_split else ''}"
 
     def _training_rows(self) -> Any:
         if self.teaching.teach is not None:
@@ -128,6 +145,8 @@ class CompressionRun:
             network, self.new_weights = load_for_task(self.source, task)
             self.network = network.to(self.device)
             console.print(f"There is to learn: {task.description}")
+            if self.new_weights and self.teaching.tune_epochs == 0 and self.teaching.teacher is None:
+                raise typer.BadParameter("--tune-epochs 0 leaves the new head as it is, random, and it would teach")
             if self.new_weights:
                 console.print(f"The head is new, so the model is fine-tuned first: {', '.join(self.new_weights)}")
         self.processor = self.conversion.load_processor(self.network, self.source)
@@ -163,6 +182,7 @@ class CompressionRun:
             raise typer.BadParameter(
                 f"{self.work_dir} holds the stages of a run that was stopped: --resume goes on with it, or remove it"
             )
+        self.work_dir.mkdir(parents=True, exist_ok=True)
         made_of = {
             "seed": self.seed,
             "learning_rate": settings.learning_rate,
@@ -170,21 +190,45 @@ class CompressionRun:
             "precision": "bf16" if settings.bf16 else "float32",
             "epochs": self.epochs,
             "max_length": self.reading.max_length,
-            "rows": {name: len(rows) for name, rows in self.rows.items()},
+            "rows": {name: fingerprint(rows) for name, rows in self.rows.items()},
         }
         Stages.begin(self.work_dir / "command", self.teaching.resume, made_of)
+
+    def check_work_dir(self, *sources: str | None) -> None:
+        """Refuse a folder for the stages that is not ours alone, since it is removed when the job is done."""
+        folder = self.work_dir.resolve()
+        for place in (self.source, self.out, self.teaching.teacher, *sources):
+            path = None if place is None or not (place is self.out or Path(place).exists()) else Path(place).resolve()
+            if path is not None and folder in (path, *path.parents):
+                raise typer.BadParameter(f"--work-dir must hold nothing but stages; {place} is {folder} or in it")
+        if folder.exists() and not folder.is_dir():
+            raise typer.BadParameter(f"--work-dir must be a folder; {folder} is a file")
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / "command").is_dir():
+            raise typer.BadParameter(
+                f"--work-dir must be new, or the one of a run that was stopped; {folder} is neither"
+            )
+        check_writable(folder)
+
+    def _remove_work(self) -> None:
+        """Remove what the job has made, and the folder if there is nothing else in it."""
+        for pattern in OURS:
+            for path in self.work_dir.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not any(self.work_dir.iterdir()):
+            self.work_dir.rmdir()
 
     def settings(self) -> "StageSettings":
         """Return how the stages are trained."""
         from ..training.stage_trainer import StageSettings
 
         rate = self.learning.learning_rate
+        batch_size = self.teaching.train_batch_size or (MASKED_BATCH if self._is_masked else 32)
         return StageSettings(
             self.work_dir / "checkpoints",
             self.network.device,
             learning_rate=1e-4 if rate is None else rate,
-            batch_size=self.teaching.train_batch_size or 32,
-            eval_batch_size=2 * (self.teaching.train_batch_size or 32),
+            batch_size=batch_size,
+            eval_batch_size=2 * batch_size,
             seed=self.seed,
             bf16=self.teaching.uses_bf16(self.network.device),
             checkpoint_every=self.teaching.checkpoint_every,
@@ -228,23 +272,33 @@ class CompressionRun:
 
         return self._shown("finetune", maker)
 
-    def _story(self) -> dict[str, str]:
-        """Return what a card says of how the model was trained."""
+    def _story(self, result: "CompressionResult") -> str | None:
+        """Return what a card says of how the model was trained, and of the data on which nothing was chosen."""
+        parts = []
         if self.finetuning.finetune is not None:
-            return {
-                "description": f"Fine-tuned on {name_of(self.finetuning.finetune)} ({self.finetuning.train_split})."
+            where = f"{name_of(self.finetuning.finetune)} ({self.finetuning.train_split})"
+            parts.append(f"Fine-tuned on {where}.")
+        elif self.teaching.teach is not None:
+            said = {
+                "tune": "fine-tuned for {}",
+                "teach": "every depth of it taught for {}",
+                "heal": "cut, and what was left trained for {} by the same teacher",
             }
-        if self.teaching.teach is None:
-            return {}
-        said = {
-            "tune": "fine-tuned for {:g} epochs",
-            "teach": "every depth of it taught for {:g} epochs",
-            "heal": "cut, and what was left trained for {:g} epochs",
-        }
-        stages = [said[name].format(epochs) for name, epochs in self.epochs.items()]
-        teacher = "itself" if self.teaching.teacher is None else name_of(self.teaching.teacher)
-        where = f"{name_of(self.teaching.teach)} ({self.teaching.split})"
-        return {"description": f"On {where}: {'; '.join(stages)}. The teacher was {teacher}."}
+            stages = [
+                said[name].format(counted(epochs, "epoch"))
+                for name, epochs in self.epochs.items()
+                if name != "heal" or result.finetuned is not None
+            ]
+            teacher = "itself" if self.teaching.teacher is None else name_of(self.teaching.teacher)
+            where = f"{name_of(self.teaching.teach)} ({self.teaching.split})"
+            parts.append(f"On {where}: {'; '.join(stages)}. The teacher was {teacher}.")
+        if result.test is not None:
+            parts.append(
+                f"On {self.test_name}, on which nothing was chosen, its {result.profile.metric} is "
+                f"{result.test.short:.4f} ({result.test.num_examples:,} examples); the model that it was made from has "
+                f"{result.test.full:.4f} there."
+            )
+        return " ".join(parts) or None
 
     def _batches(self, name: str, description: str) -> Shown:
         from torch.utils.data import DataLoader
@@ -254,13 +308,14 @@ class CompressionRun:
     def _teacher(self) -> Any:
         """Return the model that teaches, if it is another one."""
         from ..conversion.loader import load_model
-        from ..data.labels import label_ids
+        from ..data.labels import is_unnamed, label_ids
 
         if self.teaching.teacher is None:
             return None
         teacher = load_model(self.teaching.teacher).to(self.network.device)
         ours, theirs = label_ids(self.network.config), label_ids(teacher.config)
-        if ours != theirs:
+        is_named = not all(map(is_unnamed, ours)) and not all(map(is_unnamed, theirs))
+        if len(ours) != len(theirs) or (is_named and ours != theirs):
             raise ValueError(
                 f"the teacher must have the classes of the model, {_named(ours)}; {self.teaching.teacher} has "
                 f"{_named(theirs)}"
@@ -284,6 +339,7 @@ class CompressionRun:
                 self._check_command(settings)
                 asked |= self.makers(settings)
                 asked |= {"work_dir": self.work_dir, "resume": self.teaching.resume, "teacher": self._teacher()}
+                asked["num_depths"] = 1 if self._is_masked else None
                 asked |= {"choose_healed": self.teaching.choose_healed, "calm": not self.teaching.no_calm}
             elif self.finetuning.finetune is not None:
                 asked["finetune"] = self._finetune(scratch)
@@ -291,13 +347,19 @@ class CompressionRun:
                 result = compress(self.network, self._batches("data", "Measuring every depth"), progress=shown, **asked)
         if not is_first_process():
             return None
-        if result.test is not None:
-            self.facts |= {"results": {result.profile.metric: result.test.short}, "results_split": "test"}
+        self.facts["description"] = self._story(result)
         with on_stop(self._kept):
             result.save_pretrained(self.out, processor=self.processor, **self.facts)
         if self.teaching.teach is not None and not self.teaching.keep_work:
-            shutil.rmtree(self.work_dir)
+            self._remove_work()
         return result
+
+
+def fingerprint(rows: Any) -> str:
+    """Return what tells some rows from others: their number, and a digest of some of them."""
+    step = max(1, len(rows) // NUM_PROBES)
+    digest = hashlib.sha256(repr(rows.with_format(None)[::step]).encode()).hexdigest()[:12]
+    return f"{len(rows)} rows, {digest}"
 
 
 def name_of(source: str) -> str:

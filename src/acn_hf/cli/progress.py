@@ -68,6 +68,6 @@ def shown_training(description: str) -> "TrainerCallback":
     return ShownTraining()
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: float, noun: str) -> str:
     """Return a number with what is counted."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:g} {noun}" if number == 1 else f"{number:g} {noun}s"

@@ -55,6 +55,7 @@ class Job:
         makers (`dict[str, Callable]`): From a model to its Trainer, for the stages `tune`, `teach`, `heal`, `finetune`.
         stages (`Stages`): What is trained already.
         book (`AnswerBook`): What the teacher said already.
+        num_depths (`int`, *optional*): See [`compress`].
         merge_adapter, calm, strict (`bool`): See [`compress`].
         progress (`Callable`): See [`compress`].
     """
@@ -65,6 +66,7 @@ class Job:
     makers: dict[str, Finetune]
     stages: Stages
     book: AnswerBook
+    num_depths: int | None
     merge_adapter: bool
     calm: bool
     strict: bool
@@ -87,6 +89,8 @@ class Job:
         if tune := self.makers.get("tune"):
             model = self.stages.trained("tuned", self.cut(model), lambda copy: fine_tune(copy, tune)).eval()
         before = self.profile(model)
+        if self.makers and self.choice.limits:  # that no depth meets them is seen before anything is taught
+            self.tradeoffs_of(model, before).within(**self.choice.limits)
         if self.makers:
             self.refuse(doubts_about(before, None, before.depths[-1], model=unwrap(model)))
         if {"teach", "heal"} & set(self.makers):
@@ -179,7 +183,14 @@ class Job:
         """Return what the teacher makes of a model."""
         assert self.distillation is not None
         return taught_by(
-            self.distillation, student, make_trainer, weights, book=self.book, calm=self.calm, note=self.calmed.append
+            self.distillation,
+            student,
+            make_trainer,
+            weights,
+            self.num_depths if weights == "uniform" else None,
+            self.book,
+            calm=self.calm,
+            note=self.calmed.append,
         )
 
     def finetuned(self, long: Any, depth: int, profile: DepthProfile) -> Short:
