@@ -20,7 +20,7 @@ from acn_hf import teach, truncate
 from acn_hf.training import StageSettings, fine_tune
 
 EPOCHS = 4
-ROWS = 64
+ROWS = 48
 KINDS = ("BERT", "ViT")
 
 
@@ -62,7 +62,7 @@ def main() -> None:
                 "taught, remembered": functools.partial(taught, model, make, True),
                 "taught, live": functools.partial(taught, model, make, False),
             }
-            times = interleaved(calls, rounds=3)
+            times = interleaved(calls, rounds=3, warmup=1)
         results[name] = {
             "times": times,
             "remembered / fine-tuning": ratio(times, "taught, remembered", "fine-tuning"),

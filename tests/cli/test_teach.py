@@ -255,6 +255,25 @@ def test_a_work_dir_that_is_not_ours_alone_is_refused_and_left(run, with_head, f
     assert (with_head / "config.json").exists()
 
 
+def test_masked_words_are_taught_in_blocks_that_fit(run, bare, tmp_path):
+    for name in ("train", "data"):
+        (tmp_path / f"{name}.txt").write_text("good bad film good\n" * 12)
+    command = (
+        "compress",
+        bare,
+        tmp_path / "data.txt",
+        tmp_path / "out",
+        "--teach",
+        tmp_path / "train.txt",
+        "--depth",
+        1,
+    )
+    done = run(*command, "--tune-epochs", 1, "--teach-epochs", 1, "--heal", 0)
+    assert done.exit_code == 0, done.output
+    assert "masked tokens of texts" in done.output
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["metric"] == "loss"
+
+
 def test_a_new_head_does_not_teach_as_it_is(run, bare, files, tmp_path):
     command = ("compress", bare, files[1], tmp_path / "out", "--teach", files[0], "--tune-epochs", 0)
     assert "leaves the new head as it is, random, and it would teach" in wrong_usage(run(*command))

@@ -26,8 +26,8 @@ OURS = ("job.json", "command", "checkpoints", "answers-*", "tuned", "taught", "h
 """What a job makes in its folder."""
 NUM_PROBES = 500
 """Of so many rows it is seen whether data are those of before."""
-MASKED_LENGTH, MASKED_BATCH = 128, 8
-"""Tokens of a block and blocks in a step of masked language models, whose logits are as many as their vocabulary."""
+MASKED_BATCH = 8
+"""Blocks in a step of masked language models, which have as many logits for a token as their vocabulary has words."""
 STAGES = {
     "tune": "Fine-tuning {}",
     "teach": "Teaching every depth of {}",
@@ -115,7 +115,9 @@ class CompressionRun:
         rows["data"] = self.reading.sample(rows["data"])
         self._check_apart(rows, strict)
         if self._is_masked and self.reading.max_length is None and self.teaching.teach is not None:
-            self.reading = replace(self.reading, max_length=MASKED_LENGTH)
+            from ..depth.cost import usual_length
+
+            self.reading = replace(self.reading, max_length=usual_length(self.network))
         named = {"train": self.teaching.teach or self.finetuning.finetune, "data": data, "test": test}
         for name, part in rows.items():
             prepared = self.reading.prepared(self.network, self.processor, part, str(named[name]))
