@@ -256,7 +256,7 @@ def test_what_is_no_trainer_is_refused(build, tmp_path):
 def test_a_trainer_of_another_model_is_refused(build, tmp_path):
     make = trainer_of(tmp_path, rows_of(IMAGES))
     refused(
-        build, FinetuningError, "the cut one, itself; it trains another AcnViT",
+        build, FinetuningError, "the stage is given, itself; it trains another AcnViT",
         lambda short: make(truncate(short, 2)),
     )  # fmt: skip
 

@@ -140,7 +140,7 @@ def test_what_is_measured_on_is_not_trained_on(run, residual, reviews, pictures,
         (("--learning-rate", 0), "got 3.0 and 0.0"),
         (("--finetune-split", "exam"), "split must be one of train; got 'exam'"),
         (("--depth", NUM_LAYERS + 1), f"depth must lie in [0, {NUM_LAYERS}] for this model; got {NUM_LAYERS + 1}"),
-        (("--learning-rate", 1e38, "--finetune-epochs", 2), "the fine-tuned weights must be finite numbers"),
+        (("--learning-rate", 1e38, "--finetune-epochs", 2), "the trained weights must be finite numbers"),
     ],
     ids=str,
 )

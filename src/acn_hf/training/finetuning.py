@@ -42,11 +42,12 @@ def fine_tune(
     trainer = finetune(model)
     if not isinstance(trainer, Trainer):
         raise TypeError(
-            f"finetune must return the Trainer of the cut model, not yet trained; got {type(trainer).__name__}"
+            "a stage must return the Trainer of the model that it is given, not yet trained; "
+            f"got {type(trainer).__name__}"
         )
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         raise FinetuningError(
-            "the weights of a model that is fine-tuned by compress must be whole; the Trainer shards them over "
+            "the weights of a model that is trained in a stage must be whole; the Trainer shards them over "
             f"processes ({trainer.accelerator.distributed_type.value})"
         )
     _check_same(trainer, model)
@@ -127,7 +128,7 @@ def _check_same(trainer: Trainer, model: Any) -> None:
     trained = unwrap_parallel(trainer.model)
     if trained is not model:
         raise FinetuningError(
-            "the Trainer that finetune returns must train the model that it is given, the cut one, itself; it trains "
+            "the Trainer that a stage returns must train the model that the stage is given, itself; it trains "
             f"another {type(trained).__name__}"
         )
 
@@ -137,6 +138,6 @@ def _check_finite(model: Any) -> None:
     wrong = [name for name, weight in model.state_dict().items() if not torch.isfinite(weight).all()]
     if wrong:
         raise FinetuningError(
-            f"the fine-tuned weights must be finite numbers; {len(wrong)} tensors hold others ({wrong[0]}, ...): train "
+            f"the trained weights must be finite numbers; {len(wrong)} tensors hold others ({wrong[0]}, ...): train "
             "with a lower learning rate"
         )
