@@ -64,7 +64,7 @@ def test_runs_are_done_once_and_recorded(tmp_path, capsys, runs):
     compare_teaching.main(arguments)
     assert capsys.readouterr().out.count("-seed0: ") == len(runs)
     record = json.loads((tmp_path / "record.json").read_text())["runs"]
-    assert [run["name"] for run in record] == sorted(runs)
+    assert sorted(run["name"] for run in record) == sorted(runs)
     assert all(run["train_runtime"] > 0 and run["torch"] for run in record)
     compare_teaching.main(arguments)
     assert "-seed0: " not in capsys.readouterr().out
