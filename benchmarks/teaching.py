@@ -27,9 +27,7 @@ KINDS = ("BERT", "ViT")
 def rows_of(inputs: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
     """Return so many examples with labels, of the size of a batch of the other benchmarks."""
     number = len(next(iter(inputs.values())))
-    return [
-        {**{name: value[row % number] for name, value in inputs.items()}, "labels": row % 2} for row in range(ROWS)
-    ]
+    return [{**{name: value[row % number] for name, value in inputs.items()}, "labels": row % 2} for row in range(ROWS)]
 
 
 def maker(folder: str, rows: list[dict[str, Any]]) -> Any:
