@@ -114,6 +114,7 @@ def test_a_head_that_is_there_is_kept(run, with_head, files, tmp_path):
     assert json.loads((tmp_path / "out" / "result.json").read_text())["healed"] == {}
 
 
+@pytest.mark.slow
 def test_another_model_teaches(run, bare, with_head, files, tmp_path):
     train, data, _ = files
     command = ("compress", bare, data, tmp_path / "out", "--teach", train, "--depth", 1, *QUICK)
@@ -255,6 +256,7 @@ def test_a_work_dir_that_is_not_ours_alone_is_refused_and_left(run, with_head, f
     assert (with_head / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_masked_words_are_taught_in_blocks_that_fit(run, bare, tmp_path):
     for name in ("train", "data"):
         (tmp_path / f"{name}.txt").write_text("good bad film good\n" * 12)

@@ -282,6 +282,8 @@ def sharded(folder: Path) -> dict[str, Any]:
 
 def compressed(folder: Path) -> dict[str, Any]:
     """The main job, whose stages are stored, and once more from what is stored; only the first process writes."""
+    if not whole():
+        return {}
     results = [
         compressed_run(folder, batch_size=8, work_dir=folder / "work", resume=resume) for resume in (False, True)
     ]

@@ -42,6 +42,7 @@ def test_the_same_as_one_process_with_the_doubled_batch(two, tmp_path):
     assert_same_run(two("plain"), alone(tmp_path))
 
 
+@pytest.mark.full
 def test_the_main_job_ends_with_one_model(two, tmp_path):
     """Two processes choose the same depth, store each stage once, and go on from there without training again."""
     result = two("compressed")
