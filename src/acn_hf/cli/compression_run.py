@@ -86,6 +86,11 @@ class CompressionRun:
         return {name: number for name, number in {**asked, "tune": tuning}.items() if number}
 
     @property
+    def num_depths(self) -> int | None:
+        """Depths beside full depth that are taught in a step; `None` for all."""
+        return 1 if self._is_masked else None
+
+    @property
     def _is_masked(self) -> bool:
         from ..data.tasks import reads_labels
 
@@ -100,8 +105,6 @@ class CompressionRun:
         join_processes(cpu=self.device == "cpu")
         if not is_first_process():
             console.quiet = errors.quiet = True
-        from ..data.tasks import reads_labels
-
         train = self._training_rows()
         self._load(train)
         sources: dict[str, tuple[str | None, Any]] = {
@@ -111,7 +114,7 @@ class CompressionRun:
         rows = {} if train is None else {"train": train}
         for name, (source, split) in sources.items():
             if source is not None:
-                rows[name] = self.reading.read(source, split, with_labels=reads_labels(self.network))
+                rows[name] = self.reading.read(source, split, with_labels=not self._is_masked)
         rows["data"] = self.reading.sample(rows["data"])
         self._check_apart(rows, strict)
         if self._is_masked and self.reading.max_length is None and self.teaching.teach is not None:
@@ -177,13 +180,9 @@ class CompressionRun:
         return f"what is done lies in {self.work_dir}; the same command with --resume goes on from there"
 
     def _check_command(self, settings: "StageSettings") -> None:
-        """Refuse to go on with another command than the one that began, and to begin where another one was stopped."""
+        """Refuse to go on with another command than the one that began."""
         from ..training.stages import Stages
 
-        if not self.teaching.resume and self.work_dir.exists() and any(self.work_dir.iterdir()):
-            raise typer.BadParameter(
-                f"{self.work_dir} holds the stages of a run that was stopped: --resume goes on with it, or remove it"
-            )
         self.work_dir.mkdir(parents=True, exist_ok=True)
         made_of = {
             "seed": self.seed,
@@ -197,7 +196,11 @@ class CompressionRun:
         Stages.begin(self.work_dir / "command", self.teaching.resume, made_of)
 
     def check_work_dir(self, *sources: str | None) -> None:
-        """Refuse a folder for the stages that is not ours alone, since it is removed when the job is done."""
+        """Refuse a folder for the stages that is not ours alone, since it is removed when the job is done.
+
+        One in which another run was stopped is refused too, unless this one goes on with it. Every process of this run
+        asks before the first of them makes the folder.
+        """
         folder = self.work_dir.resolve()
         for place in (self.source, self.out, self.teaching.teacher, *sources):
             path = None if place is None or not (place is self.out or Path(place).exists()) else Path(place).resolve()
@@ -205,9 +208,14 @@ class CompressionRun:
                 raise typer.BadParameter(f"--work-dir must hold nothing but stages; {place} is {folder} or in it")
         if folder.exists() and not folder.is_dir():
             raise typer.BadParameter(f"--work-dir must be a folder; {folder} is a file")
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / "command").is_dir():
+        is_used = folder.is_dir() and any(folder.iterdir())
+        if is_used and not (folder / "command").is_dir():
             raise typer.BadParameter(
                 f"--work-dir must be new, or the one of a run that was stopped; {folder} is neither"
+            )
+        if is_used and not (self.teaching.resume or self.teaching.dry_run):
+            raise typer.BadParameter(
+                f"{self.work_dir} holds the stages of a run that was stopped: --resume goes on with it, or remove it"
             )
         check_writable(folder)
 
@@ -341,7 +349,7 @@ class CompressionRun:
                 self._check_command(settings)
                 asked |= self.makers(settings)
                 asked |= {"work_dir": self.work_dir, "resume": self.teaching.resume, "teacher": self._teacher()}
-                asked["num_depths"] = 1 if self._is_masked else None
+                asked["num_depths"] = self.num_depths
                 asked |= {"choose_healed": self.teaching.choose_healed, "calm": not self.teaching.no_calm}
             elif self.finetuning.finetune is not None:
                 asked["finetune"] = self._finetune(scratch)

@@ -82,6 +82,6 @@ def _seconds_of_a_step(run: "CompressionRun", settings: "StageSettings", name: s
         if name == "tune":
             fine_tune(copy, maker)
         else:
-            weights = "uniform" if name == "teach" else "full"
-            taught_by(DistillationLoss(run.network), copy, maker, weights)
+            weights, num_depths = ("uniform", run.num_depths) if name == "teach" else ("full", None)
+            taught_by(DistillationLoss(run.network), copy, maker, weights, num_depths)
     return (ends[-1] - ends[-1 - TIMED]) / TIMED

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..depth.choice import Choice
 from ..depth.cost import measure_cost
-from ..depth.depth_cost import measure_depth_cost
+from ..depth.depth_cost import DepthCost, measure_depth_cost
 from ..depth.doubts import doubts_about, same_answers
 from ..depth.every_depth import truncate
 from ..depth.evidence import Evidence
@@ -89,8 +89,9 @@ class Job:
         if tune := self.makers.get("tune"):
             model = self.stages.trained("tuned", self.cut(model), lambda copy: fine_tune(copy, tune)).eval()
         before = self.profile(model)
-        if self.makers and self.choice.limits:  # that no depth meets them is seen before anything is taught
-            self.tradeoffs_of(model, before).within(**self.choice.limits)
+        cost = self.cost_of(model, before) if self.choice.limits else None
+        if cost is not None:  # that no depth meets the limits is seen before anything is taught
+            before.tradeoffs(cost).within(**self.choice.limits)
         if self.makers:
             self.refuse(doubts_about(before, None, before.depths[-1], model=unwrap(model)))
         if {"teach", "heal"} & set(self.makers):
@@ -101,7 +102,10 @@ class Job:
                 "taught", self.cut(model), lambda copy: self.taught(copy, teach, "uniform")
             ).eval()
             profile = self.profile(long)
-        self.tradeoffs = self.tradeoffs_of(long, profile) if self.choice.limits else None
+        if cost is not None:
+            if profile.num_parameters != before.num_parameters:  # adapters were merged
+                cost = self.cost_of(long, profile)
+            self.tradeoffs = profile.tradeoffs(cost)
         chosen = same_everywhere(self.choice.depth_of(profile, before.values[-1], self.tradeoffs))
         if "heal" in self.makers:
             short = self.smallest_healed(long, profile, before.values[-1], chosen, searches)
@@ -151,12 +155,12 @@ class Job:
         """Return the metric at every depth of a model."""
         return measure_depth_profile(model, self.data, **self.options)
 
-    def tradeoffs_of(self, model: Any, profile: DepthProfile) -> DepthTradeoffs:
-        """Return what each depth is worth and what it costs."""
+    def cost_of(self, model: Any, profile: DepthProfile) -> DepthCost:
+        """Return what each depth of a profile costs, as the first process measured it."""
         cost = measure_depth_cost(
             unwrap(model), depths=profile.depths, progress=lambda depths: self.progress(depths, "Measuring the cost")
         )
-        return profile.tradeoffs(cost)
+        return same_everywhere(cost)
 
     def end_of(self, model: Any, num_examples: int) -> DepthProfile:
         """Return the metric of a model at its full depth, on data that must hold so many examples."""

@@ -83,19 +83,34 @@ def finetuning_arguments(
     """
     if not num_epochs > 0 or not learning_rate > 0:
         raise ValueError(f"num_epochs and learning_rate must be > 0; got {num_epochs} and {learning_rate}")
-    return TrainingArguments(
+    return quiet_arguments(
         folder,
+        device,
         num_train_epochs=num_epochs,
         learning_rate=learning_rate,
         per_device_train_batch_size=batch_size,
         seed=seed,
+        save_strategy="no",
+        logging_steps=10,
+    )
+
+
+def quiet_arguments(folder: str, device: torch.device, **how: Any) -> TrainingArguments:
+    """Return arguments of a Trainer that stays on a device, takes every column, and reports to nobody.
+
+    Args:
+        folder (`str`): Where the Trainer may write.
+        device (`torch.device`): Where the model is; on a CPU it stays there.
+        how: Further arguments of [`~transformers.TrainingArguments`].
+    """
+    return TrainingArguments(
+        folder,
         use_cpu=device.type == "cpu",
         remove_unused_columns=False,
         dataloader_pin_memory=device.type == "cuda",
-        save_strategy="no",
-        logging_steps=10,
         report_to="none",
         disable_tqdm=True,
+        **how,
     )
 
 

@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from .checkpoints import newest_checkpoint
-from .finetuning import Finetune, quiet_trainer
+from .finetuning import Finetune, quiet_arguments, quiet_trainer
 
 CHECKPOINTS_OF_A_STAGE = 10
 """A stage that was stopped does this part of it again, at most, if nobody says how often a checkpoint is written."""
@@ -91,8 +91,9 @@ class StageSettings:
     def _arguments(self, folder: Path, num_epochs: float, num_rows: int) -> TrainingArguments:
         steps = self.steps(num_rows, num_epochs)
         every = self.checkpoint_every or max(1, steps // CHECKPOINTS_OF_A_STAGE)
-        return TrainingArguments(
+        return quiet_arguments(
             str(folder),
+            self.device,
             num_train_epochs=num_epochs,
             max_steps=self.max_steps or -1,
             learning_rate=self.learning_rate,
@@ -101,15 +102,10 @@ class StageSettings:
             per_device_eval_batch_size=self.eval_batch_size,
             seed=self.seed,
             bf16=self.bf16,
-            use_cpu=self.device.type == "cpu",
-            remove_unused_columns=False,
-            dataloader_pin_memory=self.device.type == "cuda",
             save_strategy="no" if self.max_steps else "steps",
             save_steps=every,
             save_total_limit=1,
             logging_steps=max(1, min(every, steps // 20)),
-            report_to="none",
-            disable_tqdm=True,
             resume_from_checkpoint=newest_checkpoint(folder) if self.resume else None,
         )
 
