@@ -77,6 +77,7 @@ bench: install
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/any_model.py
 	$(BIN)/python benchmarks/every_class.py
+	$(BIN)/python benchmarks/teaching.py
 
 # What builds the site, and what builds and checks a release.
 $(VENV)/.docs $(VENV)/.release: $(VENV)/.%: $(VENV)/.installed
