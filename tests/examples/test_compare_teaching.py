@@ -17,7 +17,14 @@ compare_teaching = importlib.util.module_from_spec(SPEC)
 sys.modules["compare_teaching"] = compare_teaching
 SPEC.loader.exec_module(compare_teaching)
 RECORD = json.loads((ROOT / "benchmarks" / "results" / "compare_teaching.json").read_text())["runs"]
-SHOWN = {"tuned": "fine-tuned, then cut", "taught": "taught at every depth, then cut"}
+SHOWN = {
+    "tuned": "fine-tuned, then cut",
+    "taught": "**every depth taught, then cut**",
+    "healed-{}": "the same, healed for one epoch",
+    "cut-{}-taught": "cut first, then taught",
+    "cut-{}-alone": "cut first, then trained without a teacher",
+}
+"""Which networks of the record each row of the first page is, one for all depths or one for each."""
 ALL_RUNS = ["healed-1", "cut-1-taught", "cut-1-alone", "supervised", "acn", "acn-annealed"]
 
 
@@ -27,26 +34,27 @@ def quoted(values):
     return f"{statistics.mean(values):.3f}{spread}".replace("0.", ".")
 
 
-def values_of(name):
-    """Return the values of a network at every depth, a list for each depth, of all seeds."""
-    return list(zip(*(run["values"] for run in RECORD if run["name"] == name), strict=True))
+def values_at(name):
+    """Return the values of a network at each of its depths, those of all seeds."""
+    runs = [run for run in RECORD if run["name"] == name]
+    depths = runs[0]["depths"] if runs else []
+    return dict(zip(depths, zip(*(run["values"] for run in runs), strict=True), strict=True))
 
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_the_first_page_quotes_the_record(name):
-    page = (ROOT / "README.md").read_text().split("with transformers' own class")[1]
-    row = re.search(rf"^\| {SHOWN[name]} \| (.*?) \| (.*?) \|$", page, re.M)
-    columns = values_of(name)
-    assert row.groups() == (quoted(columns[3]), quoted(columns[6]))
+    results = (ROOT / "README.md").read_text().split("\n## Results")[1]
+    cells = re.search(rf"^\| {re.escape(SHOWN[name])} \|(.*)\|$", results, re.M)[1].split("|")
+    found = [values_at(name.format(depth)).get(depth) for depth in range(1, 7)]
+    assert [cell.strip() for cell in cells] == [quoted(values) if values else "" for values in found]
 
 
 @pytest.mark.parametrize("name", sorted({run["name"] for run in RECORD}))
 def test_the_log_quotes_the_record(name):
     log = (ROOT / "docs" / "experiments.md").read_text().split("## 2026-11-29: one command")[1]
     cells = re.search(rf"^\| {name} \| \d \| (.*?) \|$", log, re.M)[1].split(" | ")
-    depths = next(run["depths"] for run in RECORD if run["name"] == name)
-    for depth, column in zip(depths, values_of(name), strict=True):
-        assert cells[depth].strip() == quoted(column)
+    for depth, values in values_at(name).items():
+        assert cells[depth].strip() == quoted(values)
 
 
 @pytest.mark.parametrize("runs", [["tuned", "taught"], pytest.param(ALL_RUNS, marks=pytest.mark.slow)], ids=len)
