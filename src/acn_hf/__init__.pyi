@@ -105,6 +105,7 @@ from .training import (
     DistillationLoss as DistillationLoss,
     FinetuningError as FinetuningError,
     IntermediateSupervisionCallback as IntermediateSupervisionCallback,
+    LabelledTokensCallback as LabelledTokensCallback,
     LayerSheddingCallback as LayerSheddingCallback,
     PruningCallback as PruningCallback,
     ResidualAnnealingCallback as ResidualAnnealingCallback,

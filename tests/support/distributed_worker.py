@@ -18,13 +18,14 @@ from acn_hf import (
     DepthProfileCallback,
     DistillationLoss,
     IntermediateSupervisionCallback,
+    LabelledTokensCallback,
     compress,
     measure_depth_profile,
 )
 from acn_hf.depth.metrics import ProfileError
 from acn_hf.training.stage_trainer import StageSettings
 from tests.support.any_models import ALL, AnyModel, any_model, batch_of, with_labels, without_chance
-from tests.support.families import TRAINED
+from tests.support.families import TRAINED, by_name
 from tests.support.pruned_in_two import pruned_runs
 from tests.support.training import (
     CHECKPOINTING,
@@ -239,6 +240,32 @@ def supervised_any_models(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
+LABELLED = ("bert-ForMaskedLM", "ModernBertForMaskedLM")
+"""One whose loss is the mean over a batch, and one whose loss is made for the whole step."""
+
+
+def labelled_run(name: str) -> tuple[Any, dict[str, torch.Tensor]]:
+    """Return a masked language model in train mode, in float64, and 16 texts of which few tokens have a label."""
+    if name == "bert-ForMaskedLM":
+        model = by_name(name).build(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).train()
+    else:
+        model = without_chance(any_model(name))
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, 40, (16, 7), generator=draw)
+    labels = torch.where(torch.rand(16, 7, generator=draw) < 0.3, ids, -100)
+    labels[:, 0] = ids[:, 0]  # each batch has some
+    return model.double(), {"input_ids": ids, "labels": labels}
+
+
+def labelled(folder: Path) -> dict[str, list[dict[str, torch.Tensor]]]:
+    """One step of 2 processes x 4 batches x 2 texts, with the whole head and with that of tokens that have a label."""
+    moved: dict[str, list[dict[str, torch.Tensor]]] = {name: [] for name in LABELLED}
+    for name in LABELLED:
+        for callbacks in ([], [LabelledTokensCallback()]):
+            moved[name].append(train_one_step(*labelled_run(name), folder, 2, 4, callbacks=callbacks))
+    return moved
+
+
 def whole_texts(entry: AnyModel) -> dict[str, torch.Tensor]:
     """Return 16 labelled examples without padding, so that every batch has as many labels as every other."""
     inputs = batch_of(entry, 16)
@@ -314,7 +341,7 @@ def pruned(folder: Path) -> dict[str, list[dict[str, Any]]]:
 CHECKS = [
     plain, supervised, own_losses, profiled, failing, shedding, shedding_where_all_are_used,
     shedding_with_checkpointing, best_of_a_plain_model, resumed_after_shedding, accumulated, supervised_any_models,
-    sharded, pruned, compressed,
+    labelled, sharded, pruned, compressed,
 ]  # fmt: skip
 
 

@@ -152,6 +152,12 @@ def test_supervised_gradients_of_any_model_are_those_of_the_cut_models(two, entr
         )
 
 
+@pytest.mark.parametrize("name", distributed_worker.LABELLED)
+def test_the_head_on_tokens_with_a_label_in_both(two, name):
+    whole, few = two("labelled")[name]
+    torch.testing.assert_close(few, whole, rtol=1e-6, atol=1e-10)
+
+
 def test_sharded_gradients_are_those_of_the_whole_model(two):
     result = two("sharded")
     assert result["units"] == 5  # the embeddings and four layers

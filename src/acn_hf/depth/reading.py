@@ -106,13 +106,14 @@ class Recording:
         """Be ready for the next pass."""
         self._states, self._before, self._late = [], {}, set()
 
-    def read(self, depth: int, inputs: dict[str, Any], watch: Callable[[Any], None] | None = None) -> Any:
+    def read(self, depth: int, inputs: dict[str, Any], watch: Callable[[Any], Any] | None = None) -> Any:
         """Return the output of the model cut at a depth; neither layers nor what stands before them run again.
 
         Args:
             depth (`int`): At most the depth of the pass.
             inputs (`dict`): Keyword arguments of the model, those of the pass.
-            watch (`Callable`, *optional*): Is given what the part of the model returns that holds the layers.
+            watch (`Callable`, *optional*): Is given what the part of the model returns that holds the layers; what it
+                returns, if anything, takes its place.
 
         Raises:
             DepthError: What the layer returned was changed in place by what ran after it, so it is not known any more.

@@ -3,7 +3,7 @@
 import copy
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -103,15 +103,24 @@ def depth_outputs(
     yield chosen[-1], last
 
 
-def head_output(model: PreTrainedModel, depth_state: torch.Tensor, inputs: dict[str, Any]) -> ModelOutput:
+def head_output(
+    model: PreTrainedModel,
+    depth_state: torch.Tensor,
+    inputs: dict[str, Any],
+    shown: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> ModelOutput:
     """Return the output of the model whose last depth state is `depth_state`; no layer runs.
 
     Args:
         model (`PreTrainedModel`): An ACN with a head.
         depth_state (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`): Any `y_k`.
         inputs (`dict`): Keyword arguments of the model; with labels, the output holds the loss.
+        shown (`Callable`, *optional*): From the last hidden state to what the head is shown of it. Defaults to all.
     """
-    read = _Replay(model.base_model.readout(depth_state))
+    output = model.base_model.readout(depth_state)
+    if shown is not None:
+        output["last_hidden_state"] = shown(output["last_hidden_state"])
+    read = _Replay(output)
     return replace_submodule(model, model.base_model_prefix, read)(**{**inputs, "return_dict": True})
 
 

@@ -20,6 +20,9 @@ from .finetuning import (
 from .gradual_pruning import (
     PruningCallback as PruningCallback,
 )
+from .labelled_tokens_callback import (
+    LabelledTokensCallback as LabelledTokensCallback,
+)
 from .measuring_callback import (
     LoggingCallback as LoggingCallback,
     MeasuringCallback as MeasuringCallback,

@@ -15,6 +15,7 @@ from ..depth.layers import is_acn
 from ..depth.reading import Recording, body
 from ..modeling.depth import head_output
 from ..modeling.upstream import maybe_install_capturing_hooks
+from .labelled_tokens import labelled_tokens
 
 
 class DepthReader(ABC):
@@ -70,7 +71,9 @@ class AcnReader(DepthReader):
 
     def read(self, depth: int, inputs: dict[str, Any]) -> tuple[ModelOutput, Callable[[], torch.Tensor]]:
         state, readout = self._states[depth], self.model.base_model.readout
-        output = head_output(self.model, state, {**inputs, "output_hidden_states": False})
+        labelled = labelled_tokens(self.model)
+        shown = None if labelled is None else labelled.of
+        output = head_output(self.model, state, {**inputs, "output_hidden_states": False}, shown)
         return output, lambda: readout(state).last_hidden_state
 
 
@@ -106,8 +109,13 @@ class StackReader(DepthReader):
 
     def read(self, depth: int, inputs: dict[str, Any]) -> tuple[ModelOutput, Callable[[], torch.Tensor]]:
         seen: list[torch.Tensor] = []
-        output = self.recording.read(depth, inputs, watch=lambda body_output: seen.append(body_output[0]))
-        return output, lambda: seen[0]
+        labelled = labelled_tokens(self.model)
+
+        def watch(body_output: Any) -> Any:
+            seen.append(body_output[0])
+            return None if labelled is None else labelled.shown(body_output)
+
+        return self.recording.read(depth, inputs, watch), lambda: seen[0]
 
 
 def reader_of(model: PreTrainedModel, wanted: Callable[[], bool], ready: Callable[[torch.Tensor], None]) -> DepthReader:

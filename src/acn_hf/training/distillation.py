@@ -97,7 +97,10 @@ class DistillationLoss:
         if self.teacher.device != device:
             self.teacher.to(device)
         read: list[torch.Tensor] = []
-        handle = self.teacher.base_model.register_forward_hook(lambda base, args, out: read.append(out[0]))
+        handle = self.teacher.base_model.register_forward_hook(
+            lambda base, args, out: read.append(out[0]),
+            prepend=True,  # the head may be shown some of it only
+        )
         asked = {name: value for name, value in inputs.items() if name not in LABELS}
         try:
             with evaluating(self.teacher):

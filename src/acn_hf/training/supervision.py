@@ -4,7 +4,7 @@ It is the strongest rival of auto-compressing connections, and combines with the
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from ..depth.layers import is_acn, layers_of
 from ..support.wrappers import unwrap, unwrap_parallel
 from .depth_reader import reader_of
 from .distillation import DistillationLoss, Lesson
+from .labelled_tokens import labelled_tokens
 from .passes import Pass, named_inputs
 
 Weights = str | Sequence[float]
@@ -213,7 +214,7 @@ class IntermediateSupervision:
             self._present = self._record(state, inputs)
             return
         if self.distillation is not None:
-            self._lesson = (self._told or self.distillation.ask(inputs, state.device), state, inputs)
+            self._lesson = (self._told or self._ask(self.distillation, inputs, state), state, inputs)
         full, chosen = len(layers_of(self.model)), self.chosen()
         for depth, weight in chosen.items():
             if depth == full and len(chosen) > 1:  # alone, it shows whether this pass has a loss
@@ -229,7 +230,7 @@ class IntermediateSupervision:
         """Read every depth but the last, whose head is still to run."""
         seen = Pass(inputs, torch.is_grad_enabled())
         if self.distillation is not None and seen.is_trained:
-            seen.lesson = self._told or self.distillation.ask(inputs, state.device)
+            seen.lesson = self._told or self._ask(self.distillation, inputs, state)
         full = len(layers_of(self.model))
         for depth in self.chosen():
             if depth == full:
@@ -237,6 +238,12 @@ class IntermediateSupervision:
             else:
                 seen.outputs[depth], seen.states[depth] = self._reader.read(depth, inputs)
         return seen
+
+    def _ask(self, distillation: DistillationLoss, inputs: dict[str, Any], state: torch.Tensor) -> Lesson:
+        """Return what the teacher says about a pass, of the tokens that the student's head is shown."""
+        labelled = labelled_tokens(self.model)
+        with nullcontext() if labelled is None else labelled.also_in(distillation.teacher):
+            return distillation.ask(inputs, state.device)
 
     def _loss_at(self, depth: int, inputs: dict[str, Any]) -> torch.Tensor | None:
         """Return the loss at a depth, if there are labels."""
