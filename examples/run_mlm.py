@@ -1,7 +1,7 @@
 """Pretrain an AC-BERT, or any masked language model, on text.
 
 What is unusual: the tokenizer is trained on the corpus if you have none; lines are joined and cut into blocks, so
-that no token is padding; the held-out blocks are masked once and for all, so that every evaluation, of every run, is
+that no token is padding; the head runs on the masked tokens alone, with the same loss (--whole_head: on all); the held-out blocks are masked once and for all, so that every evaluation, of every run, is
 of the same guesses; and at the end every depth of the model is measured on them (depth_profile.json).
 
     python examples/run_mlm.py --do_train --do_eval --output_dir out --train_file CORPUS.txt.gz OTHER.txt.gz \\
@@ -26,6 +26,7 @@ import datasets
 import numpy as np
 from transformers import AutoModelForMaskedLM, BertTokenizerFast, TrainingArguments
 
+from acn_hf import LabelledTokensCallback
 from acn_hf.data import (
     DataError,
     EpochOfMasks,
@@ -82,6 +83,10 @@ class DataArguments(FileArguments):
         default=30522, metadata={"help": "Size of the WordPiece vocabulary that is trained if no tokenizer is given."}
     )
     mlm_probability: float = field(default=0.15, metadata={"help": "Share of the tokens that are to be guessed."})
+    whole_head: bool = field(
+        default=False,
+        metadata={"help": "Run the head on all tokens, and not only on those that are to be guessed; the loss is one."},
+    )
     streaming: bool = field(
         default=False, metadata={"help": "Read while training, for corpora that are large; needs --max_steps."}
     )
@@ -217,6 +222,8 @@ def main(argv: list[str] | None = None) -> None:
         callbacks=[EpochOfMasks(collate)],
         processing_class=tokenizer,
     )
+    if not data.whole_head:
+        LabelledTokensCallback().attach(trainer)
     run(trainer, depth, metric="loss", checkpoint=checkpoint, data=data)
 
 

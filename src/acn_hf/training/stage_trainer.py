@@ -9,8 +9,11 @@ import torch
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..support.auto_classes import auto_class_for
+from ..support.wrappers import unwrap
 from .checkpoints import newest_checkpoint
 from .finetuning import Finetune, quiet_arguments, quiet_trainer
+from .labelled_tokens_callback import LabelledTokensCallback
 
 CHECKPOINTS_OF_A_STAGE = 10
 """A stage that was stopped does this part of it again, at most, if nobody says how often a checkpoint is written."""
@@ -80,7 +83,10 @@ class StageSettings:
         def make_trainer(model: Any) -> Trainer:
             folder = self.folder / f"{name}-{model.config.get_text_config().num_hidden_layers}"
             arguments = self._arguments(folder, num_epochs, len(rows))
-            return quiet_trainer(model, arguments, rows, collate, callbacks, kind=StageTrainer)
+            trainer = quiet_trainer(model, arguments, rows, collate, callbacks, kind=StageTrainer)
+            if auto_class_for(type(unwrap(model))) == "AutoModelForMaskedLM":  # its head is as dear as many layers
+                LabelledTokensCallback().attach(trainer)
+            return trainer
 
         return make_trainer
 
