@@ -1,8 +1,9 @@
 """Pretrain an AC-BERT, or any masked language model, on text.
 
 What is unusual: the tokenizer is trained on the corpus if you have none; lines are joined and cut into blocks, so
-that no token is padding; the head runs on the masked tokens alone, with the same loss (--whole_head: on all); the held-out blocks are masked once and for all, so that every evaluation, of every run, is
-of the same guesses; and at the end every depth of the model is measured on them (depth_profile.json).
+that no token is padding; the head runs on the masked tokens alone, with the same loss (--whole_head: on all); the
+held-out blocks are masked once and for all, so that every evaluation, of every run, is of the same guesses; and at the
+end every depth of the model is measured on them (depth_profile.json).
 
     python examples/run_mlm.py --do_train --do_eval --output_dir out --train_file CORPUS.txt.gz OTHER.txt.gz \\
         --validation_sequences 1000 --vocab_size 8192 --max_seq_length 128 --max_steps 3000 --learning_rate 1e-3 \\
