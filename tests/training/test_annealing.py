@@ -33,6 +33,9 @@ class Recorder(ResidualAnnealingCallback):
         ({"fraction": 0.0}, [0.0] * 6),
         ({"end": 0.25, "fraction": 0.5}, [1.0, 0.625, 0.25, 0.25, 0.25, 0.25]),
         ({"start": 0.0, "end": 1.0, "fraction": 0.5}, [0.0, 0.5, 1.0, 1.0, 1.0, 1.0]),
+        ({"begin": 0.34, "fraction": 1.0}, [1.0, 1.0, 1.0, 2 / 3, 1 / 3, 0.0]),
+        ({"begin": 0.5, "fraction": 0.5}, [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]),
+        ({"begin": 1.0, "fraction": 1.0}, [1.0] * 6),
         ({"fraction": 1.0, "shape": "cosine"}, [(1 + math.cos(math.pi * share / 5)) / 2 for share in range(6)]),
     ],
 )
@@ -132,6 +135,8 @@ def test_a_converted_model_ends_as_an_acn_that_can_be_loaded(tmp_path):
         ({"end": math.nan}, "end must lie in \\[0, 1\\]; got nan"),
         ({"end": True}, "end must lie in \\[0, 1\\]; got True"),
         ({"end": "0"}, "end must lie in \\[0, 1\\]; got '0'"),
+        ({"begin": 0.6}, "begin must lie in \\[0, 0.5\\], where fraction is the end; got 0.6"),
+        ({"begin": -0.1}, "begin must lie in \\[0, 0.5\\], where fraction is the end; got -0.1"),
         ({"fraction": 1.2}, "fraction must lie in \\[0, 1\\]; got 1.2"),
         ({"shape": "step"}, "shape must be one of linear, cosine; got 'step'"),
     ],

@@ -151,6 +151,9 @@ class DepthArguments:
         default=None,
         metadata={"help": "Two numbers: move the residual scale while training from the first to the second."},
     )
+    residual_annealing_begin: float = field(
+        default=0.0, metadata={"help": "Share of the steps before which the scale stays where it is."}
+    )
     residual_annealing_fraction: float = field(
         default=0.5, metadata={"help": "Share of the steps, in [0, 1], after which the scale is there."}
     )

@@ -166,7 +166,8 @@ def add_depth_callbacks(
     if arguments.residual_annealing is not None:
         first, last = arguments.residual_annealing
         fraction, shape = arguments.residual_annealing_fraction, arguments.residual_annealing_shape
-        ResidualAnnealingCallback(first, last, fraction, shape).attach(trainer)
+        begin = arguments.residual_annealing_begin
+        ResidualAnnealingCallback(first, last, fraction, shape, begin=begin).attach(trainer)
     if arguments.shed_tolerance is not None:
         number, data = arguments.shed_examples, trainer.eval_dataset
         LayerSheddingCallback(

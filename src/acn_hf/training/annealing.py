@@ -35,6 +35,8 @@ class ResidualAnnealingCallback(TrainerCallback):
         distillation (`DistillationLoss`, *optional*): What a teacher, the residual model for instance, adds to the
             loss at full depth. At several depths: give it to [`IntermediateSupervisionCallback`] instead. As there,
             the callback must be attached, `attach(trainer)`, where the Trainer computes another loss than the model.
+        begin (`float`, *optional*, defaults to 0.0): Share of the steps, in [0, `fraction`], before which the scale stays
+            at `start`.
 
     Raises:
         ValueError: An argument is out of its range; when training begins, a list does not have one number a layer, or
@@ -49,6 +51,7 @@ class ResidualAnnealingCallback(TrainerCallback):
         fraction: float = 0.5,
         shape: str = "linear",
         distillation: DistillationLoss | None = None,
+        begin: float = 0.0,
     ):
         for name, scales in (("start", start), ("end", end)):
             for scale in scales if isinstance(scales, list) else [scales]:
@@ -56,10 +59,13 @@ class ResidualAnnealingCallback(TrainerCallback):
                     raise ValueError(f"{name} must lie in [0, 1]; got {scale!r}")
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction must lie in [0, 1]; got {fraction!r}")
+        if not 0 <= begin <= fraction:
+            raise ValueError(f"begin must lie in [0, {fraction}], where fraction is the end; got {begin!r}")
         if shape not in SHAPES:
             raise ValueError(f"shape must be one of {', '.join(SHAPES)}; got {shape!r}")
         self.start = start
         self.end = end
+        self.begin = begin
         self.fraction = fraction
         self.shape = shape
         self.teaching = None if distillation is None else IntermediateSupervisionCallback("full", None, distillation)
@@ -88,12 +94,18 @@ class ResidualAnnealingCallback(TrainerCallback):
         Returns:
             `float` or `list[float]`: One number, or one number a layer if `start` or `end` is a list.
         """
-        last = max(1, math.ceil(self.fraction * max_steps))
-        share = SHAPES[self.shape](1.0 if last == 1 else min(1.0, (step - 1) / (last - 1)))
+        share = SHAPES[self.shape](self._share_of_way(step, max_steps))
         if isinstance(self.start, list) or isinstance(self.end, list):
             ends = zip(_per_layer(self.start, num_layers), _per_layer(self.end, num_layers), strict=True)
             return [_between(start, end, share) for start, end in ends]
         return _between(self.start, self.end, share)
+
+    def _share_of_way(self, step: int, max_steps: int) -> float:
+        """Return which share of the time between the first step that changes the scale and the last is over."""
+        first, last = math.floor(self.begin * max_steps) + 1, max(1, math.ceil(self.fraction * max_steps))
+        if last <= first:  # it jumps
+            return float(step >= first)
+        return min(1.0, max(0.0, (step - first) / (last - first)))
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
