@@ -1,5 +1,9 @@
 """Compare the connections of a network at equal steps: strict ACN, ACN with attention residual, residual network.
 
+A name may say more: `strict+annealed` begins as a residual network, and its residual scale falls to 0 in the middle of
+the training; `residual+supervised` has the loss at every depth, of masked words at one other depth in each step; both
+go together.
+
 What is unusual: one script for images and text, one folder per run with the model, its training record and its depth
 profile. A run that is complete is skipped, so the script can be stopped and started again at any time; at the end it
 prints the table of all runs of the task. `docs/experiments.md` holds the tables that it printed.
@@ -34,6 +38,7 @@ from transformers import (
     HfArgumentParser,
     PreTrainedModel,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -44,6 +49,9 @@ from acn_hf import (
     AcnViTConfig,
     AcnViTForImageClassification,
     DepthProfile,
+    IntermediateSupervisionCallback,
+    LabelledTokensCallback,
+    ResidualAnnealingCallback,
     measure_depth_profile,
 )
 from acn_hf.data import read_idx, train_tokenizer
@@ -55,13 +63,22 @@ CONNECTIONS = {
 }
 
 
+EXTRAS = ("annealed", "supervised")
+"""What may stand behind the name of a connection."""
+
+
 @dataclass
 class Arguments:
     task: str = field(metadata={"help": "digits, images (gzipped IDX files) or text (one passage a line)."})
     connections: list[str] = field(
-        default_factory=lambda: list(CONNECTIONS), metadata={"help": f"Any of {', '.join(CONNECTIONS)}."}
+        default_factory=lambda: list(CONNECTIONS),
+        metadata={"help": f"Any of {', '.join(CONNECTIONS)}, each with +{' or +'.join(EXTRAS)}."},
+    )
+    annealing: list[float] = field(
+        default_factory=lambda: [0.1, 0.6], metadata={"help": "Shares of the steps between which the scale falls."}
     )
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One run for each."})
+    supervision: str = field(default="linear", metadata={"help": "Weights of the depths: linear or uniform."})
     num_hidden_layers: int | None = field(default=None, metadata={"help": "Defaults to 12, for text to 8."})
     num_epochs: float | None = field(default=None, metadata={"help": "Defaults to 40 for digits, 5 for images."})
     max_steps: int = field(default=3000, metadata={"help": "Training steps for text, of 16 sequences."})
@@ -70,6 +87,27 @@ class Arguments:
     data_dir: str | None = field(default=None, metadata={"help": "Folder with train-images-idx3-ubyte.gz."})
     train_file: list[str] | None = field(default=None, metadata={"help": "Text files, plain or gzipped."})
     output_dir: str = field(default="runs", metadata={"help": "Where models and results are written."})
+
+    def __post_init__(self) -> None:
+        for name in self.connections:
+            connection, *extras = name.split("+")
+            if connection not in CONNECTIONS or not set(extras) <= set(EXTRAS) or name == "residual+annealed":
+                raise ValueError(f"connections must be {', '.join(CONNECTIONS)} with {', '.join(EXTRAS)}; got {name}")
+
+    def callbacks(self, name: str, supervised_depths: int | None) -> list[TrainerCallback]:
+        """Return what the Trainer of a network is given.
+
+        Args:
+            name (`str`): Its connections and what else its name says.
+            supervised_depths (`int`, *optional*): Depths beside full depth that are supervised in a step.
+        """
+        callbacks: list[TrainerCallback] = []
+        if "annealed" in name:
+            begin, end = self.annealing
+            callbacks.append(ResidualAnnealingCallback(1.0, 0.0, end, begin=begin))
+        if "supervised" in name:
+            callbacks.append(IntermediateSupervisionCallback(self.supervision, supervised_depths))
+        return callbacks
 
 
 @dataclass
@@ -82,6 +120,7 @@ class Task:
     training: dict[str, Any]
     build: Callable[[str], PreTrainedModel]
     collate: Callable | None = None
+    supervised_depths: int | None = None
 
 
 def digits(arguments: Arguments) -> Task:
@@ -177,6 +216,7 @@ def text(arguments: Arguments, sequence_length: int = 64, vocab_size: int = 4096
         training={"max_steps": arguments.max_steps, "per_device_train_batch_size": 16},
         build=build,
         collate=mask,
+        supervised_depths=1,
     )
 
 
@@ -193,7 +233,7 @@ TASKS = {"digits": digits, "images": images, "text": text}
 def train(task: Task, arguments: Arguments, connection: str, seed: int, folder: Path) -> None:
     """Train one model and save it with the record of its training."""
     set_seed(seed)
-    model = task.build(connection)
+    model = task.build(connection.partition("+")[0])
     settings = TrainingArguments(
         output_dir=str(folder / "trainer"),
         learning_rate=arguments.learning_rate,
@@ -208,7 +248,15 @@ def train(task: Task, arguments: Arguments, connection: str, seed: int, folder: 
         **task.training,
     )
     start = time.perf_counter()
-    trainer = Trainer(model=model, args=settings, train_dataset=task.train, data_collator=task.collate)
+    trainer = Trainer(
+        model=model,
+        args=settings,
+        train_dataset=task.train,
+        data_collator=task.collate,
+        callbacks=arguments.callbacks(connection, task.supervised_depths),
+    )
+    if task.metric == "loss":  # of masked words
+        LabelledTokensCallback().attach(trainer)
     trainer.train()
     model.save_pretrained(folder)
     record = {

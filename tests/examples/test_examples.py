@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,8 @@ def test_compare_connections_reads_gzipped_text(tmp_path):
     lines = [f"the {a} {b} saw the {b} {a} and was glad of it\n" for a in "abcdefghij" for b in "klmnopqrst"] * 100
     with gzip.open(tmp_path / "corpus.txt.gz", "wt") as file:
         file.writelines(lines)
-    options = ("--connections", "attention", "--seeds", 0, "--max_steps", 2, "--num_hidden_layers", 1)
+    names = ("attention", "attention+annealed+supervised")
+    options = ("--connections", *names, "--seeds", 0, "--max_steps", 4, "--num_hidden_layers", 1)
     done = run(
         "compare_connections.py", "--task", "text", "--train_file", tmp_path / "corpus.txt.gz", *options,
         "--output_dir", tmp_path / "runs",
@@ -56,6 +58,14 @@ def test_compare_connections_reads_gzipped_text(tmp_path):
     folder = tmp_path / "runs" / "text" / "attention-1-seed0"
     assert AutoModelForMaskedLM.from_pretrained(folder).config.attention_residual
     assert DepthProfile.load(folder / "profile.json").metric == "loss"
+    annealed = AutoModelForMaskedLM.from_pretrained(tmp_path / "runs" / "text" / f"{names[1]}-1-seed0")
+    assert annealed.config.residual_scale == 0.0
+
+
+@pytest.mark.parametrize("name", ["resnet", "strict+frozen", "residual+annealed"])
+def test_compare_connections_knows_its_networks(tmp_path, name):
+    with pytest.raises(ValueError, match=f"with annealed, supervised; got {re.escape(name)}"):
+        run("compare_connections.py", "--task", "digits", "--connections", name, "--output_dir", tmp_path)
 
 
 def test_help_reads_well():
