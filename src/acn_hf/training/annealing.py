@@ -35,8 +35,8 @@ class ResidualAnnealingCallback(TrainerCallback):
         distillation (`DistillationLoss`, *optional*): What a teacher, the residual model for instance, adds to the
             loss at full depth. At several depths: give it to [`IntermediateSupervisionCallback`] instead. As there,
             the callback must be attached, `attach(trainer)`, where the Trainer computes another loss than the model.
-        begin (`float`, *optional*, defaults to 0.0): Share of the steps, in [0, `fraction`], before which the scale stays
-            at `start`.
+        begin (`float`, *optional*, defaults to 0.0): Share of the steps, in [0, `fraction`], before which the scale
+            stays at `start`.
 
     Raises:
         ValueError: An argument is out of its range; when training begins, a list does not have one number a layer, or
