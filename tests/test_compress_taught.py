@@ -243,5 +243,39 @@ def test_doubts_are_said_and_strict_refuses_them_before_anything_is_trained(mode
     one_class = data()["validation"].filter(lambda row: row["labels"] == 3)
     result = compress(model, one_class, depth=2)
     assert any("have the label" in doubt for doubt in result.doubts)
-    with pytest.raises(ProfileError, match="strict=True refuses a choice about which there are doubts"):
-        compress(model, one_class, teach=_fails, depth=2, strict=True)
+    for stage in ("tune", "teach", "heal", "finetune"):
+        with pytest.raises(ProfileError, match="strict=True refuses a choice about which there are doubts"):
+            compress(model, one_class, **{stage: _fails}, depth=2, strict=True)
+
+
+@pytest.mark.parametrize("first", ["tune", "teach", "heal", "finetune"])
+def test_doubts_about_the_data_are_told_before_anything_is_trained_and_once(model, tmp_path, first):
+    """By whatever stage comes first; where nothing stands against the data nothing is told of them."""
+    validation, told = data()["validation"], []
+    few = {"one class": validation.filter(lambda row: row["labels"] == 3), "few": validation.select(range(20))}
+    expected = {
+        "one class": "all 6 examples have the label",
+        "few": "a difference of 0.005 in accuracy can never be told",
+    }
+    (maker,) = makers(tmp_path, **{first: 1}).values()
+
+    def trained(copy):
+        told.append("begins")
+        return maker(copy)
+
+    for name, rows in few.items():
+        told.clear()
+        result = compress(model, rows, **{first: trained}, note=told.append)
+        before = told[: told.index("begins")]
+        assert any(expected[name] in doubt for doubt in before), told
+        assert [doubt for doubt in told if doubt != "begins"] == list(result.doubts)
+        assert len(set(result.doubts)) == len(result.doubts)
+    told.clear()
+    compress(model, validation, **{first: trained}, tolerance=0.1, note=told.append)
+    assert not any("the label" in one or "never" in one for one in told)
+
+
+def test_doubts_of_a_choice_without_training_are_told_too(model):
+    told = []
+    result = compress(model, data()["validation"].select(range(1)), note=told.append)
+    assert told == list(result.doubts) == ["the data hold one example, by which no depth can be chosen"]

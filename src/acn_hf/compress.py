@@ -43,6 +43,7 @@ def compress(
     resume: bool = False,
     strict: bool = False,
     progress: Callable[[Iterable[Any], str], Iterable[Any]] | None = None,
+    note: Callable[[str], None] | None = None,
     **options: Any,
 ) -> CompressionResult:
     """Find the smallest depth that does the task, and return the model cut there, taught and healed if asked to.
@@ -90,6 +91,8 @@ def compress(
         strict (`bool`, *optional*, defaults to `False`): Whether a doubt about the choice is an error.
         progress (`Callable`, *optional*): From things that are taken one by one, and what is done with them, to what is
             iterated over.
+        note (`Callable`, *optional*): Is told each doubt as soon as there is one, those about the data before anything
+            is trained. `doubts` of the result holds all of them.
         options: Further arguments of [`measure_depth_profile`].
 
     Returns:
@@ -129,12 +132,12 @@ def compress(
     _check(list(makers), data, test, teacher, choose_healed, choice)
     if depth is not None and options.get("depths") is not None:
         options["depths"] = [*options["depths"], depth]
-    show = progress or (lambda items, description: items)
+    show, tell = progress or (lambda items, description: items), note or (lambda doubt: None)
     stages = Stages.begin(work_dir, resume, {} if work_dir is None else _made_of(model, teacher, list(makers)))
     searches = choice.is_by_tolerance and confidence is None if choose_healed is None else choose_healed
     with tempfile.TemporaryDirectory() as scratch:
         book = AnswerBook(Path(scratch) if work_dir is None else Path(work_dir), lambda asked: show(asked, ASKING))
-        job = Job(data, options, choice, makers, stages, book, num_depths, merge_adapter, calm, strict, show)
+        job = Job(data, options, choice, makers, stages, book, num_depths, merge_adapter, calm, strict, show, tell)
         return job.run(model, teacher, searches, test)
 
 

@@ -195,6 +195,38 @@ def test_rows_that_are_in_two_sets_are_said_and_strict_refuses_them(run, with_he
     assert text in one_line(run(*command, "--strict", "--overwrite"))
 
 
+def test_what_is_wrong_with_the_data_is_said_before_the_training_and_once(run, bare, with_head, files, tmp_path):
+    train, data, _ = files
+    write(data, 8, shift=1, texts=(("good", "yes"),))
+    for model in (bare, with_head):
+        done = run("compress", model, data, tmp_path / "out", "--teach", train, "--depth", 1, "--overwrite", *QUICK)
+        assert done.exit_code == 0, done.output
+        warning, lines = 'warning: all 8 examples have the label "yes"', done.stderr.splitlines()
+        assert sum(line.startswith(warning) for line in lines) == 1
+        first = next(number for number, line in enumerate(lines) if line.startswith(("Fine-tuning", "Teaching")))
+        assert any(line.startswith(warning) for line in lines[:first])
+        stored = json.loads((tmp_path / "out" / "result.json").read_text())
+        assert any('have the label "yes"' in doubt for doubt in stored["doubts"])
+
+
+def test_a_label_of_the_model_that_the_training_data_lack_is_said(run, files, tmp_path):
+    train, data, test = files
+    set_seed(1)
+    names = ["no", "yes", "maybe"]
+    classes = {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
+    BertForSequenceClassification(BertConfig(**FIELDS, **classes)).save_pretrained(tmp_path / "bert")
+    tokenizer().save_pretrained(tmp_path / "bert")
+    test.write_text(test.read_text() + "film film,maybe\n")
+    command = ("compress", tmp_path / "bert", data, tmp_path / "out", "--test", test, "--depth", 1, "--heal", 0)
+    done = run(*command, "--teach", train, "--teach-epochs", 1)
+    assert done.exit_code == 0, done.output
+    text = "the test data have the label maybe, of which the training data have no row"
+    assert f"warning: {text}" in done.stderr[: done.stderr.index("Teaching")]
+    assert text in json.loads((tmp_path / "out" / "result.json").read_text())["doubts"]
+    done = run(*command, "--teach", train, "--strict", "--overwrite")
+    assert f"--strict refuses data about which there are doubts: {text}" in done.stderr
+
+
 def test_a_label_that_the_training_data_lack_is_named_with_its_place(run, bare, files, tmp_path):
     train, data, _ = files
     data.write_text(data.read_text() + "film film,maybe\n")

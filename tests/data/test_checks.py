@@ -7,7 +7,7 @@ from PIL import Image
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertTokenizerFast
 
-from acn_hf.data.checks import CutTexts, Incomplete, complete_rows, cut_texts, shared_rows
+from acn_hf.data.checks import CutTexts, Incomplete, complete_rows, cut_texts, shared_rows, untaught_labels
 from acn_hf.data.files import load_data
 from acn_hf.data.idx import DataError
 from acn_hf.data.rows import Columns, prepare
@@ -171,3 +171,23 @@ def test_images_are_compared_by_their_bytes(tmp_path):
 def test_data_sets_without_a_common_input_are_refused():
     with pytest.raises(DataError, match="a column of texts or images in common; got text and sentence"):
         shared_rows(table(text=["a"]), table(sentence=["a"]), Columns())
+
+
+# --- labels that nobody can learn
+
+
+@pytest.mark.parametrize(
+    ("head", "fields", "train", "rows", "lacking"),
+    [
+        (SEQUENCES, {}, [0, 1, 1], [1, 2, 0], ["LABEL_2"]),
+        (SEQUENCES, {}, [0, 1, 2], [1, 2], []),
+        (TOKENS, {}, [[-100, 0, 1], [0]], [[-100, 2], [0, 1]], ["LABEL_2"]),
+        (SEQUENCES, {"problem_type": "multi_label_classification"}, [[0, 0, 1]], [[0, 1, 1], [0, 0, 0]], ["LABEL_1"]),
+        (SEQUENCES, {"num_labels": 1}, [0.5], [1.5], []),
+        (by_name("bert-ForMultipleChoice"), {}, [0], [1], []),
+    ],
+    ids=["classes", "all of them", "tags", "several", "numbers", "choices"],
+)
+def test_labels_that_the_training_data_lack_are_named(build, head, fields, train, rows, lacking):
+    model = build(head, **fields)
+    assert untaught_labels(model, table(labels=train), table(labels=rows)) == lacking

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from acn_hf import DepthProfile, measure_depth_profile
-from acn_hf.depth.doubts import doubts_about, same_answers
+from acn_hf.depth.doubts import doubts_about, doubts_about_data, same_answers
 from acn_hf.depth.evidence import Evidence
 from acn_hf.depth.metrics import METRICS, Metric, ProfileError
 from acn_hf.depth.spans import Span, Window, as_objects
@@ -231,6 +231,34 @@ def test_few_examples_of_which_none_differs():
         "on 100 examples a difference of 0.01 in accuracy cannot be told from chance, only one above 0.03: it would "
         "take about 300 examples"
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "tolerance", "is_too_few"),
+    [(599, 0.005, True), (600, 0.005, False), (29, 0.1, True), (30, 0.1, False), (10, None, False), (10, 0.0, False)],
+)
+def test_data_that_could_tell_no_model_from_another_are_doubted_whatever_it_answers(number, tolerance, is_too_few):
+    """Then no choice by them could be sure: the doubt is the one that is said where no answer differs."""
+    references = np.arange(number) % 2
+    sure = doubts_about(profile_of([references, 1 - references, references], references), tolerance, 0, model=NAMES)
+    assert any("cannot be told from chance" in doubt for doubt in sure) is is_too_few
+    for predictions in ([references], [1 - references, wrong_on(references, 0.3)]):
+        doubts = doubts_about_data(profile_of(predictions, references), tolerance, model=NAMES)
+        assert len(doubts) == is_too_few
+    if is_too_few:
+        assert doubts[0].startswith(f"on {number} examples a difference of {tolerance} in accuracy can never be told")
+        assert doubts[0].endswith(f"it takes at least {round(3 / tolerance)} examples")
+
+
+def test_of_data_is_said_only_what_no_model_could_change():
+    """A model that answers one class only may learn others."""
+    blind = [np.zeros(10_000, dtype=int)] * 2
+    assert doubts_about_data(profile_of(blind, BALANCED), 0.01, model=NAMES) == ()
+    assert len(doubts_about(profile_of(blind, BALANCED), 0.01, 1, model=NAMES)) > 1
+    (one_label,) = doubts_about_data(profile_of([[0, 1, 1]], np.ones(3, dtype=int)), 0.01, model=NAMES)
+    assert one_label == 'all 3 examples have the label "positive", so a depth that answers it always looks perfect'
+    assert "one example" in doubts_about_data(profile_of([[0]], np.array([1])), 0.01)[0]
+    assert doubts_about_data(DepthProfile((0,), (0.5,), "accuracy", True, 9, (1,)), 0.01) == ()
 
 
 def test_losses_are_told_by_batches():

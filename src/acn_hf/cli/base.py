@@ -127,6 +127,11 @@ class Shown:
         return iter(shown(self.batches, self.description))
 
 
+def warn(text: str) -> None:
+    """Say what a user should know although it is no error."""
+    errors.print(f"warning: {text}", style="yellow")
+
+
 def shown(items: Any, description: str) -> Iterable[Any]:
     """Return the items, while a progress bar shows on a terminal how many of them were taken."""
     if not console.is_terminal:

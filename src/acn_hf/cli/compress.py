@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .base import command, console, errors
+from .base import command, console
 from .compression_run import CompressionRun
 from .options import (
     ChoiceOptions,
@@ -89,8 +89,6 @@ def compress_command(
     if result.calmed is not None:
         console.print(f"Note: {result.calmed}.")
     console.print(f"wrote {out}")
-    for doubt in result.doubts:
-        errors.print(f"warning: {doubt}", style="yellow")
 
 
 def _check_one_choice(depth: int | None, choice: ChoiceOptions, limits: LimitOptions) -> None:

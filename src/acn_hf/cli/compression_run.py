@@ -1,10 +1,10 @@
 """From the paths of a command line to the arguments of `compress`, and its result to a folder."""
 
 import functools
-import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ..training.finetuning import Finetune
     from ..training.stage_trainer import StageSettings
 
-from .base import Shown, console, errors, shown
+from .base import Shown, console, errors, shown, warn
+from .compression_data import fingerprint, name_of, origin, shared_in, untaught_in
 from .options import ConversionOptions, DataOptions, FinetuningOptions, check_writable
 from .progress import counted, shown_training
 from .teaching_options import LearningOptions, TeachingOptions
@@ -24,8 +25,6 @@ from .teaching_options import LearningOptions, TeachingOptions
 TUNING_EPOCHS = 2.0
 OURS = ("job.json", "command", "checkpoints", "answers-*", "tuned", "taught", "healed-*")
 """What a job makes in its folder."""
-NUM_PROBES = 500
-"""Of so many rows it is seen whether data are those of before."""
 MASKED_BATCH = 8
 """Blocks in a step of masked language models, which have as many logits for a token as their vocabulary has words."""
 STAGES = {
@@ -63,6 +62,8 @@ class CompressionRun:
     facts: dict[str, Any] = field(default_factory=dict)
     new_weights: list[str] = field(default_factory=list)
     test_name: str | None = None
+    doubts: list[str] = field(default_factory=list)
+    """About the data, those that were told."""
 
     @property
     def seed(self) -> int:
@@ -116,7 +117,7 @@ class CompressionRun:
             if source is not None:
                 rows[name] = self.reading.read(source, split, with_labels=not self._is_masked)
         rows["data"] = self.reading.sample(rows["data"])
-        self._check_apart(rows, strict)
+        self._doubt(shared_in(rows, self.reading.columns), strict)
         if self._is_masked and self.reading.max_length is None and self.teaching.teach is not None:
             from ..depth.cost import usual_length
 
@@ -125,6 +126,7 @@ class CompressionRun:
         for name, part in rows.items():
             prepared = self.reading.prepared(self.network, self.processor, part, str(named[name]))
             self.rows[name], self.collate = prepared
+        self._doubt(untaught_in(self.network, self.rows), strict)
         self.facts |= origin(self.source, data, self.reading.split)
         self.test_name = None if test is None else f"{name_of(test)}{f' ({test_split})' if test_split else ''}"
 
@@ -159,19 +161,15 @@ class CompressionRun:
             console.print(f"The checkpoint holds {self.network.dtype}; it is trained and written in float32")
             self.network = self.network.float()
 
-    def _check_apart(self, raw: dict[str, Any], strict: bool) -> None:
-        """Warn of rows that are in two sets, or refuse them."""
-        from ..data import shared_rows
+    def _doubt(self, doubts: Iterable[str], strict: bool) -> None:
+        """Warn of what is wrong with the data, or refuse them."""
         from ..data.idx import DataError
 
-        names = {"train": "the training data", "data": "DATA", "test": "the test data"}
-        for one, other in (("train", "data"), ("train", "test"), ("data", "test")):
-            number = shared_rows(raw[other], raw[one], self.reading.columns) if {one, other} <= set(raw) else 0
-            if number:
-                text = f"{number} of {len(raw[other])} rows of {names[other]} are in {names[one]} too"
-                if strict:
-                    raise DataError(f"{text}: what is measured there would be too good")
-                errors.print(f"warning: {text}: what is measured there is too good", style="yellow")
+        for doubt in doubts:
+            if strict:
+                raise DataError(f"--strict refuses data about which there are doubts: {doubt}")
+            self.doubts.append(doubt)
+            warn(doubt)
 
     def _kept(self) -> str:
         """Return what is left when the command is stopped."""
@@ -354,37 +352,18 @@ class CompressionRun:
             elif self.finetuning.finetune is not None:
                 asked["finetune"] = self._finetune(scratch)
             with full_disk_named(self.work_dir), on_stop(self._kept):
-                result = compress(self.network, self._batches("data", "Measuring every depth"), progress=shown, **asked)
+                result = compress(
+                    self.network, self._batches("data", "Measuring every depth"), progress=shown, note=warn, **asked
+                )
         if not is_first_process():
             return None
+        result = replace(result, doubts=(*self.doubts, *result.doubts))
         self.facts["description"] = self._story(result)
         with on_stop(self._kept):
             result.save_pretrained(self.out, processor=self.processor, **self.facts)
         if self.teaching.teach is not None and not self.teaching.keep_work:
             self._remove_work()
         return result
-
-
-def fingerprint(rows: Any) -> str:
-    """Return what tells some rows from others: their number, and a digest of some of them."""
-    step = max(1, len(rows) // NUM_PROBES)
-    digest = hashlib.sha256(repr(rows.with_format(None)[::step]).encode()).hexdigest()[:12]
-    return f"{len(rows)} rows, {digest}"
-
-
-def name_of(source: str) -> str:
-    """Return what data or a checkpoint are called: an id on the Hub, or the last part of a path."""
-    return Path(source).name if Path(source).exists() else source
-
-
-def origin(model: str, data: str, split: str | None) -> dict[str, Any]:
-    """Return what a card says of where model and data come from: names, and ids on the Hub, but no folders."""
-    return {
-        "base_model": None if Path(model).exists() else model,
-        "dataset": name_of(data),
-        "dataset_id": None if Path(data).exists() else data,
-        "split": split,
-    }
 
 
 def _named(classes: dict[str, int]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..depth.metrics import METRICS, ProfileError, resolve_metric
-from .base import errors
+from .base import errors, warn
 
 if TYPE_CHECKING:
     import datasets
@@ -101,7 +101,7 @@ class DataOptions:
         if left_out is not None:
             if self.incomplete == "refuse":
                 raise DataError(f"every row must be complete (--incomplete skip leaves others out); {left_out}")
-            errors.print(f"warning: {source}: {left_out}", style="yellow")
+            warn(f"{source}: {left_out}")
         return rows
 
     def prepared(self, model: "PreTrainedModel", processor: Any, rows: "datasets.Dataset", source: str) -> Any:

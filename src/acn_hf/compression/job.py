@@ -7,7 +7,7 @@ from typing import Any
 from ..depth.choice import Choice
 from ..depth.cost import measure_cost
 from ..depth.depth_cost import DepthCost, measure_depth_cost
-from ..depth.doubts import doubts_about, same_answers
+from ..depth.doubts import doubts_about, doubts_about_data, same_answers
 from ..depth.every_depth import truncate
 from ..depth.evidence import Evidence
 from ..depth.layers import layers_of, prefix_view
@@ -57,7 +57,7 @@ class Job:
         book (`AnswerBook`): What the teacher said already.
         num_depths (`int`, *optional*): See [`compress`].
         merge_adapter, calm, strict (`bool`): See [`compress`].
-        progress (`Callable`): See [`compress`].
+        progress, note (`Callable`): See [`compress`].
     """
 
     data: Any
@@ -71,11 +71,14 @@ class Job:
     calm: bool
     strict: bool
     progress: Progress
+    note: Callable[[str], None]
     distillation: DistillationLoss | None = None
     tradeoffs: DepthTradeoffs | None = None
     calmed: list[Calmed] = field(default_factory=list)
     """What was done to copies before they were taught."""
     healed: dict[int, Short] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+    """Those that were told."""
 
     def run(self, model: Any, teacher: Any, searches: bool, test: Any) -> CompressionResult:
         """Go through the stages.
@@ -87,13 +90,18 @@ class Job:
             test (*optional*): Data on which nothing is chosen.
         """
         if tune := self.makers.get("tune"):
+            if not self.stages.holds("tuned"):
+                self.warn(
+                    self.data_doubts(measure_depth_profile(model, self.data, **{**self.options, "depths": []}), model)
+                )
             model = self.stages.trained("tuned", self.cut(model), lambda copy: fine_tune(copy, tune)).eval()
         before = self.profile(model)
         cost = self.cost_of(model, before) if self.choice.limits else None
         if cost is not None:  # that no depth meets the limits is seen before anything is taught
             before.tradeoffs(cost).within(**self.choice.limits)
         if self.makers:
-            self.refuse(doubts_about(before, None, before.depths[-1], model=unwrap(model)))
+            self.warn(self.data_doubts(before, model))
+            self.warn(doubts_about(before, None, before.depths[-1], model=unwrap(model)))
         if {"teach", "heal"} & set(self.makers):
             self.distillation = DistillationLoss(unwrap(model) if teacher is None else teacher)
         long, profile = model, before
@@ -123,9 +131,10 @@ class Job:
     ) -> CompressionResult:
         """Return what came out, and what speaks against it."""
         beside = against(before, profile, short)
-        allowed = self.choice.allowed(before.values[-1]) if self.choice.is_by_tolerance else None
-        doubts = doubts_about(beside or profile, allowed, short.depth, model=unwrap(model))
-        self.refuse(doubts)
+        is_said = bool(self.makers and self.data_doubts(before, model))
+        allowed = None if is_said or not self.choice.is_by_tolerance else self.choice.allowed(before.values[-1])
+        self.warn(doubts_about(beside or profile, allowed, short.depth, model=unwrap(model)))
+        self.tell(self.remarks(short, profile, model))
         # The whole model as a view, so that a `forward` bound to it, with autocast, is not timed against one without.
         whole = prefix_view(unwrap(long), profile.depths[-1])
         return CompressionResult(
@@ -139,7 +148,7 @@ class Job:
             healed={depth: one.trained.values[-1] for depth, one in sorted(self.healed.items()) if one.trained},
             test=None if test is None else self.tested(test, model, short.model),
             interval=_interval(beside),
-            doubts=tuple(dict.fromkeys((*doubts, *self.remarks(short, profile, model)))),
+            doubts=tuple(self.doubts),
             tradeoffs=self.tradeoffs,
             calmed=next(iter(self.calmed), None),
             seconds=self.stages.seconds,
@@ -178,10 +187,23 @@ class Job:
         at_full, at_short = (measure_depth_profile(model, test, **options) for model in (full, short))
         return TestValues(at_full.values[-1], at_short.values[-1], at_full.num_examples)
 
-    def refuse(self, doubts: tuple[str, ...]) -> None:
-        """Raise `ProfileError` if there are doubts that are not to be left at words."""
+    def data_doubts(self, profile: DepthProfile, model: Any) -> tuple[str, ...]:
+        """Return why the data can choose no depth, whatever is trained; mostly nothing."""
+        allowed = self.choice.allowed(profile.values[-1]) if self.choice.is_by_tolerance else None
+        return doubts_about_data(profile, allowed, model=unwrap(model))
+
+    def warn(self, doubts: tuple[str, ...]) -> None:
+        """Tell doubts, or raise `ProfileError` if they are not to be left at words."""
         if self.strict and doubts:
             raise ProfileError(f"strict=True refuses a choice about which there are doubts: {'; '.join(doubts)}")
+        self.tell(doubts)
+
+    def tell(self, doubts: tuple[str, ...]) -> None:
+        """Tell what speaks against the choice, each thing once."""
+        for doubt in doubts:
+            if doubt not in self.doubts:
+                self.doubts.append(doubt)
+                self.note(doubt)
 
     def taught(self, student: Any, make_trainer: Finetune, weights: str) -> Any:
         """Return what the teacher makes of a model."""

@@ -4,6 +4,7 @@ from .checks import (
     complete_rows as complete_rows,
     cut_texts as cut_texts,
     shared_rows as shared_rows,
+    untaught_labels as untaught_labels,
 )
 from .choices import choice_rows as choice_rows
 from .files import (

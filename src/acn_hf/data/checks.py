@@ -11,12 +11,17 @@ import numpy as np
 import pyarrow
 import pyarrow.compute
 
+from ..depth.metrics import IGNORED_LABEL
 from ..support.records import Record
 from .choices import find_choices
 from .idx import DataError
+from .labels import label_ids
 from .places import place_of
-from .rows import Columns, longest_text, with_spaces
-from .several_labels import names_of_columns
+from .rows import Columns, is_regression, longest_text, with_spaces
+from .several_labels import has_several_labels, names_of_columns
+
+HEADS_OF_CLASSES = ("ForSequenceClassification", "ForTokenClassification", "ForImageClassification")
+"""Ends of the names of models whose labels are ids of classes that their config names."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,31 @@ def shared_rows(one: datasets.Dataset, other: datasets.Dataset, columns: Columns
         )
     known = set(_digests(other, names))
     return sum(digest in known for digest in _digests(one, names))
+
+
+def untaught_labels(model: Any, train: datasets.Dataset, rows: datasets.Dataset) -> list[str]:
+    """Return the names of the labels that some rows have and the rows to train on lack; nothing where there are none.
+
+    Args:
+        model (`PreTrainedModel`): That the rows are for; it names the classes.
+        train (`datasets.Dataset`): What [`prepare`] made of the rows to train on.
+        rows (`datasets.Dataset`): What it made of others.
+    """
+    if not type(model).__name__.endswith(HEADS_OF_CLASSES) or is_regression(model.config):
+        return []
+    several = has_several_labels(model.config)
+    lacking = _labels_in(rows, several) - _labels_in(train, several)
+    names = {number: name for name, number in label_ids(model.config).items()}
+    return [names.get(number, str(number)) for number in sorted(lacking)]
+
+
+def _labels_in(rows: datasets.Dataset, several: bool) -> set[int]:
+    """Return the ids of the classes that rows have; `several` means a number for each class."""
+    labels = rows.with_format("numpy")["labels"][:]
+    if several:
+        return set(np.flatnonzero(np.asarray(labels).any(axis=0)).tolist())
+    flat = np.concatenate([np.atleast_1d(one) for one in labels])
+    return set(np.unique(flat[flat != IGNORED_LABEL]).tolist())
 
 
 def _digests(data: datasets.Dataset, names: list[str]) -> Iterator[bytes]:

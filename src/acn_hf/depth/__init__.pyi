@@ -13,6 +13,7 @@ from .distributed_profile import (
 )
 from .doubts import (
     doubts_about as doubts_about,
+    doubts_about_data as doubts_about_data,
     same_answers as same_answers,
 )
 from .every_depth import (

@@ -22,6 +22,7 @@ FEW_RESAMPLES = 100
 """Enough for a standard error, of a metric that must be computed anew for each."""
 TOO_MANY = 20_000
 """Examples of which such a metric is not resampled: it takes long, and so many leave little to chance."""
+ONE_EXAMPLE = "the data hold one example, by which no depth can be chosen"
 
 
 def doubts_about(profile: DepthProfile, tolerance: float | None, depth: int, *, model: Any = None) -> tuple[str, ...]:
@@ -41,8 +42,35 @@ def doubts_about(profile: DepthProfile, tolerance: float | None, depth: int, *, 
     """
     profile.value_at(depth)
     if profile.num_examples == 1:
-        return ("the data hold one example, by which no depth can be chosen",)
+        return (ONE_EXAMPLE,)
     return tuple(_doubts(profile, tolerance, depth, _Answers.of(profile, model)))
+
+
+def doubts_about_data(profile: DepthProfile, tolerance: float | None, *, model: Any = None) -> tuple[str, ...]:
+    """Return the reasons for which the data can choose no depth at all, whatever a model answers; mostly nothing.
+
+    Args:
+        profile (`DepthProfile`): A profile that was just measured, of any model at one depth or more.
+        tolerance (`float`, *optional*): How much worse than full depth the metric may be, in units of the metric.
+            `None` where the depth is chosen otherwise.
+        model (`PreTrainedModel` or `PreTrainedConfig`, *optional*): Names the classes (`id2label`).
+    """
+    if profile.num_examples == 1:
+        return (ONE_EXAMPLE,)
+    answers = _Answers.of(profile, model)
+    if answers is None:
+        return ()
+    if (one_label := answers.one_label()) is not None:
+        return (one_label,)
+    number = len(answers.references)
+    # Where no answer of so many differs, 3 / number of all answers may still (at 95%).
+    if not tolerance or answers.evidence.metric.needs != "classes" or tolerance * number >= 3:
+        return ()
+    unit = f"{_unit(profile, number)}s"
+    return (
+        f"on {number:,} {unit} a difference of {tolerance:g} in {profile.metric} can never be told from chance, at "
+        f"best one above {3 / number:.2g}: it takes at least {_rounded_up(3 / tolerance):,} {unit}",
+    )
 
 
 def same_answers(profile: DepthProfile, *, model: Any = None) -> tuple[str, ...]:
@@ -108,6 +136,14 @@ class _Answers:
         is_of_lists = self.evidence.metric.needs == "tags"
         return as_objects([[str(answer)] * len(one) if is_of_lists else str(answer) for one in references])
 
+    def one_label(self) -> str | None:
+        """Return the sentence that every example has the same label, if it is so."""
+        label = _constant(self.references)
+        if label is None:
+            return None
+        number, name = len(self.references), self.name(label)
+        return f"all {number:,} {self.unit}s have the label {name}, so a depth that answers it always looks perfect"
+
     def only_one(self, depth: int) -> str | None:
         """Return the answer that a depth gives to every example, if it gives but one."""
         answer = _constant(_flat(self.evidence.arrays(depth)[0]))
@@ -145,10 +181,8 @@ def _doubts(profile: DepthProfile, tolerance: float | None, depth: int, answers:
 
 
 def _doubts_about_answers(profile: DepthProfile, depth: int, answers: _Answers) -> Iterator[str]:
-    label = _constant(answers.references)
-    if label is not None:
-        number, name = len(answers.references), answers.name(label)
-        yield (f"all {number:,} {answers.unit}s have the label {name}, so a depth that answers it always looks perfect")
+    if (one_label := answers.one_label()) is not None:
+        yield one_label
         return
     yield from _doubts_about_chance(profile, answers)
     if (answer := answers.only_one(depth)) is not None:

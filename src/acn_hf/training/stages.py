@@ -68,6 +68,10 @@ class Stages:
         wait_for_all()
         return cls(path)
 
+    def holds(self, name: str) -> bool:
+        """Return whether a stage is stored already."""
+        return self.folder is not None and (self.folder / name / FACTS).exists()
+
     def trained(self, name: str, model: Any, train: Callable[[Any], Any]) -> Any:
         """Return what training makes of a model, or what it made of it before.
 
@@ -80,7 +84,7 @@ class Stages:
             StageError: What is stored of this stage is not whole, or does not fit the model.
         """
         stored = None if self.folder is None else self.folder / name
-        if stored is not None and (stored / FACTS).exists():
+        if stored is not None and self.holds(name):
             return self._read(stored, model)
         start = time.monotonic()
         trained = train(model)

@@ -1,0 +1,63 @@
+"""What the data of `acn-hf compress` are called, and what is wrong with them, said before anything is trained."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..data.rows import Columns
+
+NAMES = {"train": "the training data", "data": "DATA", "test": "the test data"}
+"""What each of them is called in a message."""
+NUM_PROBES = 500
+"""Of so many rows it is seen whether data are those of before."""
+
+
+def shared_in(raw: dict[str, Any], columns: "Columns") -> Iterator[str]:
+    """Yield in words which rows are in two of the data sets, as they were read."""
+    from ..data.checks import shared_rows
+
+    for one, other in (("train", "data"), ("train", "test"), ("data", "test")):
+        number = shared_rows(raw[other], raw[one], columns) if {one, other} <= set(raw) else 0
+        if number:
+            yield (
+                f"{number} of {len(raw[other])} rows of {NAMES[other]} are in {NAMES[one]} too: what is measured there "
+                "is too good"
+            )
+
+
+def untaught_in(model: Any, rows: dict[str, Any]) -> Iterator[str]:
+    """Yield in words which labels nobody can learn, since the training data have none of them; rows are prepared."""
+    from ..data.checks import untaught_labels
+
+    if "train" not in rows:
+        return
+    for name in ("data", "test"):
+        labels = untaught_labels(model, rows["train"], rows[name]) if name in rows else []
+        if labels:
+            which = "the label" if len(labels) == 1 else "the labels"
+            verb = "has" if name == "data" else "have"
+            yield f"{NAMES[name]} {verb} {which} {', '.join(labels)}, of which the training data have no row"
+
+
+def fingerprint(rows: Any) -> str:
+    """Return what tells some rows from others: their number, and a digest of some of them."""
+    step = max(1, len(rows) // NUM_PROBES)
+    digest = hashlib.sha256(repr(rows.with_format(None)[::step]).encode()).hexdigest()[:12]
+    return f"{len(rows)} rows, {digest}"
+
+
+def name_of(source: str) -> str:
+    """Return what data or a checkpoint are called: an id on the Hub, or the last part of a path."""
+    return Path(source).absolute().name if Path(source).exists() else source
+
+
+def origin(model: str, data: str, split: str | None) -> dict[str, Any]:
+    """Return what a card says of where model and data come from: names, and ids on the Hub, but no folders."""
+    return {
+        "base_model": None if Path(model).exists() else model,
+        "dataset": name_of(data),
+        "dataset_id": None if Path(data).exists() else data,
+        "split": split,
+    }
