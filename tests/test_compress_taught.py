@@ -1,6 +1,7 @@
 """The main job with a teacher: tune, teach, measure, choose, cut, heal, test."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -84,6 +85,25 @@ def test_what_comes_out_is_an_ordinary_checkpoint(result, tmp_path):
     assert type(read) is ViTForImageClassification
     assert same_weights(weights(read), weights(result.model))
     assert json.loads((tmp_path / "short" / "result.json").read_text())["depth"] == result.depth
+
+
+def test_the_card_and_the_picture_are_those_of_the_result(result, tmp_path):
+    """Every value at every depth, of every curve, and what speaks against it."""
+    result.save_pretrained(tmp_path / "short", test_data="the last digits")
+    facts = acn_hf.CardFacts.load(tmp_path / "short" / "model_card.json")
+    known = facts.compression
+    assert (known.before, known.healed, known.test) == (result.before, result.healed, result.test)
+    assert (known.interval, known.doubts) == (result.interval, result.doubts)
+    text = (tmp_path / "short" / "README.md").read_text()
+    for depth in result.profile.depths:
+        values = (result.before.value_at(depth), result.profile.value_at(depth))
+        row = next(
+            line.replace("*", "") for line in text.splitlines() if re.match(rf"\| \**{depth}\** \| \**0\.", line)
+        )
+        healed = f"{result.healed[depth]:.4f}" if depth in result.healed else ""
+        assert row.startswith(" | ".join([f"| {depth}", *(f"{value:.4f}" for value in values), healed, ""]))
+    assert all(f"\n- {doubt}\n" in text for doubt in result.doubts)
+    assert f"on the last digits, by which nothing was chosen (80 examples) | {result.test.full:.4f}" in text
 
 
 def test_tables_say_what_was_done(result):

@@ -28,6 +28,35 @@ def test_the_chosen_depth_is_marked():
     assert any("depth 2" in text.get_text() for text in axes.get_legend().get_texts())
 
 
+BEFORE = DepthProfile((0, 1, 2, 4), (0.1, 0.2, 0.3, 0.93), "accuracy", True, 100, (10, 60, 110, 210))
+
+
+def lines_of(axes):
+    return {
+        line.get_label(): dict(zip(map(int, line.get_xdata()), line.get_ydata(), strict=True))
+        for line in axes.get_lines()
+        if line.get_linestyle() != ":"
+    }
+
+
+def test_what_was_before_and_what_was_healed_are_drawn_beside_what_was_taught():
+    axes = plot_depth_profile(PROFILE, depth=1, before=BEFORE, healed={2: 0.95, 1: 0.9})
+    drawn = lines_of(axes)
+    assert drawn["taught"] == dict(zip(PROFILE.depths, PROFILE.values, strict=True))
+    assert drawn["before teaching"] == dict(zip(BEFORE.depths, BEFORE.values, strict=True))
+    assert drawn["cut there and healed"] == {1: 0.9, 2: 0.95}
+    (level,) = [line for line in axes.get_lines() if line.get_linestyle() == ":"]
+    assert set(level.get_ydata()) == {0.93}, "the reference is the model before it was taught"
+    assert plot_depth_profile(PROFILE).get_lines()[0].get_label() == "accuracy"
+
+
+@pytest.mark.parametrize(("healed", "marked"), [({}, 0.8), ({2: 0.95}, 0.8), ({1: 0.9}, 0.9), ({1: 0.7}, 0.8)])
+def test_the_mark_stands_at_the_model_that_was_kept(healed, marked):
+    """What healing made worse is left as it was cut."""
+    axes = plot_depth_profile(PROFILE, depth=1, before=BEFORE, healed=healed)
+    assert lines_of(axes)[f"chosen: depth 1, accuracy {marked:.3f}"] == {1: marked}
+
+
 def test_it_draws_where_it_is_told(tmp_path):
     axes = Figure().add_subplot()
     assert plot_depth_profile(PROFILE, ax=axes) is axes

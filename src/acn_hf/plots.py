@@ -1,7 +1,7 @@
 """Results to matplotlib axes. Needs the extra `plots`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -20,12 +20,24 @@ _GRADIENTS = {
 """What a part of a gradient flow is called, and its colour."""
 
 
-def plot_depth_profile(profile: DepthProfile, *, depth: int | None = None, ax: Any = None) -> Any:
+def plot_depth_profile(
+    profile: DepthProfile,
+    *,
+    depth: int | None = None,
+    before: DepthProfile | None = None,
+    healed: Mapping[int, float] | None = None,
+    ax: Any = None,
+) -> Any:
     """Draw the metric, and the number of parameters, against depth.
 
     Args:
         profile (`DepthProfile`): What to draw.
-        depth (`int`, *optional*): A chosen depth to mark, one of those measured.
+        depth (`int`, *optional*): A chosen depth to mark, one of those measured. It is marked where its model is: as it
+            was healed if that is better, else on the line.
+        before (`DepthProfile`, *optional*): The metric of the model before every depth of it was taught, as a second
+            line.
+        healed (`dict[int, float]`, *optional*): The metric at each depth at which the model was cut and healed, as
+            points.
         ax (`matplotlib.axes.Axes`, *optional*): Where to draw. Defaults to the axes of a new figure.
 
     Returns:
@@ -46,9 +58,46 @@ def plot_depth_profile(profile: DepthProfile, *, depth: int | None = None, ax: A
 
     ```
     """
+    points = dict(sorted((healed or {}).items()))
     value = None if depth is None else profile.value_at(depth)
+    if depth is not None and value is not None and not profile.is_better(value, points.get(depth, value)):
+        value = points.get(depth, value)
     if ax is None:
         ax = _new_axes()
+    _draw_parameters(profile, ax)
+    ax.plot(
+        profile.depths, profile.values, marker="o", color="C0", label=profile.metric if before is None else "taught"
+    )
+    if before is not None:
+        ax.plot(
+            before.depths,
+            before.values,
+            marker="s",
+            markersize=4,
+            color="0.45",
+            linestyle="--",
+            label="before teaching",
+        )
+    end, colour, label = (
+        (profile, "C0", "full depth") if before is None else (before, "0.45", "full depth, before teaching")
+    )
+    ax.axhline(end.values[-1], color=colour, linewidth=0.8, linestyle=":", label=label)
+    if points:
+        shown = {"marker": "D", "markersize": 6, "color": "C2", "linestyle": "", "label": "cut there and healed"}
+        ax.plot(list(points), list(points.values()), **shown)
+    if depth is not None:
+        chosen = {"marker": "o", "markersize": 12, "fillstyle": "none", "color": "C3", "linestyle": ""}
+        ax.plot([depth], [value], **chosen, label=f"chosen: depth {depth}, {profile.metric} {value:.3f}")
+    ax.set_xlabel("depth (layers kept)")
+    ax.set_ylabel(profile.metric)
+    ax.set_xticks(profile.depths)
+    ax.margins(y=0.1)
+    ax.legend(loc="best", framealpha=0.9)
+    return ax
+
+
+def _draw_parameters(profile: DepthProfile, ax: Any) -> None:
+    """Draw the number of parameters at each depth as bars, behind what is drawn later."""
     parameters = ax.twinx()
     parameters.bar(profile.depths, profile.num_parameters, color="0.88", width=0.7)
     parameters.set_ylabel("parameters")
@@ -56,26 +105,6 @@ def plot_depth_profile(profile: DepthProfile, *, depth: int | None = None, ax: A
     parameters.set_ylim(0, 1.15 * max(profile.num_parameters))
     ax.set_zorder(parameters.get_zorder() + 1)
     ax.patch.set_visible(False)
-    ax.plot(profile.depths, profile.values, marker="o", color="C0", label=profile.metric)
-    ax.axhline(profile.values[-1], color="C0", linewidth=0.8, linestyle=":", label="full depth")
-    if depth is not None and value is not None:
-        label = f"chosen: depth {depth}, {profile.metric} {value:.3f}"
-        ax.plot(
-            [depth],
-            [value],
-            marker="o",
-            markersize=12,
-            fillstyle="none",
-            color="C3",
-            linestyle="",
-            label=label,
-        )
-    ax.set_xlabel("depth (layers kept)")
-    ax.set_ylabel(profile.metric)
-    ax.set_xticks(profile.depths)
-    ax.margins(y=0.1)
-    ax.legend(loc="best", framealpha=0.9)
-    return ax
 
 
 def plot_residual_scales(scales: ResidualScales, *, ax: Any = None) -> Any:

@@ -67,6 +67,10 @@ def with_head(tmp_path):
     return tmp_path / "bert"
 
 
+def facts_text(folder):
+    return (folder / "README.md").read_text()
+
+
 def weights_in(folder):
     return AutoModelForSequenceClassification.from_pretrained(folder).state_dict()
 
@@ -95,9 +99,9 @@ def test_a_checkpoint_without_a_head_becomes_a_short_classifier(run, bare, files
     assert short.config.id2label == {0: "no", 1: "yes"}
     assert short.config.num_hidden_layers == result["depth"]
     facts = CardFacts.load(out / "model_card.json")
-    assert (
-        f"On test.csv, on which nothing was chosen, its accuracy is {result['test']['short']:.4f}" in facts.description
-    )
+    assert facts.compression.test.to_dict() == result["test"]
+    full, value = (f"{result['test'][name]:.4f}" for name in ("full", "short"))
+    assert f"| on test.csv, by which nothing was chosen (12 examples) | {full} | {value} |" in facts_text(out)
     assert ("what was left trained" in facts.description) is (result["finetuned"] is not None)
     assert "every depth of it taught for 2 epochs" in facts.description
     assert str(tmp_path) not in (out / "README.md").read_text()

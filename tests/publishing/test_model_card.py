@@ -13,7 +13,9 @@ from transformers import Trainer, TrainingArguments, ViTImageProcessorPil
 
 import acn_hf
 from acn_hf import CardFacts, CardTrainer, Cost, DepthProfile, compress, truncate, write_model_card
+from acn_hf.publishing import CompressionFacts, TestValues
 from acn_hf.publishing.facts import PIPELINE_TAGS, config_fields
+from acn_hf.publishing.metadata import eval_results
 from acn_hf.publishing.render import render_model_card
 from tests.support.families import HEADS, by_name, each_head
 
@@ -130,6 +132,73 @@ def test_a_loss_says_that_smaller_is_better(facts):
     text = render_model_card(dataclasses.replace(facts, profile=profile))
     assert "Smaller is better." in text
     assert "| depth | loss | parameters |" in text
+
+
+# --- how it was compressed
+
+TAUGHT = CompressionFacts(
+    before=dataclasses.replace(PROFILE, values=(0.1, 0.21, 0.43, 0.9521)),
+    healed={1: 0.9312, 2: 0.9413},
+    interval=(-0.0021, 0.0314),
+    doubts=("the examples are few", "they have one label"),
+    calmed="massive activations were taken out",
+    test=TestValues(0.9415, 0.9216, 360),
+)
+
+
+def test_the_card_shows_all_that_a_compression_says(facts):
+    facts = dataclasses.replace(facts, finetuned=0.9312, compression=TAUGHT, test_data="test.csv")
+    text = " ".join(render_model_card(facts, picture="depth_profile.png").split())
+    for words in (
+        "It was then healed, which means trained by the teacher: accuracy **0.9312** on Digits (validation); it was "
+        "0.9250 as it was cut.",
+        "The model that it was made from has accuracy 0.9521 at full depth, before it was taught.",
+        "With 95% confidence this model loses between -0.0021 and 0.0314 in accuracy",
+        "Massive activations were taken out.",
+        "| on Digits (validation), by which the depth was chosen (359 examples) | 0.9521 | 0.9312 |",
+        "| on test.csv, by which nothing was chosen (360 examples) | 0.9415 | 0.9216 |",
+        "## Warnings - the examples are few - they have one label ##",
+        "| depth | accuracy before teaching | taught | cut there and healed | parameters |",
+        "| 0 | 0.1000 | 0.1000 | | 451 |",
+        "| **1** | **0.2100** | **0.9250** | **0.9312** | **2,411** |",
+        "| 3 | 0.9521 | 0.9301 | | 6,331 |",
+        "the depth of this model, before it was healed, is in bold",
+    ):
+        assert words in text, words
+    assert "fine-tuned" not in text
+    assert ("test.csv", 0.9216) in {(one.dataset_name, one.metric_value) for one in eval_results(facts)}
+
+
+@pytest.mark.parametrize(
+    ("finetuned", "healed", "says", "not_says"),
+    [
+        (0.95, {1: 0.95}, "It was then healed", "fine-tuned"),
+        (0.95, {}, "It was then fine-tuned", "healed"),
+        (None, {1: 0.5}, "changes nothing of what the network computes", "It was then"),
+        (None, {}, "changes nothing of what the network computes", "healed"),
+    ],
+)
+def test_healed_is_what_a_teacher_trained_and_was_kept(facts, finetuned, healed, says, not_says):
+    text = render_model_card(
+        dataclasses.replace(facts, finetuned=finetuned, compression=CompressionFacts(healed=healed))
+    )
+    assert says in text
+    assert not_says not in text
+
+
+def test_what_a_compression_says_is_in_the_record_and_goes_with_its_profile(facts, tmp_path):
+    facts = dataclasses.replace(facts, finetuned=0.9312, compression=TAUGHT, test_data="test.csv")
+    write_model_card(tmp_path, facts)
+    assert CardFacts.load(tmp_path / "model_card.json") == facts
+    assert write_model_card(tmp_path, license="mit").compression == TAUGHT
+    other = write_model_card(tmp_path, profile=dataclasses.replace(PROFILE, values=(0.1, 0.9, 0.91, 0.92)))
+    assert (other.compression, other.finetuned, other.test_data) == (None, None, None)
+    assert "healed" not in (tmp_path / "README.md").read_text()
+
+
+def test_a_record_of_before_says_nothing_of_a_compression(facts, tmp_path):
+    fields = {name: value for name, value in facts.to_dict().items() if name not in ("compression", "test_data")}
+    assert CardFacts.from_dict(fields) == facts
 
 
 # --- where the facts come from

@@ -61,7 +61,6 @@ class CompressionRun:
     rows: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     new_weights: list[str] = field(default_factory=list)
-    test_name: str | None = None
     doubts: list[str] = field(default_factory=list)
     """About the data, those that were told."""
 
@@ -128,7 +127,7 @@ class CompressionRun:
             self.rows[name], self.collate = prepared
         self._doubt(untaught_in(self.network, self.rows), strict)
         self.facts |= origin(self.source, data, self.reading.split)
-        self.test_name = None if test is None else f"{name_of(test)}{f' ({test_split})' if test_split else ''}"
+        self.facts["test_data"] = None if test is None else f"{name_of(test)}{f' ({test_split})' if test_split else ''}"
 
     def _training_rows(self) -> Any:
         if self.teaching.teach is not None:
@@ -281,7 +280,7 @@ class CompressionRun:
         return self._shown("finetune", maker)
 
     def _story(self, result: "CompressionResult") -> str | None:
-        """Return what a card says of how the model was trained, and of the data on which nothing was chosen."""
+        """Return what a card says of how the model was trained."""
         parts = []
         if self.finetuning.finetune is not None:
             where = f"{name_of(self.finetuning.finetune)} ({self.finetuning.train_split})"
@@ -300,12 +299,6 @@ class CompressionRun:
             teacher = "itself" if self.teaching.teacher is None else name_of(self.teaching.teacher)
             where = f"{name_of(self.teaching.teach)} ({self.teaching.split})"
             parts.append(f"On {where}: {'; '.join(stages)}. The teacher was {teacher}.")
-        if result.test is not None:
-            parts.append(
-                f"On {self.test_name}, on which nothing was chosen, its {result.profile.metric} is "
-                f"{result.test.short:.4f} ({result.test.num_examples:,} examples); the model that it was made from has "
-                f"{result.test.full:.4f} there."
-            )
         return " ".join(parts) or None
 
     def _batches(self, name: str, description: str) -> Shown:

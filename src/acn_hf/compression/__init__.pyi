@@ -4,5 +4,4 @@ from .job import (
 )
 from .result import (
     CompressionResult as CompressionResult,
-    TestValues as TestValues,
 )

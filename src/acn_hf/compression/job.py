@@ -14,6 +14,7 @@ from ..depth.layers import layers_of, prefix_view
 from ..depth.metrics import ProfileError
 from ..depth.profile import DepthProfile, measure_depth_profile
 from ..depth.tradeoffs import DepthTradeoffs
+from ..publishing.compressed import TestValues
 from ..support.processes import same_everywhere
 from ..support.provenance import circumstances
 from ..support.wrappers import unwrap
@@ -23,7 +24,7 @@ from ..training.distillation import DistillationLoss
 from ..training.finetuning import Finetune, fine_tune
 from ..training.stages import Stages
 from ..training.teaching import taught_by
-from .result import CompressionResult, TestValues
+from .result import CompressionResult
 
 Progress = Callable[[Iterable[Any], str], Iterable[Any]]
 """From things that are taken one by one, and what is done with them, to what is iterated over."""

@@ -15,28 +15,12 @@ from ..depth.profile import DepthProfile
 from ..depth.tradeoffs import DepthTradeoffs
 from ..modeling.checkpoint import weight_files, written_beside
 from ..publishing.checkpoints import RESULT_NAME
+from ..publishing.compressed import TestValues
 from ..publishing.facts import collect
 from ..publishing.hub import prepare_repo, upload
 from ..publishing.model_card import write_into
-from ..support.records import Record, render, write_text
+from ..support.records import render, write_text
 from ..training.calming import Calmed
-
-
-@dataclass(frozen=True)
-class TestValues(Record):
-    """The metric on data on which nothing was chosen.
-
-    Args:
-        full (`float`): Of the model before it was taught and cut.
-        short (`float`): Of the short model.
-        num_examples (`int`): Number of rows.
-    """
-
-    __test__ = False  # its name is no reason for pytest to collect it
-
-    full: float
-    short: float
-    num_examples: int
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,10 @@ from .checkpoints import (
     processor_beside as processor_beside,
     push_checkpoint as push_checkpoint,
 )
+from .compressed import (
+    CompressionFacts as CompressionFacts,
+    TestValues as TestValues,
+)
 from .facts import (
     CardFacts as CardFacts,
     collect as collect,

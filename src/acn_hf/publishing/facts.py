@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel, TrainingArguments
 
@@ -14,6 +14,7 @@ from ..depth.stack import find_stack
 from ..modeling.configuration_acn import AcnConfig
 from ..support.auto_classes import auto_class_of, task_of
 from ..support.records import Record
+from .compressed import Compressed, CompressionFacts
 
 RECORD_FILE = "model_card.json"
 
@@ -66,21 +67,6 @@ PIPELINE_TAGS = {
 """Task on the Hub of each class; for the classes that are missing, the Hub has none."""
 
 
-class Compressed(Protocol):
-    """What a card reads of a `CompressionResult`."""
-
-    @property
-    def model(self) -> Any: ...
-    @property
-    def profile(self) -> DepthProfile: ...
-    @property
-    def cost_before(self) -> Cost: ...
-    @property
-    def cost_after(self) -> Cost: ...
-    @property
-    def finetuned(self) -> float | None: ...
-
-
 @dataclass(frozen=True)
 class CardFacts(Record):
     """What a model card says. What is not here is not in the card.
@@ -93,7 +79,9 @@ class CardFacts(Record):
         profile (`DepthProfile`, *optional*): The metric at every depth of the model before it was cut.
         cost_before (`Cost`, *optional*): Of the model before it was cut.
         cost_after (`Cost`, *optional*): Of this model.
-        finetuned (`float`, *optional*): The metric of the profile, of this model, fine-tuned after it was cut.
+        finetuned (`float`, *optional*): The metric of the profile, of this model, healed or fine-tuned after the cut.
+        compression (`CompressionFacts`, *optional*): What else is known of how it was compressed.
+        test_data (`str`, *optional*): What the test figures of the compression were measured on.
         training (`dict`, *optional*): Training arguments.
         description (`str`, *optional*): Free text, Markdown.
         dataset (`str`, *optional*): Name of the data set.
@@ -118,6 +106,8 @@ class CardFacts(Record):
     cost_before: Cost | None = None
     cost_after: Cost | None = None
     finetuned: float | None = None
+    compression: CompressionFacts | None = None
+    test_data: str | None = None
     training: dict[str, Any] | None = None
     description: str | None = None
     dataset: str | None = None
@@ -182,7 +172,7 @@ class CardFacts(Record):
 
     @property
     def value(self) -> float | None:
-        """The metric of the profile, of this model: fine-tuned if it was, else as it was cut."""
+        """The metric of the profile, of this model: healed or fine-tuned if it was, else as it was cut."""
         if self.profile is None:
             return None
         return self.profile.value_at(self.depth) if self.finetuned is None else self.finetuned
@@ -197,7 +187,12 @@ class CardFacts(Record):
 
     @classmethod
     def _values(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        records: dict[str, type[Record]] = {"profile": DepthProfile, "cost_before": Cost, "cost_after": Cost}
+        records: dict[str, type[Record]] = {
+            "profile": DepthProfile,
+            "cost_before": Cost,
+            "cost_after": Cost,
+            "compression": CompressionFacts,
+        }
         inner = {name: kind.from_dict(fields[name]) for name, kind in records.items() if fields.get(name) is not None}
         return {**fields, **inner}
 
@@ -272,7 +267,7 @@ def collect(
     if result is not None:
         source = result.model if source is None else source
         measured = {name: getattr(result, name) for name in ("profile", "cost_before", "cost_after", "finetuned")}
-        facts = {**measured, **facts}
+        facts = {**measured, "compression": CompressionFacts.of(result), **facts}
     if isinstance(source, CardFacts) or (source is None and (folder / RECORD_FILE).is_file()):
         return _updated(source or CardFacts.load(folder / RECORD_FILE), facts)
     if source is None and not folder.is_dir():
@@ -295,6 +290,6 @@ def _updated(known: CardFacts, facts: dict[str, Any]) -> CardFacts:
                     f"the {numbers} that the card has must keep their {label}, {before!r}; got {now!r} without the "
                     f"{numbers} measured there"
                 )
-    if facts.get("profile", known.profile) != known.profile:  # the value after fine-tuning belongs to the earlier one
-        facts = {"finetuned": None, **facts}
+    if facts.get("profile", known.profile) != known.profile:  # what came after belongs to the earlier one
+        facts = {"finetuned": None, "compression": None, "test_data": None, **facts}
     return dataclasses.replace(known, **facts)

@@ -49,17 +49,21 @@ def eval_results(facts: CardFacts) -> list[EvalResult]:
     measured = [(name, value, facts.results_split) for name, value in (facts.results or {}).items()]
     if facts.profile is not None and facts.value is not None:
         measured.append((facts.profile.metric, facts.value, facts.split))
+    on_data = [(facts.dataset_id or dataset, dataset, *one) for one in measured]
+    test = None if facts.compression is None else facts.compression.test
+    if test is not None and facts.test_data is not None and facts.profile is not None:
+        on_data.append((facts.test_data, facts.test_data, facts.profile.metric, test.short, None))
     return [
         EvalResult(
             task_type=task,
-            dataset_type=facts.dataset_id or dataset,
-            dataset_name=dataset,
+            dataset_type=identity,
+            dataset_name=where,
             dataset_split=split,
             metric_type=_METRIC_IDS.get(name, name),
             metric_name=name,
             metric_value=value,
         )
-        for name, value, split in measured
+        for identity, where, name, value, split in on_data
     ]
 
 

@@ -10,7 +10,8 @@ from ..depth.cost import Cost
 from ..depth.profile import DepthProfile
 from ..modeling.checkpoint import written_beside
 from ..plots import plot_depth_profile
-from .facts import RECORD_FILE, CardFacts, Compressed, collect, facts_in
+from .compressed import Compressed
+from .facts import RECORD_FILE, CardFacts, collect, facts_in
 from .render import render_model_card
 
 CARD_FILE = "README.md"
@@ -93,7 +94,9 @@ def save_picture(facts: CardFacts, folder: Path) -> str | None:
     if facts.profile is None:
         return None
     try:
-        figure = plot_depth_profile(facts.profile, depth=facts.depth).figure
+        known = facts.compression
+        before, healed = (None, None) if known is None else (known.before, known.healed)
+        figure = plot_depth_profile(facts.profile, depth=facts.depth, before=before, healed=healed).figure
     except ImportError:  # the table holds the same numbers
         return None
     figure.savefig(folder / PICTURE_FILE)

@@ -9,6 +9,7 @@ import yaml  # type: ignore[import-untyped]
 from huggingface_hub import ModelCard
 
 from ..depth.cost import Cost
+from ..depth.profile import DepthProfile
 from ..support.records import Record
 from .facts import CardFacts
 from .metadata import merged, metadata
@@ -69,6 +70,10 @@ def _parts(facts: CardFacts, picture: str | None) -> dict[str, Any]:
         "facts": facts,
         "picture": picture,
         "finetuning": _finetuning(facts),
+        "trained": "healed" if _is_healed(facts) else "fine-tuned",
+        "compared": _compared(facts),
+        "tested": _tested(facts),
+        "doubts": () if facts.compression is None else facts.compression.doubts,
         "costs": _costs(facts),
         "circumstances": _circumstances(facts.cost_after or facts.cost_before),
         "results": _results(facts),
@@ -90,14 +95,69 @@ def _data(facts: CardFacts) -> str:
 
 
 def _finetuning(facts: CardFacts) -> str | None:
-    """Return what fine-tuning after the cut did to the metric of the profile."""
+    """Return what training after the cut did to the metric of the profile."""
     if facts.finetuned is None or facts.profile is None:
         return None
     profile, where = facts.profile, f" on {data}" if (data := _data(facts)) else ""
     before = f"{profile.value_at(facts.depth):.4f} before"
     if facts.depth < facts.full_depth:
-        before = f"{profile.value_at(facts.depth):.4f} as it was cut, and {profile.values[-1]:.4f} at full depth"
-    return f"It was then fine-tuned: {profile.metric} **{facts.finetuned:.4f}**{where}; it was {before}."
+        before = f"{profile.value_at(facts.depth):.4f} as it was cut"
+        if _long(facts) is None:
+            before += f", and {profile.values[-1]:.4f} at full depth"
+    how = "healed, which means trained by the teacher" if _is_healed(facts) else "fine-tuned"
+    return f"It was then {how}: {profile.metric} **{facts.finetuned:.4f}**{where}; it was {before}."
+
+
+def _is_healed(facts: CardFacts) -> bool:
+    """Return whether what was left was trained by a teacher."""
+    return facts.finetuned is not None and facts.compression is not None and bool(facts.compression.healed)
+
+
+def _long(facts: CardFacts) -> DepthProfile | None:
+    """Return the profile of the model before it was taught, if that is known."""
+    return None if facts.compression is None else facts.compression.before
+
+
+def _compared(facts: CardFacts) -> str | None:
+    """Return how this model compares with the one that it was made from, before that was taught."""
+    profile, known = facts.profile, facts.compression
+    if profile is None or known is None:
+        return None
+    sentences = []
+    if known.before is not None:
+        sentences.append(
+            f"Every depth was taught before one was chosen. The model that it was made from has {profile.metric} "
+            f"{known.before.values[-1]:.4f} at full depth, before it was taught."
+        )
+    if known.interval is not None:
+        low, high = known.interval
+        sentences.append(
+            f"With 95% confidence this model loses between {low:.4f} and {high:.4f} in {profile.metric} against that "
+            f"at full depth, on the {profile.num_examples:,} examples by which its depth was chosen. A gain is a loss "
+            "below 0."
+        )
+    if known.calmed is not None:
+        sentences.append(f"{known.calmed[0].upper()}{known.calmed[1:]}.")
+    return "\n\n".join(sentences) or None
+
+
+def _tested(facts: CardFacts) -> str | None:
+    """Return the metric on data on which nothing was chosen, beside that on which the depth was, as a table."""
+    profile, test = facts.profile, None if facts.compression is None else facts.compression.test
+    if profile is None or test is None or facts.value is None:
+        return None
+    long = _long(facts) or profile
+    rows = [
+        (_data(facts) or "the data", "the depth", profile.num_examples, long.values[-1], facts.value),
+        (facts.test_data or "the test data", "nothing", test.num_examples, test.full, test.short),
+    ]
+    return _table(
+        [profile.metric, "before", "this model"],
+        (
+            [f"on {name}, by which {what} was chosen ({number:,} examples)", f"{full:.4f}", f"{short:.4f}"]
+            for name, what, number, full, short in rows
+        ),
+    )
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -134,17 +194,23 @@ def _results(facts: CardFacts) -> str:
 
 
 def _depths(facts: CardFacts) -> str | None:
+    """Return the metric at every depth as a table: before teaching, taught, and healed where it was."""
     if facts.profile is None:
         return None
     profile, mark = facts.profile, facts.depth if facts.depth < facts.full_depth else None
-    rows = zip(profile.depths, profile.values, profile.num_parameters, strict=True)
-    return _table(
-        ["depth", profile.metric, "parameters"],
-        (
-            [f"**{cell}**" if depth == mark else cell for cell in (str(depth), f"{value:.4f}", f"{parameters:,}")]
-            for depth, value, parameters in rows
-        ),
-    )
+    long, healed = _long(facts), {} if facts.compression is None else facts.compression.healed
+    columns = {profile.metric: dict(zip(profile.depths, profile.values, strict=True))}
+    if long is not None:
+        before = dict(zip(long.depths, long.values, strict=True))
+        columns = {f"{profile.metric} before teaching": before, "taught": columns[profile.metric]}
+    if healed:
+        columns["cut there and healed"] = healed
+    rows = []
+    for depth, parameters in zip(profile.depths, profile.num_parameters, strict=True):
+        cells = [f"{values[depth]:.4f}" if depth in values else "" for values in columns.values()]
+        cells = [str(depth), *cells, f"{parameters:,}"]
+        rows.append([f"**{cell}**" if depth == mark and cell else cell for cell in cells])
+    return _table(["depth", *columns, "parameters"], rows)
 
 
 def _fields(fields: dict[str, Any]) -> str | None:
