@@ -16,6 +16,7 @@ from transformers import (
 import acn_hf
 from acn_hf import BudgetError, compress, measure_depth_profile, truncate
 from acn_hf.depth.metrics import ProfileError
+from acn_hf.training.calming import Calmed
 from acn_hf.training.stage_trainer import StageSettings
 from tests.support.training import data, same_weights, weights
 
@@ -69,6 +70,26 @@ def test_every_stage_is_reported(model, result):
     json.dumps(stored)
     assert stored["data"] == {"full": result.full_value, "short": result.value, "num_examples": 80}
     assert stored["test"]["short"] == result.test.short
+    assert set(result.seconds) == {*result.training, "measured", "tested", "cost"}
+    assert all(seconds > 0 for seconds in result.seconds.values())
+
+
+def test_the_arguments_of_every_stage_are_kept(result):
+    """They are those that the Trainers had."""
+    assert (
+        {"tuned", "taught"} < set(result.training) == {"tuned", "taught", *(f"healed-{one}" for one in result.healed)}
+    )
+    for stage, epochs in {"tuned": 1, "taught": 2, **{f"healed-{one}": 1 for one in result.healed}}.items():
+        known = result.training[stage]
+        assert (known["num_train_epochs"], known["learning_rate"], known["seed"]) == (epochs, 3e-3, 3)
+        assert (known["per_device_train_batch_size"], known["bf16"]) == (16, False)
+    assert result.to_dict()["training"] == result.training
+
+
+def test_a_model_that_is_fine_tuned_says_how_too(model, tmp_path):
+    result = run(model, tmp_path, depth=1, epochs={"finetune": 1})
+    assert result.training["finetuned"]["num_train_epochs"] == 1
+    assert set(result.seconds) == {"finetuned", "measured", "cost"}
 
 
 def test_values_are_those_of_the_models(model, result):
@@ -133,7 +154,7 @@ class Scripted:
         self.profile = acn_hf.DepthProfile(
             tuple(range(len(taught))), tuple(taught), "accuracy", True, 10, tuple(range(1, len(taught) + 1))
         )
-        monkeypatch.setattr("acn_hf.compression.job.Job.profile", lambda job, model: self.profile)
+        monkeypatch.setattr("acn_hf.compression.job.Job.measured", lambda job, model, **options: self.profile)
 
     def _taught(self, student, make_trainer, weights):
         if weights == "full":
@@ -198,7 +219,18 @@ def test_a_run_that_was_stopped_between_stages_ends_in_the_same_bits(model, tmp_
     trained = dict.fromkeys(("tune", "teach"), _fails) | {"heal": stages["heal"]}
     resumed = compress(model, data()["validation"], **trained, work_dir=tmp_path / "work-two", resume=True, depth=2)
     assert same_weights(weights(whole.model), weights(resumed.model))
-    assert resumed.to_dict()["data"] == whole.to_dict()["data"]
+    for known in ("data", "training", "calmed"):
+        assert resumed.to_dict()[known] == whole.to_dict()[known]
+    assert set(resumed.seconds) == set(whole.seconds)
+
+
+def test_what_was_done_to_calm_a_copy_is_not_forgotten_when_a_run_goes_on(model, tmp_path, monkeypatch):
+    calmed = Calmed((5,), (1, 2), 9)
+    monkeypatch.setattr("acn_hf.training.teaching.calm_student", lambda trainer, teacher, weights: calmed)
+    options = {"work_dir": tmp_path / "work", "depth": 2}
+    assert run(model, tmp_path, epochs={"teach": 1}, **options).calmed == calmed
+    resumed = compress(model, data()["validation"], teach=_fails, **options, resume=True)
+    assert resumed.calmed == calmed
 
 
 class Stop(TrainerCallback):

@@ -94,6 +94,10 @@ def test_a_checkpoint_without_a_head_becomes_a_short_classifier(run, bare, files
     result = json.loads((out / "result.json").read_text())
     assert set(result["seconds"]) >= {"tuned", "taught"}
     assert (result["data"]["num_examples"], result["test"]["num_examples"]) == (10, 12)
+    assert result["sources"] == {"model": "bare", "train": "train.csv", "data": "data.csv", "test": "test.csv"}
+    assert [result["training"][stage]["num_train_epochs"] for stage in ("tuned", "taught")] == [1, 2]
+    assert {(one["learning_rate"], one["seed"]) for one in result["training"].values()} == {(3e-3, 0)}
+    assert str(tmp_path) not in (out / "result.json").read_text()
     short = AutoModelForSequenceClassification.from_pretrained(out)
     assert type(short) is BertForSequenceClassification
     assert short.config.id2label == {0: "no", 1: "yes"}

@@ -36,6 +36,31 @@ def test_a_stage_that_is_done_is_read(tmp_path):
     assert set(again.seconds) == {"taught"}
 
 
+def test_what_was_noted_of_a_stage_is_stored_with_it(tmp_path):
+    first = Stages.begin(tmp_path, False, {})
+
+    def train(model):
+        first.note("taught", epochs=4.0)
+        first.note("taught", seed=7)
+        return model
+
+    first.trained("taught", MODEL.build(), train)
+    again = Stages.begin(tmp_path, True, {})
+    assert not again.notes
+    again.trained("taught", MODEL.build(), fails)
+    assert again.notes == first.notes == {"taught": {"epochs": 4.0, "seed": 7}}
+
+
+def test_a_stage_that_was_stored_without_notes_is_read(tmp_path):
+    Stages.begin(tmp_path, False, {}).trained("taught", MODEL.build(), plus_one)
+    facts = json.loads((tmp_path / "taught" / "stage.json").read_text())
+    del facts["notes"]
+    (tmp_path / "taught" / "stage.json").write_text(json.dumps(facts))
+    again = Stages.begin(tmp_path, True, {})
+    again.trained("taught", MODEL.build(), fails)
+    assert again.notes == {"taught": {}}
+
+
 def test_layers_may_have_left_in_a_stage(tmp_path):
     Stages.begin(tmp_path, False, {}).trained("finetuned", MODEL.build(), lambda model: plus_one(truncate(model, 2)))
     read = Stages.begin(tmp_path, True, {}).trained("finetuned", MODEL.build(), fails)

@@ -62,10 +62,12 @@ def compress_command(
     if teaching.teach is not None:
         check_apart("--teach", teaching.teach, teaching.split, data, data_options.split)
     check_folder(out, overwrite, source=model)
-    run = CompressionRun(model, out, data_options, conversion, teaching, finetuning, learning, device)
+    run = CompressionRun(
+        model, data, out, data_options, conversion, teaching, finetuning, learning, device, test, test_split
+    )
     if teaching.teach is not None:
         run.check_work_dir(data, test, teaching.teach)
-    run.read(data, test, test_split, strict=strict)
+    run.read(strict=strict)
     if teaching.dry_run:
         from .plan import plan_of
 

@@ -53,6 +53,11 @@ def name_of(source: str) -> str:
     return Path(source).absolute().name if Path(source).exists() else source
 
 
+def with_split(source: str, split: Any) -> str:
+    """Return what data are called, with the split that was asked for; a file has none."""
+    return f"{name_of(source)} ({split})" if isinstance(split, str) and not Path(source).is_file() else name_of(source)
+
+
 def origin(model: str, data: str, split: str | None) -> dict[str, Any]:
     """Return what a card says of where model and data come from: names, and ids on the Hub, but no folders."""
     return {

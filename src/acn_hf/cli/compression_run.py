@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from ..training.stage_trainer import StageSettings
 
 from .base import Shown, console, errors, shown, warn
-from .compression_data import fingerprint, name_of, origin, shared_in, untaught_in
+from .compression_data import fingerprint, name_of, origin, shared_in, untaught_in, with_split
 from .options import ConversionOptions, DataOptions, FinetuningOptions, check_writable
 from .progress import counted, shown_training
 from .teaching_options import LearningOptions, TeachingOptions
 
 TUNING_EPOCHS = 2.0
+TEST_SPLITS = ("test", "validation", "train")
+"""Of them the first that there is."""
 OURS = ("job.json", "command", "checkpoints", "answers-*", "tuned", "taught", "healed-*")
 """What a job makes in its folder."""
 MASKED_BATCH = 8
@@ -42,12 +44,15 @@ class CompressionRun:
 
     Args:
         source (`str`): The checkpoint.
+        data (`str`): What the depth is chosen on.
         out (`Path`): Where the short one is written.
         reading, conversion, teaching, finetuning, learning: Groups of options.
         device (`str`): Where it is trained and measured.
+        test, test_split (`str`, *optional*): Data on which nothing is chosen, and their split.
     """
 
     source: str
+    data: str
     out: Path
     reading: DataOptions
     conversion: ConversionOptions
@@ -55,6 +60,8 @@ class CompressionRun:
     finetuning: FinetuningOptions
     learning: LearningOptions
     device: str
+    test: str | None = None
+    test_split: str | None = None
     network: Any = None
     processor: Any = None
     collate: Any = None
@@ -96,7 +103,28 @@ class CompressionRun:
 
         return not reads_labels(self.network)
 
-    def read(self, data: str, test: str | None, test_split: str | None, *, strict: bool) -> None:
+    @property
+    def places(self) -> dict[str, tuple[str, Any]]:
+        """Where the data that were given lie, with the split of them, or the splits of which the first is read."""
+        train, split = self.teaching.teach, self.teaching.split
+        if train is None:
+            train, split = self.finetuning.finetune, self.finetuning.train_split
+        given: dict[str, tuple[str | None, Any]] = {
+            "train": (train, split),
+            "data": (self.data, self.reading.split),
+            "test": (self.test, self.test_split or TEST_SPLITS),
+        }
+        return {name: (source, split) for name, (source, split) in given.items() if source is not None}
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """What model and data are called."""
+        named = {"model": name_of(self.source)}
+        if self.teaching.teacher is not None:
+            named["teacher"] = name_of(self.teaching.teacher)
+        return named | {name: with_split(source, split) for name, (source, split) in self.places.items()}
+
+    def read(self, *, strict: bool) -> None:
         """Load checkpoint and data, and say what there is to do."""
         from ..support.processes import is_first_process, join_processes
 
@@ -105,15 +133,12 @@ class CompressionRun:
         join_processes(cpu=self.device == "cpu")
         if not is_first_process():
             console.quiet = errors.quiet = True
-        train = self._training_rows()
-        self._load(train)
-        sources: dict[str, tuple[str | None, Any]] = {
-            "data": (data, self.reading.split),
-            "test": (test, test_split or ("test", "validation", "train")),
-        }
-        rows = {} if train is None else {"train": train}
-        for name, (source, split) in sources.items():
-            if source is not None:
+        rows: dict[str, Any] = {}
+        if "train" in self.places:  # the head follows from them
+            rows["train"] = self.reading.read(*self.places["train"])
+        self._load(rows.get("train"))
+        for name, (source, split) in self.places.items():
+            if name != "train":
                 rows[name] = self.reading.read(source, split, with_labels=not self._is_masked)
         rows["data"] = self.reading.sample(rows["data"])
         self._doubt(shared_in(rows, self.reading.columns), strict)
@@ -121,20 +146,12 @@ class CompressionRun:
             from ..depth.cost import usual_length
 
             self.reading = replace(self.reading, max_length=usual_length(self.network))
-        named = {"train": self.teaching.teach or self.finetuning.finetune, "data": data, "test": test}
         for name, part in rows.items():
-            prepared = self.reading.prepared(self.network, self.processor, part, str(named[name]))
+            prepared = self.reading.prepared(self.network, self.processor, part, self.places[name][0])
             self.rows[name], self.collate = prepared
         self._doubt(untaught_in(self.network, self.rows), strict)
-        self.facts |= origin(self.source, data, self.reading.split)
-        self.facts["test_data"] = None if test is None else f"{name_of(test)}{f' ({test_split})' if test_split else ''}"
-
-    def _training_rows(self) -> Any:
-        if self.teaching.teach is not None:
-            return self.reading.read(self.teaching.teach, self.teaching.split)
-        if self.finetuning.finetune is not None:
-            return self.reading.read(self.finetuning.finetune, self.finetuning.train_split)
-        return None
+        self.facts |= origin(self.source, self.data, self.reading.split)
+        self.facts["test_data"] = None if self.test is None else with_split(self.test, self.test_split)
 
     def _load(self, train: Any) -> None:
         """Load the checkpoint; to be taught, with the head that follows from the training data."""
@@ -350,7 +367,7 @@ class CompressionRun:
                 )
         if not is_first_process():
             return None
-        result = replace(result, doubts=(*self.doubts, *result.doubts))
+        result = replace(result, doubts=(*self.doubts, *result.doubts), sources=self.sources)
         self.facts["description"] = self._story(result)
         with on_stop(self._kept):
             result.save_pretrained(self.out, processor=self.processor, **self.facts)

@@ -1,8 +1,11 @@
 """The stages of `compress`, and the search for the smallest depth that is good enough when it is healed."""
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from transformers import Trainer
 
 from ..depth.choice import Choice
 from ..depth.cost import measure_cost
@@ -15,6 +18,7 @@ from ..depth.metrics import ProfileError
 from ..depth.profile import DepthProfile, measure_depth_profile
 from ..depth.tradeoffs import DepthTradeoffs
 from ..publishing.compressed import TestValues
+from ..publishing.facts import training_fields
 from ..support.processes import same_everywhere
 from ..support.provenance import circumstances
 from ..support.wrappers import unwrap
@@ -75,8 +79,8 @@ class Job:
     note: Callable[[str], None]
     distillation: DistillationLoss | None = None
     tradeoffs: DepthTradeoffs | None = None
-    calmed: list[Calmed] = field(default_factory=list)
-    """What was done to copies before they were taught."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long was measured in this run: `measured` the metric on the data, `tested` on other data, `cost`."""
     healed: dict[int, Short] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
     """Those that were told."""
@@ -92,11 +96,10 @@ class Job:
         """
         if tune := self.makers.get("tune"):
             if not self.stages.holds("tuned"):
-                self.warn(
-                    self.data_doubts(measure_depth_profile(model, self.data, **{**self.options, "depths": []}), model)
-                )
-            model = self.stages.trained("tuned", self.cut(model), lambda copy: fine_tune(copy, tune)).eval()
-        before = self.profile(model)
+                self.warn(self.data_doubts(self.measured(model, depths=[]), model))
+            maker = self.noted("tuned", tune)
+            model = self.stages.trained("tuned", self.cut(model), lambda copy: fine_tune(copy, maker)).eval()
+        before = self.measured(model)
         cost = self.cost_of(model, before) if self.choice.limits else None
         if cost is not None:  # that no depth meets the limits is seen before anything is taught
             before.tradeoffs(cost).within(**self.choice.limits)
@@ -110,7 +113,7 @@ class Job:
             long = self.stages.trained(
                 "taught", self.cut(model), lambda copy: self.taught(copy, teach, "uniform")
             ).eval()
-            profile = self.profile(long)
+            profile = self.measured(long)
         if cost is not None:
             if profile.num_parameters != before.num_parameters:  # adapters were merged
                 cost = self.cost_of(long, profile)
@@ -124,7 +127,7 @@ class Job:
             short = Short(self.cut(long, chosen), chosen)
         if short.depth not in profile.depths:  # layers left while it trained
             self.options["depths"] = [*profile.depths, short.depth]
-            profile = self.profile(long)
+            profile = self.measured(long)
         return self.result(model, long, short, before, profile, test)
 
     def result(
@@ -137,22 +140,24 @@ class Job:
         self.warn(doubts_about(beside or profile, allowed, short.depth, model=unwrap(model)))
         self.tell(self.remarks(short, profile, model))
         # The whole model as a view, so that a `forward` bound to it, with autocast, is not timed against one without.
-        whole = prefix_view(unwrap(long), profile.depths[-1])
+        whole, notes = prefix_view(unwrap(long), profile.depths[-1]), self.stages.notes
+        tested = None if test is None else self.tested(test, model, short.model)
         return CompressionResult(
             short.model,
             short.depth,
             profile,
-            cost_before=measure_cost(whole),
-            cost_after=measure_cost(unwrap(short.model.eval())),
+            cost_before=self.timed("cost", measure_cost, whole),
+            cost_after=self.timed("cost", measure_cost, unwrap(short.model.eval())),
             finetuned=None if short.trained is None else short.trained.values[-1],
             before=None if profile is before or long is model else before,
             healed={depth: one.trained.values[-1] for depth, one in sorted(self.healed.items()) if one.trained},
-            test=None if test is None else self.tested(test, model, short.model),
+            test=tested,
             interval=_interval(beside),
             doubts=tuple(self.doubts),
             tradeoffs=self.tradeoffs,
-            calmed=next(iter(self.calmed), None),
-            seconds=self.stages.seconds,
+            calmed=next((Calmed.from_dict(one["calmed"]) for one in notes.values() if "calmed" in one), None),
+            training={name: one["training"] for name, one in notes.items() if "training" in one},
+            seconds={**self.stages.seconds, **self.seconds},
             circumstances=circumstances(None),
         )
 
@@ -161,20 +166,25 @@ class Job:
         whole = len(layers_of(unwrap(model)))
         return truncate(model, whole if depth is None else depth, merge_adapter=self.merge_adapter)
 
-    def profile(self, model: Any) -> DepthProfile:
-        """Return the metric at every depth of a model."""
-        return measure_depth_profile(model, self.data, **self.options)
+    def timed(self, what: str, measure: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Return what a function measures, and add how long that took."""
+        start = time.monotonic()
+        measured = measure(*args, **options)
+        self.seconds[what] = self.seconds.get(what, 0.0) + time.monotonic() - start
+        return measured
+
+    def measured(self, model: Any, **options: Any) -> DepthProfile:
+        """Return the metric at every depth of a model, unless `options` ask for others."""
+        return self.timed("measured", measure_depth_profile, model, self.data, **{**self.options, **options})
 
     def cost_of(self, model: Any, profile: DepthProfile) -> DepthCost:
         """Return what each depth of a profile costs, as the first process measured it."""
-        cost = measure_depth_cost(
-            unwrap(model), depths=profile.depths, progress=lambda depths: self.progress(depths, "Measuring the cost")
-        )
-        return same_everywhere(cost)
+        options = {"depths": profile.depths, "progress": lambda depths: self.progress(depths, "Measuring the cost")}
+        return same_everywhere(self.timed("cost", measure_depth_cost, unwrap(model), **options))
 
     def end_of(self, model: Any, num_examples: int) -> DepthProfile:
         """Return the metric of a model at its full depth, on data that must hold so many examples."""
-        profile = measure_depth_profile(model, self.data, **{**self.options, "depths": []})
+        profile = self.measured(model, depths=[])
         if profile.num_examples != num_examples:
             raise ProfileError(
                 "when models are trained the data must hold the same examples whenever they are read; they held "
@@ -185,8 +195,21 @@ class Job:
     def tested(self, test: Any, full: Any, short: Any) -> TestValues:
         """Return the metric of two models on other data."""
         options = {**self.options, "depths": []}
-        at_full, at_short = (measure_depth_profile(model, test, **options) for model in (full, short))
+        at_full, at_short = (
+            self.timed("tested", measure_depth_profile, model, test, **options) for model in (full, short)
+        )
         return TestValues(at_full.values[-1], at_short.values[-1], at_full.num_examples)
+
+    def noted(self, stage: str, maker: Finetune) -> Finetune:
+        """Return a maker whose Trainers' arguments are noted, with which the stage can be done again."""
+
+        def make_trainer(model: Any) -> Any:
+            trainer = maker(model)
+            if isinstance(trainer, Trainer):
+                self.stages.note(stage, training=training_fields(trainer.args))
+            return trainer
+
+        return make_trainer
 
     def data_doubts(self, profile: DepthProfile, model: Any) -> tuple[str, ...]:
         """Return why the data can choose no depth, whatever is trained; mostly nothing."""
@@ -209,22 +232,22 @@ class Job:
     def taught(self, student: Any, make_trainer: Finetune, weights: str) -> Any:
         """Return what the teacher makes of a model."""
         assert self.distillation is not None
+        stage = "taught" if weights == "uniform" else f"healed-{len(layers_of(unwrap(student)))}"
         return taught_by(
             self.distillation,
             student,
-            make_trainer,
+            self.noted(stage, make_trainer),
             weights,
             self.num_depths if weights == "uniform" else None,
             self.book,
             calm=self.calm,
-            note=self.calmed.append,
+            note=lambda calmed: self.stages.note(stage, calmed=calmed.to_dict()),
         )
 
     def finetuned(self, long: Any, depth: int, profile: DepthProfile) -> Short:
         """Cut a model and train what is left, without a teacher."""
-        short = self.stages.trained(
-            "finetuned", self.cut(long, depth), lambda copy: fine_tune(copy, self.makers["finetune"])
-        )
+        maker = self.noted("finetuned", self.makers["finetune"])
+        short = self.stages.trained("finetuned", self.cut(long, depth), lambda copy: fine_tune(copy, maker))
         return Short(short, len(layers_of(unwrap(short))), self.end_of(short, profile.num_examples))
 
     def heal(self, long: Any, depth: int, profile: DepthProfile) -> Short:

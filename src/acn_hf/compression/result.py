@@ -45,7 +45,11 @@ class CompressionResult:
         doubts (`tuple[str, ...]`): What speaks against the choice, in words.
         tradeoffs (`DepthTradeoffs`, *optional*): The metric and the cost of every depth, where limits chose one.
         calmed (`Calmed`, *optional*): What was done to the copy before it was taught, if anything was.
-        seconds (`dict[str, float]`): How long each stage of training took.
+        training (`dict[str, dict]`): The arguments of the Trainer of each stage that decide how it turns out: epochs or
+            steps, learning rate, batch size, precision, seed and so on.
+        sources (`dict[str, str]`): What the model and the data sets are called, as far as that is known.
+        seconds (`dict[str, float]`): How long each stage of training took; and how long this run measured the metric
+            (`measured`), tested (`tested`) and measured the cost (`cost`).
         circumstances (`dict`): Date, versions and hardware of the measurements.
     """
 
@@ -62,6 +66,8 @@ class CompressionResult:
     doubts: tuple[str, ...] = ()
     tradeoffs: DepthTradeoffs | None = None
     calmed: Calmed | None = None
+    training: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     circumstances: dict[str, Any] = field(default_factory=dict)
 
@@ -92,6 +98,8 @@ class CompressionResult:
             "doubts": list(self.doubts),
             "tradeoffs": None if self.tradeoffs is None else self.tradeoffs.to_dict(),
             "calmed": None if self.calmed is None else self.calmed.to_dict(),
+            "training": self.training,
+            "sources": self.sources,
             "seconds": self.seconds,
             "circumstances": self.circumstances,
         }

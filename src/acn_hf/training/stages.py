@@ -32,10 +32,12 @@ class Stages:
     Args:
         folder (`Path`, *optional*): Where stages are stored; by default nowhere.
         seconds (`dict[str, float]`): How long each stage took, by its name, those of earlier runs included.
+        notes (`dict[str, dict]`): What was noted of each stage, by its name, those of earlier runs included.
     """
 
     folder: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def begin(cls, folder: str | os.PathLike | None, resume: bool, made_of: dict[str, Any]) -> "Stages":
@@ -72,6 +74,10 @@ class Stages:
         """Return whether a stage is stored already."""
         return self.folder is not None and (self.folder / name / FACTS).exists()
 
+    def note(self, name: str, **facts: Any) -> None:
+        """Note something of a stage while it is trained, as JSON can hold it; it is stored with the stage."""
+        self.notes.setdefault(name, {}).update(facts)
+
     def trained(self, name: str, model: Any, train: Callable[[Any], Any]) -> Any:
         """Return what training makes of a model, or what it made of it before.
 
@@ -90,7 +96,7 @@ class Stages:
         trained = train(model)
         self.seconds[name] = time.monotonic() - start
         if stored is not None:
-            self._write(stored, trained, self.seconds[name])
+            self._write(stored, trained)
         return trained
 
     def _read(self, stored: Path, model: Any) -> Any:
@@ -103,12 +109,17 @@ class Stages:
                 f"{stored} must hold a whole stage of this job; remove it to train it anew: {error}"
             ) from None
         self.seconds[stored.name] = facts["seconds"]
+        self.note(stored.name, **facts.get("notes", {}))
         return short
 
-    def _write(self, stored: Path, model: Any, seconds: float) -> None:
+    def _write(self, stored: Path, model: Any) -> None:
         if is_first_process():
             with written_beside(stored) as beside:
                 save_model(model, str(beside / WEIGHTS))
-                facts = {"depth": len(layers_of(unwrap(model))), "seconds": seconds}
+                facts = {
+                    "depth": len(layers_of(unwrap(model))),
+                    "seconds": self.seconds[stored.name],
+                    "notes": self.notes.get(stored.name, {}),
+                }
                 (beside / FACTS).write_text(json.dumps(facts) + "\n")
         wait_for_all()
