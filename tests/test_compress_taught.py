@@ -2,6 +2,8 @@
 
 import json
 import re
+from functools import partial
+from itertools import chain, repeat
 
 import pytest
 import torch
@@ -147,14 +149,15 @@ def test_a_depth_that_is_given_is_healed_there(model, tmp_path):
 class Scripted:
     """Values of the metric by depth, for healed and for taught models, which no training gives so plainly."""
 
-    def __init__(self, monkeypatch, taught, healed):
+    def __init__(self, monkeypatch, taught, healed, before=None):
         self.healed, self.tried = healed, []
         monkeypatch.setattr("acn_hf.compression.job.Job.taught", self._taught)
         monkeypatch.setattr("acn_hf.compression.job.Job.end_of", self._end)
-        self.profile = acn_hf.DepthProfile(
-            tuple(range(len(taught))), tuple(taught), "accuracy", True, 10, tuple(range(1, len(taught) + 1))
-        )
-        monkeypatch.setattr("acn_hf.compression.job.Job.measured", lambda job, model, **options: self.profile)
+        of = partial(acn_hf.DepthProfile, metric="accuracy", greater_is_better=True, num_examples=10)
+        depths = tuple(range(len(taught)))
+        first, then = (of(depths, tuple(one), num_parameters=depths) for one in (before or taught, taught))
+        profiles = chain([first], repeat(then))
+        monkeypatch.setattr("acn_hf.compression.job.Job.measured", lambda job, model, **options: next(profiles))
 
     def _taught(self, student, make_trainer, weights):
         if weights == "full":
@@ -187,6 +190,27 @@ def test_the_smallest_depth_is_found_that_is_good_enough_when_healed(
         assert result.value == healed.get(chosen, taught[chosen])
     else:
         assert result.value == taught[chosen]
+
+
+@pytest.mark.parametrize(
+    ("before", "taught", "depth", "is_said"),
+    [
+        (0.9, 0.8, None, True),
+        (0.9, 0.8, LAYERS, True),
+        (0.9, 0.8, 2, False),
+        (0.9, 0.9, LAYERS, False),
+        (0.8, 0.9, None, False),
+    ],
+)
+def test_full_depth_that_teaching_made_worse_is_said(model, monkeypatch, tmp_path, before, taught, depth, is_said):
+    """Where something is cut off, what it costs stands in the table."""
+    low = (0.1, 0.2, 0.2, 0.2)
+    Scripted(monkeypatch, (*low, taught), {2: 0.2}, before=(*low, before))
+    how = {"choose_healed": False} if depth is None else {"depth": depth}
+    result = run(model, tmp_path, epochs={"teach": 1, "heal": 1}, **how)
+    assert result.depth == (LAYERS if depth is None else depth)
+    text = f"nothing was cut off, and teaching made full depth worse: accuracy {before:.4f} before, {taught:.4f} taught"
+    assert any(doubt.startswith(text) for doubt in result.doubts) is is_said
 
 
 def test_without_a_search_only_the_chosen_depth_is_healed(model, monkeypatch, tmp_path):

@@ -138,7 +138,7 @@ class Job:
         is_said = bool(self.makers and self.data_doubts(before, model))
         allowed = None if is_said or not self.choice.is_by_tolerance else self.choice.allowed(before.values[-1])
         self.warn(doubts_about(beside or profile, allowed, short.depth, model=unwrap(model)))
-        self.tell(self.remarks(short, profile, model))
+        self.tell(self.remarks(short, before, profile, model))
         # The whole model as a view, so that a `forward` bound to it, with autocast, is not timed against one without.
         whole, notes = prefix_view(unwrap(long), profile.depths[-1]), self.stages.notes
         tested = None if test is None else self.tested(test, model, short.model)
@@ -289,12 +289,19 @@ class Job:
         is_worse = same_everywhere(profile.is_better(profile.value_at(depth), healed.trained.values[-1]))
         return Short(self.cut(long, depth), depth) if is_worse else healed
 
-    def remarks(self, short: Short, profile: DepthProfile, model: Any) -> tuple[str, ...]:
-        """Return what to say where training was of no use, of some depths or of the cut model."""
+    def remarks(self, short: Short, before: DepthProfile, profile: DepthProfile, model: Any) -> tuple[str, ...]:
+        """Return what to say where training was of no use, of some depths or of the model that came out."""
         dead = _dead_depths(profile, unwrap(model)) if "teach" in self.makers else ()
-        return (*dead, *self._harm(short, profile))
+        return (*dead, *self._harm(short, before, profile))
 
-    def _harm(self, short: Short, profile: DepthProfile) -> tuple[str, ...]:
+    def _harm(self, short: Short, before: DepthProfile, profile: DepthProfile) -> tuple[str, ...]:
+        at_first, taught = before.values[-1], profile.values[-1]
+        is_taught = "teach" in self.makers and short.depth == profile.depths[-1] and short.trained is None
+        if is_taught and profile.is_better(at_first, taught):
+            return (
+                f"nothing was cut off, and teaching made full depth worse: {profile.metric} {at_first:.4f} before, "
+                f"{taught:.4f} taught; the model as it was is the better one",
+            )
         cut, healed = profile.value_at(short.depth), self.healed.get(short.depth)
         what = f"{profile.metric} {cut:.4f} as cut"
         if healed is not None and healed.trained is not None and short.trained is None:
