@@ -1,6 +1,8 @@
 """`acn-hf compress --teach`: from the checkpoint that one has, with a head or without, to the short model."""
 
+import errno
 import json
+import os
 import re
 
 import pytest
@@ -10,10 +12,11 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertModel,
+    Trainer,
     set_seed,
 )
 
-from acn_hf import CardFacts
+from acn_hf import CardFacts, CompressionResult
 from acn_hf.training.stages import Stages
 from tests.support.command_line import names_in, one_line, run, tokenizer, wrong_usage
 
@@ -165,6 +168,39 @@ def test_a_run_that_was_stopped_goes_on_to_the_bit(run, bare, files, tmp_path, m
     assert "Teaching" not in done.stderr
     assert same(weights_in(tmp_path / "whole"), weights_in(out))
     assert not (tmp_path / "parts.work").exists()
+
+
+@pytest.mark.parametrize("place", ["a stage", "a checkpoint", "the result", "the answers", "the first file"])
+def test_a_full_disk_is_said_with_what_to_do_and_what_is_kept(run, bare, files, tmp_path, monkeypatch, place):
+    """Wherever it happens; then the same command with --resume ends the job."""
+    train, data, _ = files
+    command = ("compress", bare, data, tmp_path / "out", "--teach", train, "--depth", 1, *QUICK)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        of, name = {
+            "a stage": (Stages, "_write"),
+            "a checkpoint": (Trainer, "_save_optimizer_and_scheduler"),
+            "the result": (CompressionResult, "_write"),
+            "the answers": (os, "posix_fallocate"),
+            "the first file": (Stages, "begin"),
+        }[place]
+        patched.setattr(of, name, full)
+        line = run(*command).stderr.strip().splitlines()[-1]
+    work, out = tmp_path / "out.work", tmp_path / "out"
+    assert line.startswith("error: OSError: [Errno 28] No space left on device: "), line
+    assert f"'{out if place == 'the result' else work}" in line
+    if place == "the first file":
+        assert line.endswith("; free space there; nothing was written")
+    else:
+        kept = f"what is done lies in {work}; the same command with --resume goes on from there"
+        assert line.endswith(f"; free space there; {kept}")
+    assert not out.exists()
+    done = run(*command, "--resume")
+    assert done.exit_code == 0, done.output
+    assert ("Teaching" in done.stderr) is (place != "the result")
 
 
 def test_a_run_goes_on_only_as_it_began(run, bare, files, tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Teaching: a copy learns from its teacher at every depth, and the teacher answers once for each example."""
 
 import copy
+import errno
+import os
 
 import pytest
 import torch
@@ -183,6 +185,19 @@ def test_answers_are_those_of_the_teacher_row_by_row(tmp_path):
 
 def _fails(batches):
     raise AssertionError("the teacher is asked again")
+
+
+def test_a_disk_without_room_for_the_answers_is_an_error_before_they_are_written(tmp_path, monkeypatch):
+    """A mapped file needs no room when it is made: who writes to it on a full disk is killed."""
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    trainer = training.trainer(tmp_path, eval_strategy="no")
+    with pytest.raises(OSError, match="No space left on device"):
+        AnswerBook(tmp_path / "book").answers(trainer, DistillationLoss(training.build_model()))
+    assert list((tmp_path / "book").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,8 @@ def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a function a command.
 
     A parameter whose type is a dataclass is a group of options: each of its fields becomes an option, and the function
-    is given the group. Every failure becomes one line and exit code 1; `--debug` shows the traceback. So does Ctrl-C,
-    with exit code 130 and what [`on_stop`] has added to it.
+    is given the group. Every failure becomes one line, with its notes, and exit code 1; `--debug` shows the traceback.
+    So does Ctrl-C, with exit code 130 and what [`on_stop`] has added to it.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -87,7 +87,8 @@ def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
             except Exception as error:
                 if _settings["debug"]:
                     raise
-                errors.print(f"error: {type(error).__name__}: {' '.join(str(error).split())}", style="red")
+                said = "; ".join([str(error), *getattr(error, "__notes__", [])])
+                errors.print(f"error: {type(error).__name__}: {' '.join(said.split())}", style="red")
                 raise typer.Exit(1) from None
 
         parameters = [

@@ -20,6 +20,7 @@ from .options import (
     check_folder,
 )
 from .teaching_options import LearningOptions, LimitOptions, TeachingOptions
+from .work_folder import on_full_disk
 
 
 @command("compress")
@@ -66,8 +67,9 @@ def compress_command(
         model, data, out, data_options, conversion, teaching, finetuning, learning, device, test, test_split
     )
     if teaching.teach is not None:
-        run.check_work_dir(data, test, teaching.teach)
-    run.read(strict=strict)
+        run.check_work_folder()
+    with on_full_disk(run.kept):
+        run.read(strict=strict)
     if teaching.dry_run:
         from .plan import plan_of
 
@@ -81,7 +83,8 @@ def compress_command(
         asked["tolerance"] = None
     from ..support.records import render
 
-    result = run.compress(metric=choice.metric, **asked)
+    with on_full_disk(run.kept):
+        result = run.compress(metric=choice.metric, **asked)
     if result is None:  # another process writes it
         return
     console.print(render(result.depths_table()) if result.before is not None or result.healed else str(result.profile))

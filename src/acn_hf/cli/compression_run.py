@@ -2,7 +2,6 @@
 
 import functools
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -18,15 +17,14 @@ if TYPE_CHECKING:
 
 from .base import Shown, console, errors, shown, warn
 from .compression_data import fingerprint, name_of, origin, shared_in, untaught_in, with_split
-from .options import ConversionOptions, DataOptions, FinetuningOptions, check_writable
+from .options import ConversionOptions, DataOptions, FinetuningOptions
 from .progress import counted, shown_training
 from .teaching_options import LearningOptions, TeachingOptions
+from .work_folder import WorkFolder
 
 TUNING_EPOCHS = 2.0
 TEST_SPLITS = ("test", "validation", "train")
 """Of them the first that there is."""
-OURS = ("job.json", "command", "checkpoints", "answers-*", "tuned", "taught", "healed-*")
-"""What a job makes in its folder."""
 MASKED_BATCH = 8
 """Blocks in a step of masked language models, which have as many logits for a token as their vocabulary has words."""
 STAGES = {
@@ -77,9 +75,10 @@ class CompressionRun:
         return self.learning.seed or 0
 
     @property
-    def work_dir(self) -> Path:
+    def work(self) -> WorkFolder:
         """Where stages and checkpoints lie meanwhile."""
-        return self.teaching.work_dir or self.out.absolute().with_name(f"{self.out.absolute().name}.work")
+        usual = self.out.absolute().with_name(f"{self.out.absolute().name}.work")
+        return WorkFolder(self.teaching.work_dir or usual, self.teaching.resume)
 
     @property
     def epochs(self) -> dict[str, float]:
@@ -123,6 +122,16 @@ class CompressionRun:
         if self.teaching.teacher is not None:
             named["teacher"] = name_of(self.teaching.teacher)
         return named | {name: with_split(source, split) for name, (source, split) in self.places.items()}
+
+    def kept(self) -> str:
+        """Return in words what is left when the command ends too early."""
+        return "nothing was written" if self.teaching.teach is None else self.work.kept()
+
+    def check_work_folder(self) -> None:
+        """Refuse a folder for the stages that is not ours alone."""
+        teacher = [] if self.teaching.teacher is None else [self.teaching.teacher]
+        places = [self.source, *teacher, *(source for source, _ in self.places.values())]
+        self.work.check(places, self.out, dry_run=self.teaching.dry_run)
 
     def read(self, *, strict: bool) -> None:
         """Load checkpoint and data, and say what there is to do."""
@@ -187,17 +196,8 @@ class CompressionRun:
             self.doubts.append(doubt)
             warn(doubt)
 
-    def _kept(self) -> str:
-        """Return what is left when the command is stopped."""
-        if self.teaching.teach is None or not self.work_dir.exists():
-            return "nothing was written"
-        return f"what is done lies in {self.work_dir}; the same command with --resume goes on from there"
-
-    def _check_command(self, settings: "StageSettings") -> None:
+    def _begin(self, settings: "StageSettings") -> None:
         """Refuse to go on with another command than the one that began."""
-        from ..training.stages import Stages
-
-        self.work_dir.mkdir(parents=True, exist_ok=True)
         made_of = {
             "seed": self.seed,
             "learning_rate": settings.learning_rate,
@@ -207,39 +207,7 @@ class CompressionRun:
             "max_length": self.reading.max_length,
             "rows": {name: fingerprint(rows) for name, rows in self.rows.items()},
         }
-        Stages.begin(self.work_dir / "command", self.teaching.resume, made_of)
-
-    def check_work_dir(self, *sources: str | None) -> None:
-        """Refuse a folder for the stages that is not ours alone, since it is removed when the job is done.
-
-        One in which another run was stopped is refused too, unless this one goes on with it. Every process of this run
-        asks before the first of them makes the folder.
-        """
-        folder = self.work_dir.resolve()
-        for place in (self.source, self.out, self.teaching.teacher, *sources):
-            path = None if place is None or not (place is self.out or Path(place).exists()) else Path(place).resolve()
-            if path is not None and folder in (path, *path.parents):
-                raise typer.BadParameter(f"--work-dir must hold nothing but stages; {place} is {folder} or in it")
-        if folder.exists() and not folder.is_dir():
-            raise typer.BadParameter(f"--work-dir must be a folder; {folder} is a file")
-        is_used = folder.is_dir() and any(folder.iterdir())
-        if is_used and not (folder / "command").is_dir():
-            raise typer.BadParameter(
-                f"--work-dir must be new, or the one of a run that was stopped; {folder} is neither"
-            )
-        if is_used and not (self.teaching.resume or self.teaching.dry_run):
-            raise typer.BadParameter(
-                f"{self.work_dir} holds the stages of a run that was stopped: --resume goes on with it, or remove it"
-            )
-        check_writable(folder)
-
-    def _remove_work(self) -> None:
-        """Remove what the job has made, and the folder if there is nothing else in it."""
-        for pattern in OURS:
-            for path in self.work_dir.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        if not any(self.work_dir.iterdir()):
-            self.work_dir.rmdir()
+        self.work.begin(made_of)
 
     def settings(self) -> "StageSettings":
         """Return how the stages are trained."""
@@ -248,7 +216,7 @@ class CompressionRun:
         rate = self.learning.learning_rate
         batch_size = self.teaching.train_batch_size or (MASKED_BATCH if self._is_masked else 32)
         return StageSettings(
-            self.work_dir / "checkpoints",
+            self.work.path / "checkpoints",
             self.network.device,
             learning_rate=1e-4 if rate is None else rate,
             batch_size=batch_size,
@@ -354,14 +322,14 @@ class CompressionRun:
         with tempfile.TemporaryDirectory() as scratch:
             if self.teaching.teach is not None:
                 settings = self.settings()
-                self._check_command(settings)
+                self._begin(settings)
                 asked |= self.makers(settings)
-                asked |= {"work_dir": self.work_dir, "resume": self.teaching.resume, "teacher": self._teacher()}
+                asked |= {"work_dir": self.work.path, "resume": self.teaching.resume, "teacher": self._teacher()}
                 asked["num_depths"] = self.num_depths
                 asked |= {"choose_healed": self.teaching.choose_healed, "calm": not self.teaching.no_calm}
             elif self.finetuning.finetune is not None:
                 asked["finetune"] = self._finetune(scratch)
-            with full_disk_named(self.work_dir), on_stop(self._kept):
+            with full_disk_named(self.work.path), on_stop(self.kept):
                 result = compress(
                     self.network, self._batches("data", "Measuring every depth"), progress=shown, note=warn, **asked
                 )
@@ -369,10 +337,10 @@ class CompressionRun:
             return None
         result = replace(result, doubts=(*self.doubts, *result.doubts), sources=self.sources)
         self.facts["description"] = self._story(result)
-        with on_stop(self._kept):
+        with on_stop(self.kept):
             result.save_pretrained(self.out, processor=self.processor, **self.facts)
         if self.teaching.teach is not None and not self.teaching.keep_work:
-            self._remove_work()
+            self.work.remove()
         return result
 
 

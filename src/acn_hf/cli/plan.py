@@ -52,7 +52,7 @@ def plan_of(run: "CompressionRun", depth: int | None, searches: bool) -> str:
             render(table),
             f"Measured: {measured}, every depth in one pass.",
             f"In all at most about {total / 60:.1f} minutes of training here, and up to {5 * size:.0f} MB meanwhile in "
-            f"{run.work_dir}. Nothing was written.",
+            f"{run.work.path}. Nothing was written.",
         )
     )
 

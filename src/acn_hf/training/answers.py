@@ -6,6 +6,7 @@ them need no memory, and so that a training that goes on is told what it was tol
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -110,6 +111,7 @@ class AnswerBook:
                         self.folder.mkdir(parents=True, exist_ok=True)
                         shape = (len(rows), logits.shape[1])
                         table = np.lib.format.open_memmap(beside, "w+", np.float32, shape)
+                        _reserve(beside)
                     if table is not None:
                         table[numbers] = logits
             if table is not None:
@@ -120,6 +122,13 @@ class AnswerBook:
                 beside.unlink(missing_ok=True)
         trainer.accelerator.wait_for_everyone()
         return True
+
+
+def _reserve(path: Path) -> None:
+    """Let a full disk be an error now: who writes to a mapped file that has no room is killed without a word."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _answer(trainer: Trainer, teacher: PreTrainedModel, batch: dict[str, Any]) -> tuple[Any, Any]:
