@@ -5,6 +5,7 @@ import json
 import os
 import re
 
+import datasets
 import pytest
 import torch
 from transformers import (
@@ -277,6 +278,26 @@ def test_a_label_that_the_training_data_lack_is_named_with_its_place(run, bare, 
     done = run("compress", bare, data, tmp_path / "out", "--teach", train)
     assert re.search(r"error: .*data\.csv, line 12.*maybe", done.stderr), done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize("column", ["text", "label"])
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["TRAIN", "DATA", "TEST"])
+def test_of_several_data_sets_the_one_is_named_that_lacks_a_column(run, bare, files, tmp_path, which, column, kind):
+    places = list(files)
+    places[which].write_text(places[which].read_text().replace(column, "other", 1))
+    if kind == "folder":
+        rows = datasets.load_dataset("csv", data_files=str(places[which]), split="train")
+        places[which] = tmp_path / "saved"
+        rows.save_to_disk(places[which])
+    train, data, test = places
+    done = run("compress", bare, data, tmp_path / "out", "--teach", train, "--test", test)
+    line = done.stderr.strip().splitlines()[-1]
+    there = "other, label" if column == "text" else "text, other"
+    says = f"DataError: {places[which]} must have a column '{column}'"
+    assert line.startswith(f"error: {says}".replace("DataError", "ColumnError")), line
+    assert f"; got {there}" in line
+    assert "Fine-tuning" not in done.stderr
 
 
 def test_limits_that_no_depth_meets_name_the_best_there_is(run, with_head, files, tmp_path):

@@ -7,7 +7,15 @@ from PIL import Image
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertTokenizerFast
 
-from acn_hf.data.checks import CutTexts, Incomplete, complete_rows, cut_texts, shared_rows, untaught_labels
+from acn_hf.data.checks import (
+    CutTexts,
+    Incomplete,
+    complete_rows,
+    cut_texts,
+    require_inputs,
+    shared_rows,
+    untaught_labels,
+)
 from acn_hf.data.files import load_data
 from acn_hf.data.idx import DataError
 from acn_hf.data.rows import Columns, prepare
@@ -168,9 +176,21 @@ def test_images_are_compared_by_their_bytes(tmp_path):
     assert shared_rows(one, other, Columns()) == 1
 
 
+@pytest.mark.parametrize(
+    "names", [["text"], ["image"], ["question"], ["context"], ["choices"], ["choices0", "choices1"]]
+)
+def test_data_that_lack_an_answer_or_a_label_have_inputs(names):
+    """What they lack is said where it is read."""
+    require_inputs(table(**{name: ["a"] for name in names}), Columns())
+    with pytest.raises(DataError, match="must have a column 'text' of texts or 'image' of images; got label"):
+        require_inputs(table(label=["a"]), Columns())
+
+
 def test_data_sets_without_a_common_input_are_refused():
-    with pytest.raises(DataError, match="a column of texts or images in common; got text and sentence"):
+    with pytest.raises(DataError, match="must have a column 'text' of texts or 'image' of images; got sentence"):
         shared_rows(table(text=["a"]), table(sentence=["a"]), Columns())
+    with pytest.raises(DataError, match="a column of texts or images in common; got text and sentence"):
+        shared_rows(table(text=["a"]), table(sentence=["a"]), Columns(image="sentence"))
 
 
 # --- labels that nobody can learn

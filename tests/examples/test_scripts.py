@@ -180,7 +180,8 @@ def test_what_is_wrong_with_a_corpus_is_named(script, corpus, tables, tmp_path, 
         assert not (tmp_path / "out").exists()
 
     table = ("--train_file", tables / "train.csv", "--validation_sequences", 5, "--text_column_name")
-    refused("the data must have a column 'review'; got text, label, other, length", *table, "review")
+    which = "the data" if streaming else r"train\.csv"
+    refused(f"{which} must have a column 'review'; got text, label, other, length", *table, "review")
     place = "row 1" if streaming else r"train\.csv, line 2"
     refused(f"{place}: column 'length' must hold text; got 3.3", *table, "length")
     text = ("--train_file", corpus / "train.txt.gz")

@@ -171,9 +171,11 @@ class CompressionRun:
             self.network = self.conversion.load(self.source, self.device)
         else:
             from ..data.heads import load_for_task
+            from ..data.places import named
             from ..data.tasks import find_task
 
-            task = find_task(train, self.reading.columns, asked=self.teaching.task)
+            with named(self.places["train"][0]):
+                task = find_task(train, self.reading.columns, asked=self.teaching.task)
             network, self.new_weights = load_for_task(self.source, task)
             self.network = network.to(self.device)
             console.print(f"There is to learn: {task.description}")

@@ -92,11 +92,14 @@ class DataOptions:
         self, source: str, split: str | Sequence[str] | None = None, *, with_labels: bool = True
     ) -> "datasets.Dataset":
         """Return the rows of a data set that are complete, and say how many are not."""
-        from ..data.checks import complete_rows
+        from ..data.checks import complete_rows, require_inputs
         from ..data.files import load_data
         from ..data.idx import DataError
+        from ..data.places import named
 
         rows = load_data(source, name=self.name, split=split, separator=self.separator, encoding=self.encoding)
+        with named(source):
+            require_inputs(rows, self.columns)
         rows, left_out = complete_rows(rows, self.columns, with_labels=with_labels)
         if left_out is not None:
             if self.incomplete == "refuse":
@@ -107,9 +110,11 @@ class DataOptions:
     def prepared(self, model: "PreTrainedModel", processor: Any, rows: "datasets.Dataset", source: str) -> Any:
         """Return rows as the model takes them, with the function that makes a batch, and say which texts are cut."""
         from ..data.checks import cut_texts
+        from ..data.places import named
         from ..data.rows import prepare
 
-        prepared, collate = prepare(model, processor, rows, self.columns, max_length=self.max_length)
+        with named(source):
+            prepared, collate = prepare(model, processor, rows, self.columns, max_length=self.max_length)
         cut = cut_texts(model, processor, rows, self.columns, prepared, max_length=self.max_length)
         if cut is not None:
             errors.print(f"{source}: {cut}")

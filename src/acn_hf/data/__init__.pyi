@@ -3,6 +3,7 @@ from .checks import (
     Incomplete as Incomplete,
     complete_rows as complete_rows,
     cut_texts as cut_texts,
+    require_inputs as require_inputs,
     shared_rows as shared_rows,
     untaught_labels as untaught_labels,
 )
@@ -41,6 +42,8 @@ from .pixels import (
     num_patches as num_patches,
 )
 from .places import (
+    ColumnError as ColumnError,
+    named as named,
     place_of as place_of,
 )
 from .questions import question_rows as question_rows

@@ -16,7 +16,7 @@ from ..support.records import Record
 from .choices import find_choices
 from .idx import DataError
 from .labels import label_ids
-from .places import place_of
+from .places import ColumnError, place_of
 from .rows import Columns, is_regression, longest_text, with_spaces
 from .several_labels import has_several_labels, names_of_columns
 
@@ -166,6 +166,17 @@ def cut_texts(
     return CutTexts(number, len(data), longest) if number else None
 
 
+def require_inputs(data: datasets.Dataset, columns: Columns) -> None:
+    """Check that there is something to read: texts, images, questions or choices.
+
+    Raises:
+        DataError: There is not.
+    """
+    names = (columns.text, columns.text_pair, columns.image, columns.question, columns.context)
+    if not _there(names, data) and not find_choices(data, columns.choices):
+        raise ColumnError(data, f"a column {columns.text!r} of texts or {columns.image!r} of images")
+
+
 def shared_rows(one: datasets.Dataset, other: datasets.Dataset, columns: Columns) -> int:
     """Return how many rows of one data set have inputs that are in another one too, whatever their labels say.
 
@@ -191,6 +202,8 @@ def shared_rows(one: datasets.Dataset, other: datasets.Dataset, columns: Columns
 
     ```
     """
+    for data in (one, other):
+        require_inputs(data, columns)
     names = _there(_inputs(one, columns), other)
     if not names:
         raise DataError(

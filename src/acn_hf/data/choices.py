@@ -10,7 +10,7 @@ from transformers import DataCollatorForMultipleChoice
 
 from .idx import DataError
 from .labels import column_values, read_at, require, whole
-from .places import RowError
+from .places import ColumnError, RowError
 
 
 def choice_rows(
@@ -66,10 +66,7 @@ def choice_columns(data: datasets.Dataset, name: str) -> list[str]:
     """
     if found := find_choices(data, name):
         return found
-    raise DataError(
-        f"the data must have a column {name!r} of lists of choices, or columns {name}0, {name}1, ...; "
-        f"got {', '.join(data.column_names)}"
-    )
+    raise ColumnError(data, f"a column {name!r} of lists of choices, or columns {name}0, {name}1, ...")
 
 
 def find_choices(data: datasets.Dataset, name: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import datasets
 
 from .idx import DataError
-from .places import RowError, placed
+from .places import ColumnError, RowError, placed
 
 
 def label_ids(config: Any) -> dict[str, int]:
@@ -171,7 +171,7 @@ def require(data: datasets.Dataset, *names: str) -> None:
     """
     for name in names:
         if name not in data.column_names:
-            raise DataError(f"the data must have a column {name!r}; got {', '.join(data.column_names)}")
+            raise ColumnError(data, f"a column {name!r}")
 
 
 def whole(value: Any) -> Any:

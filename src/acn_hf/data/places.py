@@ -1,4 +1,4 @@
-"""Where a row of a data set stands: in which file, and in which line of it."""
+"""Where a row of a data set stands: in which file, and in which line of it; and which file lacks a column."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +34,39 @@ class RowError(DataError):
         return f"{place}: {self.message}" if self.column is None else f"{place}, column {self.column!r}: {self.message}"
 
 
+class ColumnError(DataError):
+    """A column that is missing.
+
+    Args:
+        data: The rows that lack it.
+        rule (`str`): What they must have.
+        hint (`str`, *optional*): What to do about it.
+    """
+
+    def __init__(self, data: Any, rule: str, hint: str | None = None) -> None:
+        super().__init__(rule)
+        path = file_of(data)
+        self.source = None if path is None else str(path)
+        self.rule = f"{rule}; got {', '.join(data.column_names)}{f': {hint}' if hint else ''}"
+
+    def __str__(self) -> str:
+        return f"{self.source or 'the data'} must have {self.rule}"
+
+
+@contextmanager
+def named(source: str) -> Iterator[None]:
+    """Say which data lack a column, where a `ColumnError` in this block does not know it.
+
+    Args:
+        source (`str`): Where the data lie.
+    """
+    try:
+        yield
+    except ColumnError as error:
+        error.source = error.source or source
+        raise
+
+
 @contextmanager
 def placed(data: datasets.Dataset) -> Iterator[None]:
     """Say where a row stands of which a `RowError` is raised in this block.
@@ -62,11 +95,11 @@ def place_of(data: datasets.Dataset, row: int) -> str:
         data (`datasets.Dataset`): Rows, with all the columns that were read.
         row (`int`): Number of the row, from 0. In words rows count from 1, and lines with the header.
     """
-    there, here = f"row {row + 1}", data.info.download_checksums or {}
-    path = Path(next(iter(here))) if len(here) == 1 else None
-    if path is None or not path.is_file():
+    there, path = f"row {row + 1}", file_of(data)
+    if path is None:
         return there
-    how = {key: value for key, value in here[str(path)].items() if key in ("separator", "encoding")}
+    here = (data.info.download_checksums or {})[str(path)]
+    how = {key: value for key, value in here.items() if key in ("separator", "encoding")}
     try:
         whole, lines = load_file(path, how).select_columns(data.column_names), first_lines(path, how)
         number = _find(whole, data.with_format(None)[row])
@@ -77,6 +110,13 @@ def place_of(data: datasets.Dataset, row: int) -> str:
     if lines is None or len(lines) != len(whole):
         return f"{path}, row {number + 1}"
     return f"{path}, line {lines[number]}"
+
+
+def file_of(data: Any) -> Path | None:
+    """Return the one file that rows were read from, if it is there and known."""
+    known = getattr(getattr(data, "info", None), "download_checksums", None) or {}
+    path = Path(next(iter(known))) if len(known) == 1 else None
+    return path if path is not None and path.is_file() else None
 
 
 def _find(whole: datasets.Dataset, wanted: dict[str, Any]) -> int | None:

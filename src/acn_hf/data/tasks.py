@@ -21,7 +21,7 @@ from .labels import (
     require,
     whole,
 )
-from .places import placed
+from .places import ColumnError, placed
 from .rows import Columns, is_regression
 from .several_labels import are_columns, names_of_columns
 
@@ -220,10 +220,8 @@ def _guess_unlabelled(data: datasets.Dataset, columns: Columns, has_texts: bool)
     if has_texts and set(data.column_names) == {columns.text}:
         return "fill-mask"
     task = "fill-mask" if has_texts else "masked-image-modeling"
-    raise DataError(
-        f"the data must have a column {columns.label!r}; got {', '.join(data.column_names)}: name the column of the "
-        f"labels, or ask for the task {task}, which needs none"
-    )
+    hint = f"name the column of the labels, or ask for the task {task}, which needs none"
+    raise ColumnError(data, f"a column {columns.label!r}", hint)
 
 
 def _needed(name: str, data: datasets.Dataset, columns: Columns) -> list[str]:
