@@ -280,6 +280,17 @@ def test_a_label_that_the_training_data_lack_is_named_with_its_place(run, bare, 
     assert not (tmp_path / "out").exists()
 
 
+def test_each_file_may_have_its_own_separator(run, with_head, files, tmp_path):
+    train, data, _ = files
+    train.write_text(train.read_text().replace(",", ";"))
+    command = ("compress", with_head, data, tmp_path / "out", "--teach", train, "--depth", 1, "--heal", 0)
+    done = run(*command, "--teach-epochs", 1)
+    assert done.exit_code == 0, done.output
+    assert f"{train}: its columns are separated by ';'" in done.stderr
+    refused = one_line(run(*command, "--separator", ";", "--overwrite"))
+    assert f"the columns of {data} must be separated by ';'; its first line is 'text,label'" in refused
+
+
 @pytest.mark.parametrize("kind", ["file", "folder"])
 @pytest.mark.parametrize("column", ["text", "label"])
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["TRAIN", "DATA", "TEST"])

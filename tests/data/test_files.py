@@ -26,14 +26,40 @@ def written(folder, name, text, encoding="utf-8"):
     return str(path)
 
 
+@pytest.mark.parametrize("separator", [",", ";", "|", "\t"], ids=["comma", "semicolon", "bar", "tab"])
+@pytest.mark.parametrize("name", ["data.csv", "data.tsv", "data.csv.gz"])
+def test_the_separator_of_each_file_is_found(tmp_path, separator, name):
+    """With quotes, also where a text or a title holds another one."""
+    text = f'"text"{separator}label\n"good, really"{separator}1\nbad{separator}0\n'
+    path = written(tmp_path, name, text)
+    data = load_data(path)
+    assert data.to_dict() == load_data(path, separator=separator).to_dict() == TWO
+    assert place_of(data, 1) == f"{path}, line 3"
+    other = {",": ";"}.get(separator, ",")
+    titled = load_data(written(tmp_path, name, f"a{other} b{separator}label\ngood{separator}1\n"))
+    assert titled.to_dict() == {f"a{other} b": ["good"], "label": [1]}
+
+
 @pytest.mark.parametrize(
     ("separator", "shown"), [(";", "';'"), ("|", r"'\|'"), ("\t", r"\$'\\t'")], ids=["semicolon", "bar", "tab"]
 )
-def test_another_separator_is_seen_and_can_be_given(tmp_path, separator, shown):
-    path = written(tmp_path, "data.csv", f"text{separator}label\ngood, really{separator}1\nbad{separator}0\n")
+def test_a_separator_that_only_the_header_shows_is_asked_for(tmp_path, separator, shown):
+    path = written(tmp_path, "data.csv", f"text{separator}label\ngood\nbad{separator}0\n")
     with pytest.raises(DataError, match=rf"must be separated by ','; its first line is .*\(--separator {shown}\)"):
         load_data(path)
-    assert load_data(path, separator=separator).to_dict() == TWO
+    assert load_data(path, separator=separator)["text"][:] == ["good", "bad"]
+
+
+def test_a_separator_that_a_file_does_not_have_is_refused(tmp_path):
+    """It is said for all files at once; a file of one column has none."""
+    path = written(tmp_path, "data.csv", "text,label\ngood,1\n")
+    with pytest.raises(
+        DataError, match=r"data\.csv must be separated by ';'; its first line is .*: leave the separator"
+    ):
+        load_data(path, separator=";")
+    for text in ("text\ngood, really\n", "text\ngood\n"):
+        assert load_data(written(tmp_path, "one.csv", text), separator=";").column_names == ["text"]
+    assert load_data(written(tmp_path, "one.csv", "text\ngood\n")).column_names == ["text"]
 
 
 def test_of_several_splits_the_first_is_read_that_exists(tmp_path):
@@ -58,8 +84,8 @@ def test_another_encoding_is_seen_and_can_be_given(tmp_path):
 def test_the_files_of_a_folder_are_read_alike(tmp_path):
     written(tmp_path, "train.csv", "text;label\ncafé;1\n", "latin-1")
     written(tmp_path, "test.tsv", "text\tlabel\ncafé\t1\n", "latin-1")
-    with pytest.raises(DataError, match="separator"):
-        load_splits(str(tmp_path), encoding="latin-1")
+    found = load_splits(str(tmp_path), encoding="latin-1")
+    assert found["train"].to_dict() == found["test"].to_dict() == {"text": ["café"], "label": [1]}
     (tmp_path / "test.tsv").unlink()
     splits = load_splits(str(tmp_path), separator=";", encoding="latin-1")
     assert splits["train"].to_dict() == {"text": ["café"], "label": [1]}

@@ -62,7 +62,11 @@ class DataOptions:
     max_length: Annotated[int | None, _data(min=1, help="Longest text in tokens.")] = None
     max_examples: Annotated[int | None, _data(min=1, help="Measure a fixed random sample of so many examples.")] = None
     separator: Annotated[
-        str | None, _data(help="Character between the columns of a CSV file.", show_default="a comma; in TSV a tab")
+        str | None,
+        _data(
+            help="Character between the columns of all CSV files.",
+            show_default="a comma, in TSV a tab, or what the header of each file shows",
+        ),
     ] = None
     encoding: Annotated[
         str | None, _data(help="Encoding of CSV, JSON and text files, e.g. latin-1.", show_default="UTF-8")
@@ -98,6 +102,7 @@ class DataOptions:
         from ..data.places import named
 
         rows = load_data(source, name=self.name, split=split, separator=self.separator, encoding=self.encoding)
+        self._say_separator(rows)
         with named(source):
             require_inputs(rows, self.columns)
         rows, left_out = complete_rows(rows, self.columns, with_labels=with_labels)
@@ -106,6 +111,18 @@ class DataOptions:
                 raise DataError(f"every row must be complete (--incomplete skip leaves others out); {left_out}")
             warn(f"{source}: {left_out}")
         return rows
+
+    def _say_separator(self, rows: "datasets.Dataset") -> None:
+        """Say what stands between the columns of a file, where it is not what its name lets expect."""
+        from ..data.files import file_format, separator_of, usual_separator
+        from ..data.places import file_of
+
+        path = file_of(rows)
+        if self.separator is not None or path is None or file_format(path) != "csv":
+            return
+        found = separator_of(path, {} if self.encoding is None else {"encoding": self.encoding})
+        if found != usual_separator(path):
+            errors.print(f"{path}: its columns are separated by {found!r}")
 
     def prepared(self, model: "PreTrainedModel", processor: Any, rows: "datasets.Dataset", source: str) -> Any:
         """Return rows as the model takes them, with the function that makes a batch, and say which texts are cut."""

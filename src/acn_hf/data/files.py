@@ -16,8 +16,8 @@ from .squad import flattened
 
 FILE_FORMATS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json", ".txt": "text"}
 PREFERRED_SPLITS = ("validation", "test", "train")
-SEPARATORS = (";", "\t", "|")
-"""What else stands between the columns of files that are called CSV."""
+SEPARATORS = (",", ";", "\t", "|")
+"""What stands between the columns of files that are called CSV."""
 
 QUOTES = ": a text that holds the separator must stand in quotes, or another separator be given (--separator)"
 
@@ -38,7 +38,8 @@ def load_data(
         name (`str`, *optional*): Which configuration of a data set of the Hub.
         split (`str` or sequence of `str`, *optional*): Which; of several the first that exists. Defaults to
             `validation`, `test`, `train`.
-        separator (`str`, *optional*): Between the columns of a CSV file. Defaults to a comma, in TSV to a tab.
+        separator (`str`, *optional*): Between the columns of a CSV file. By default a comma, in TSV a tab, or what its
+            first two rows show instead; see [`separator_of`].
         encoding (`str`, *optional*): Of a CSV, JSON or text file. Defaults to UTF-8.
 
     Raises:
@@ -156,8 +157,33 @@ def reader_options(path: Path, how: dict[str, str]) -> dict[str, str]:
 
 
 def separator_of(path: Path, how: dict[str, str]) -> str:
-    """Return what stands between the columns of a CSV or TSV file."""
-    return how.get("separator", "\t" if ".tsv" in path.suffixes else ",")
+    """Return what stands between the columns of a CSV or TSV file.
+
+    If nobody says it, it is the usual one, a comma or in TSV a tab. Where the header has one cell by that, or another
+    number of them than the row below, it is the only other one by which both have the same number, if there is one.
+    """
+    usual = usual_separator(path)
+    if "separator" in how:
+        return how["separator"]
+    if _fits(path, how, usual):
+        return usual
+    others = [one for one in SEPARATORS if one != usual and _fits(path, how, one)]
+    return others[0] if len(others) == 1 else usual
+
+
+def usual_separator(path: Path) -> str:
+    """Return what stands between the columns of a file that is called so."""
+    return "\t" if ".tsv" in path.suffixes else ","
+
+
+def _fits(path: Path, how: dict[str, str], separator: str) -> bool:
+    """Return whether the header and the first row have the same number of cells, two or more."""
+    try:
+        with closing(_records(path, {**how, "separator": separator})) as records:
+            numbers = [len(record) for _, record in itertools.islice(records, 2)]
+    except csv.Error:
+        return False
+    return len(numbers) == 2 and numbers[0] == numbers[1] > 1
 
 
 def open_text(path: Path, how: dict[str, str]) -> Any:
@@ -193,15 +219,23 @@ def _check_beginning(path: Path, kind: str, how: dict[str, str]) -> None:
         raise DataError(f"the data must hold at least one example; {path} is empty")
     if kind != "csv":
         return
-    separator, other = separator_of(path, how), next((one for one in SEPARATORS if one in first), None)
-    if "separator" not in how and other and separator not in first:
-        shown = {"\t": "$'\\t'"}.get(other, f"'{other}'")
-        raise DataError(
-            f"the columns of {path} must be separated by {separator!r}; its first line is {first.strip()!r}: give the "
-            f"separator that it has (--separator {shown})"
-        )
+    _check_separator(path, first.strip(), how)
     with suppress(csv.Error), closing(_records(path, how)) as records:
         _check_cells(path, [record for _, record in itertools.islice(records, 2)])
+
+
+def _check_separator(path: Path, first: str, how: dict[str, str]) -> None:
+    separator = separator_of(path, how)
+    if separator in first:
+        return
+    rule = f"the columns of {path} must be separated by {separator!r}; its first line is {first!r}"
+    if "separator" in how:
+        if any(_fits(path, how, one) for one in SEPARATORS):
+            raise DataError(f"{rule}: leave the separator out, and that of each file is found (no --separator)")
+        return
+    if other := next((one for one in SEPARATORS if one in first), None):
+        shown = {"\t": "$'\\t'"}.get(other, f"'{other}'")
+        raise DataError(f"{rule}: give the separator that it has (--separator {shown})")
 
 
 def _check_cells(path: Path, records: list[list[str]]) -> None:
