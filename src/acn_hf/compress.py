@@ -133,7 +133,8 @@ def compress(
     if depth is not None and options.get("depths") is not None:
         options["depths"] = [*options["depths"], depth]
     show, tell = progress or (lambda items, description: items), note or (lambda doubt: None)
-    stages = Stages.begin(work_dir, resume, {} if work_dir is None else _made_of(model, teacher, list(makers)))
+    contents = {} if work_dir is None else _weights_of(model, teacher)
+    stages = Stages.begin(work_dir, resume, {"the list of stages": list(makers)}, contents)
     searches = choice.is_by_tolerance and confidence is None if choose_healed is None else choose_healed
     with tempfile.TemporaryDirectory() as scratch:
         book = AnswerBook(Path(scratch) if work_dir is None else Path(work_dir), lambda asked: show(asked, ASKING))
@@ -161,7 +162,7 @@ def _check(trains: list[str], data: Any, test: Any, teacher: Any, choose_healed:
         )
 
 
-def _made_of(model: Any, teacher: Any, trains: list[str]) -> dict[str, Any]:
-    """Return what must be the same for a job to go on."""
+def _weights_of(model: Any, teacher: Any) -> dict[str, tuple[str, str]]:
+    """Return what the models are called whose weights must be the same for a job to go on, with their digests."""
     named = {"model": model} if teacher is None else {"model": model, "teacher": teacher}
-    return {**{name: weights_digest(unwrap(one)) for name, one in named.items()}, "stages": trains}
+    return {name: (f"the {name}", weights_digest(unwrap(one))) for name, one in named.items()}

@@ -71,6 +71,12 @@ def with_head(tmp_path):
     return tmp_path / "bert"
 
 
+def one_line_after_notes(done):
+    """Return the error of a run, which may have said other things before."""
+    assert done.exit_code == 1, done.output
+    return done.stderr.strip().splitlines()[-1]
+
+
 def facts_text(folder):
     return (folder / "README.md").read_text()
 
@@ -213,11 +219,27 @@ def test_a_run_goes_on_only_as_it_began(run, bare, files, tmp_path, monkeypatch)
 
     monkeypatch.setattr(Stages, "trained", stopped)
     assert run("compress", bare, data, tmp_path / "out", *options).exit_code == 130
-    other = (*options, "--resume", "--seed", 5)
-    assert (
-        "a job goes on as it began: its seed was 0, got 5"
-        in run("compress", bare, data, tmp_path / "out", *other).stderr
-    )
+    command = ("compress", bare, data, tmp_path / "out", *options, "--resume")
+    for changed, text in (
+        (("--seed", 5), "--seed was 0 and is 5"),
+        (("--heal", 3), "--heal was 1 and is 3"),
+        (("--tune-epochs", 0.5), "--tune-epochs was 1 and is 0.5"),
+        (("--max-length", 8), "--max-length was not given and is 8"),
+    ):
+        line = one_line_after_notes(run(*command, *changed))
+        assert line.startswith(f"error: StageError: a job goes on as it began, but {text}: "), line
+    train.write_text(train.read_text().replace("film", "good"))
+    line = one_line_after_notes(run(*command))
+    assert line.startswith(
+        "error: StageError: a job goes on as it began, but train.csv (or how it is read) has changed: "
+    ), line
+    write(train, 16)
+    torn = BertModel.from_pretrained(bare)
+    with torch.no_grad():
+        torn.embeddings.word_embeddings.weight += 1
+    torn.save_pretrained(bare)
+    line = one_line_after_notes(run(*command))
+    assert line.startswith("error: StageError: a job goes on as it began, but the model has changed: "), line
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run, bare, files, tmp_path):
@@ -387,17 +409,3 @@ def test_masked_words_are_taught_in_blocks_that_fit(run, bare, tmp_path):
 def test_a_new_head_does_not_teach_as_it_is(run, bare, files, tmp_path):
     command = ("compress", bare, files[1], tmp_path / "out", "--teach", files[0], "--tune-epochs", 0)
     assert "leaves the new head as it is, random, and it would teach" in wrong_usage(run(*command))
-
-
-def test_other_training_data_are_not_gone_on_with(run, bare, files, tmp_path, monkeypatch):
-    train, data, _ = files
-    options = ("--teach", train, "--depth", 1, *QUICK)
-
-    def stopped(stages, name, model, train):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Stages, "trained", stopped)
-    assert run("compress", bare, data, tmp_path / "out", *options).exit_code == 130
-    train.write_text(train.read_text().replace("film", "good"))
-    done = run("compress", bare, data, tmp_path / "out", *options, "--resume")
-    assert "a job goes on as it began: its rows was" in done.stderr

@@ -101,13 +101,36 @@ def test_half_of_a_stage_is_refused(tmp_path, broken):
         Stages.begin(tmp_path, True, {}).trained("taught", MODEL.build(), fails)
 
 
-def test_another_job_is_refused(tmp_path):
-    Stages.begin(tmp_path, False, {"model": "a", "epochs": 3})
-    with pytest.raises(StageError, match="its epochs was 3, got 4"):
-        Stages.begin(tmp_path, True, {"model": "a", "epochs": 4})
+DIGEST = 64 * "a"
+BEGAN = {"--teach-epochs": 4.0, "stages": ["teach", "heal"], "--max-length": None, "--seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("change", "contents", "text"),
+    [
+        ({"--teach-epochs": 3.0}, {}, "--teach-epochs was 4 and is 3"),
+        ({"stages": ["teach"]}, {}, "stages was teach, heal and is teach"),
+        ({"--max-length": 64}, {}, "--max-length was not given and is 64"),
+        ({"--seed": None}, {}, "--seed was 0 and is not given"),
+        ({}, {"train": ("train.csv", 64 * "b")}, "train.csv has changed"),
+        ({}, {"train": ("other.csv", DIGEST), "test": ("test.csv", DIGEST)}, "test.csv was not given"),
+        ({"--seed": 1}, {"train": ("train.csv", 64 * "b")}, "--seed was 0 and is 1"),
+        ({"--seed": 1, "--teach-epochs": 2.5}, {}, "--teach-epochs was 4 and is 2.5, and --seed was 0 and is 1"),
+    ],
+)
+def test_another_job_is_refused_with_what_differs_in_words(tmp_path, change, contents, text):
+    Stages.begin(tmp_path, False, BEGAN, {"train": ("train.csv", DIGEST)})
+    stored = (tmp_path / "job.json").read_text()
+    with pytest.raises(StageError) as refused:
+        Stages.begin(tmp_path, True, {**BEGAN, **change}, {"train": ("train.csv", DIGEST), **contents})
+    advice = "say what was said then, or begin anew in another folder"
+    assert str(refused.value) == f"a job goes on as it began, but {text}: {advice}"
+    assert (tmp_path / "job.json").read_text() == stored
+    assert Stages.begin(tmp_path, True, BEGAN, {"train": ("renamed.csv", DIGEST)}).folder == tmp_path
+    with pytest.raises(StageError, match="but train was given and is not: "):
+        Stages.begin(tmp_path, True, BEGAN)
     with pytest.raises(StageError, match="holds the stages of a job: resume=True goes on with it"):
-        Stages.begin(tmp_path, False, {"model": "a", "epochs": 3})
-    assert json.loads((tmp_path / "job.json").read_text()) == {"model": "a", "epochs": 3}
+        Stages.begin(tmp_path, False, BEGAN)
 
 
 def test_a_job_that_has_not_begun_begins(tmp_path):

@@ -200,16 +200,20 @@ class CompressionRun:
 
     def _begin(self, settings: "StageSettings") -> None:
         """Refuse to go on with another command than the one that began."""
-        made_of = {
-            "seed": self.seed,
-            "learning_rate": settings.learning_rate,
-            "train_batch_size": settings.batch_size,
-            "precision": "bf16" if settings.bf16 else "float32",
-            "epochs": self.epochs,
-            "max_length": self.reading.max_length,
-            "rows": {name: fingerprint(rows) for name, rows in self.rows.items()},
+        epochs = {"--tune-epochs": "tune", "--teach-epochs": "teach", "--heal": "heal"}
+        options = {
+            "--seed": self.seed,
+            "--learning-rate": settings.learning_rate,
+            "--train-batch-size": settings.batch_size,
+            "--precision": "bf16" if settings.bf16 else "float32",
+            **{option: self.epochs.get(stage, 0.0) for option, stage in epochs.items()},
+            "--max-length": self.reading.max_length,
         }
-        self.work.begin(made_of)
+        rows = {
+            name: (f"{self.sources[name]} (or how it is read)", fingerprint(self.rows[name]))
+            for name in ("train", "data")  # nothing depends on the test data
+        }
+        self.work.begin(options, rows)
 
     def settings(self) -> "StageSettings":
         """Return how the stages are trained."""

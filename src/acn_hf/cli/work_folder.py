@@ -62,14 +62,19 @@ class WorkFolder:
         """Whether a job began here."""
         return (self.path / "command").is_dir()
 
-    def begin(self, made_of: dict[str, Any]) -> None:
-        """Refuse to go on with another command than the one that began."""
+    def begin(self, options: dict[str, Any], rows: dict[str, tuple[str, str]]) -> None:
+        """Refuse to go on with another command than the one that began.
+
+        Args:
+            options (`dict`): The options that decide what comes out of the stages.
+            rows (`dict[str, tuple[str, str]]`): What each of the data is called, and what tells it from others.
+        """
         from ..modeling.full_disk import full_disk_named
         from ..training.stages import Stages
 
         with full_disk_named(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            Stages.begin(self.path / "command", self.resume, made_of)
+            Stages.begin(self.path / "command", self.resume, options, rows)
 
     def kept(self) -> str:
         """Return in words what is left when the command ends too early."""

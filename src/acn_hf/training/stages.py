@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,13 +40,23 @@ class Stages:
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
-    def begin(cls, folder: str | os.PathLike | None, resume: bool, made_of: dict[str, Any]) -> "Stages":
+    def begin(
+        cls,
+        folder: str | os.PathLike | None,
+        resume: bool,
+        made_of: dict[str, Any],
+        contents: dict[str, tuple[str, str]] | None = None,
+    ) -> "Stages":
         """Return the stages in a folder: none of a new job, those that are done of one that goes on.
 
         Args:
             folder (`str` or `os.PathLike`, *optional*): Where they are stored.
             resume (`bool`): Whether a job goes on.
-            made_of (`dict`): What must be the same for a job to go on, by name; what JSON can hold.
+            made_of (`dict`): What must be the same for a job to go on, by what it is called in an error; numbers, words
+                and lists of words, or `None` for what is not given.
+            contents (`dict[str, tuple[str, str]]`, *optional*): What must be the same too but is too long to be said, by
+                name: what it is called, and a digest. Where the rest differs, on which it may depend, nothing is said
+                of it.
 
         Raises:
             StageError: The folder holds a job and none is to go on, there is none to go on with, or it is another one.
@@ -61,12 +71,14 @@ class Stages:
         if exists and not resume:
             raise StageError(f"{path} holds the stages of a job: resume=True goes on with it, or give another folder")
         if exists:
-            before = json.loads(facts.read_text())
-            for name, value in made_of.items():
-                if before.get(name) != value:
-                    raise StageError(f"a job goes on as it began: its {name} was {before.get(name)!r}, got {value!r}")
+            if changes := list(_changes(json.loads(facts.read_text()), made_of, contents or {})):
+                raise StageError(
+                    f"a job goes on as it began, but {', and '.join(changes)}: say what was said then, or begin anew "
+                    "in another folder"
+                )
         elif is_first_process():
-            write_text(facts, json.dumps(made_of, indent=2) + "\n")
+            digests = {name: digest for name, (_, digest) in (contents or {}).items()}
+            write_text(facts, json.dumps({**made_of, **digests}, indent=2) + "\n")
         wait_for_all()
         return cls(path)
 
@@ -123,3 +135,25 @@ class Stages:
                 }
                 (beside / FACTS).write_text(json.dumps(facts) + "\n")
         wait_for_all()
+
+
+def _changes(before: dict[str, Any], made_of: dict[str, Any], contents: dict[str, tuple[str, str]]) -> Iterator[str]:
+    """Yield in words what is not as it was when a job began."""
+    others = {name: value for name, value in made_of.items() if before.get(name) != value}
+    for name, value in others.items():
+        yield f"{name} was {_said(before.get(name))} and is {_said(value)}"
+    if others:
+        return
+    for name, (called, digest) in contents.items():
+        if before.get(name) != digest:
+            yield f"{called} has changed" if name in before else f"{called} was not given"
+    for name in before.keys() - made_of.keys() - contents.keys():
+        yield f"{name} was given and is not"
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "not given"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
