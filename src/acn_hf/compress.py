@@ -135,11 +135,10 @@ def compress(
     show, tell = progress or (lambda items, description: items), note or (lambda doubt: None)
     contents = {} if work_dir is None else _weights_of(model, teacher)
     stages = Stages.begin(work_dir, resume, {"the list of stages": list(makers)}, contents)
-    searches = choice.is_by_tolerance and confidence is None if choose_healed is None else choose_healed
     with tempfile.TemporaryDirectory() as scratch:
         book = AnswerBook(Path(scratch) if work_dir is None else Path(work_dir), lambda asked: show(asked, ASKING))
         job = Job(data, options, choice, makers, stages, book, num_depths, merge_adapter, calm, strict, show, tell)
-        return job.run(model, teacher, searches, test)
+        return job.run(model, teacher, choice.searches(choose_healed), test)
 
 
 def _check(trains: list[str], data: Any, test: Any, teacher: Any, choose_healed: bool | None, choice: Choice) -> None:
@@ -155,7 +154,7 @@ def _check(trains: list[str], data: Any, test: Any, teacher: Any, choose_healed:
         raise ProfileError(f"a teacher needs teach or heal, in which it teaches; got {type(teacher).__name__} alone")
     if {"heal", "finetune"} <= set(trains):
         raise ProfileError("heal and finetune both train the cut model, with and without a teacher: give one of them")
-    if choose_healed and ("heal" not in trains or not choice.is_by_tolerance or choice.confidence is not None):
+    if choose_healed and ("heal" not in trains or not choice.searches(None)):
         raise ProfileError(
             "choose_healed=True looks for the smallest depth within a tolerance, so it needs heal, and no depth, limit "
             "or confidence"

@@ -18,6 +18,8 @@ from transformers import (
 )
 
 from acn_hf import CardFacts, CompressionResult
+from acn_hf.cli.work_folder import WorkFolder
+from acn_hf.compression.job import Job
 from acn_hf.training.stages import Stages
 from tests.support.command_line import names_in, one_line, run, tokenizer, wrong_usage
 
@@ -177,6 +179,50 @@ def test_a_run_that_was_stopped_goes_on_to_the_bit(run, bare, files, tmp_path, m
     assert not (tmp_path / "parts.work").exists()
 
 
+@pytest.mark.parametrize("kept", [(), ("--keep-work",)], ids=["removed", "kept"])
+def test_a_job_that_is_done_is_said_to_be_done(run, with_head, files, tmp_path, kept, monkeypatch):
+    train, data, test = files
+    out, work = tmp_path / "out", tmp_path / "out.work"
+    given = ("compress", with_head, data, out, "--teach", train, "--teach-epochs", 1, "--heal", 0, *kept)
+    command = (*given, "--depth", 1)
+    with monkeypatch.context() as patched:
+        if not kept:  # the machine goes down when all is written
+            patched.setattr(WorkFolder, "remove", lambda folder: None)
+        assert run(*command).exit_code == 0
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    done = run(*command, "--resume")
+    assert (done.exit_code, done.stderr) == (0, ""), done.output
+    assert done.stdout == f"The job is done: its result, depth 1 of 3, lies in {out}. (--overwrite does it again.)\n"
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert work.exists() is bool(kept)
+    assert run(*given, "--resume").exit_code == 0
+    # What lies there is the result of another job, or there is none.
+    for others in (("--depth", 2), ("--depth", 1, "--test", test), ("--depth", 1, "--teacher", with_head)):
+        assert "must be empty" in wrong_usage(run(*given, *others, "--resume"))
+    assert "must be empty" in wrong_usage(run(*command))
+    for broken in ("[]", "{"):
+        (out / "result.json").write_text(broken)
+        assert "must be empty" in wrong_usage(run(*command, "--resume"))
+
+
+def test_a_job_that_was_begun_again_is_not_done(run, with_head, files, tmp_path, monkeypatch):
+    """Its stages are those of the new one, and stay."""
+    train, data, _ = files
+    given = ("--teach", train, "--depth", 1, "--teach-epochs", 1, "--heal", 0)
+    command = ("compress", with_head, data, tmp_path / "out", *given)
+    assert run(*command).exit_code == 0
+
+    def stopped(stages, name, model, train):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Stages, "trained", stopped)
+        assert run(*command, "--overwrite").exit_code == 130
+    assert "must be empty" in wrong_usage(run(*command, "--resume"))
+    assert (tmp_path / "out.work" / "command").exists()
+    assert "Teaching" in run(*command, "--resume", "--overwrite").stderr
+
+
 @pytest.mark.parametrize("place", ["a stage", "a checkpoint", "the result", "the answers", "the first file"])
 def test_a_full_disk_is_said_with_what_to_do_and_what_is_kept(run, bare, files, tmp_path, monkeypatch, place):
     """Wherever it happens; then the same command with --resume ends the job."""
@@ -250,6 +296,35 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run, bare, files, 
     for text in ("tune", "teach", "heal", "10 rows of data", "minutes of training here", "Nothing was written."):
         assert text in done.output
     assert names_in(tmp_path) == before
+
+
+SEARCHES = {
+    (): True,
+    ("--choose-taught",): False,
+    ("--depth", 2): False,
+    ("--max-mb", 9): False,
+    ("--confidence", 0.9): False,
+    ("--tolerance", 0.1): True,
+}
+
+
+@pytest.mark.parametrize(("options", "searches"), SEARCHES.items(), ids=str)
+def test_a_dry_run_says_whether_a_run_would_search(run, with_head, files, tmp_path, monkeypatch, options, searches):
+    """What it says is what the run does, by whatever the depth is chosen."""
+    train, data, _ = files
+    monkeypatch.setattr("acn_hf.cli.plan._seconds_of_a_step", lambda run, settings, name, depth: 1.0)
+    command = ("compress", with_head, data, tmp_path / "out", "--teach", train, *options)
+    done = run(*command, "--dry-run")
+    assert ("up to 2 times" in done.output) is searches, done.output
+    asked = []
+
+    def stopped(job, model, teacher, searches, test):
+        asked.append(searches)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Job, "run", stopped)
+    assert run(*command).exit_code == 130
+    assert asked == [searches]
 
 
 def test_rows_that_are_in_two_sets_are_said_and_strict_refuses_them(run, with_head, files, tmp_path):

@@ -16,7 +16,6 @@ from .options import (
     Device,
     FinetuningOptions,
     Overwrite,
-    check_apart,
     check_folder,
 )
 from .teaching_options import LearningOptions, LimitOptions, TeachingOptions
@@ -52,52 +51,50 @@ def compress_command(
     teacher. A model without a head for the task gets one, and is fine-tuned before. With --finetune the cut model is
     trained without a teacher.
     """
-    if depth is not None:
-        choice.check_unused(depth)
     _check_one_choice(depth, choice, limits)
-    learning.check_used(teaching.teach is not None or finetuning.finetune is not None)
-    if teaching.teach is not None and finetuning.finetune is not None:
-        raise typer.BadParameter("--teach and --finetune both train the cut model; give one of them")
-    if finetuning.finetune is not None:
-        check_apart("--finetune", finetuning.finetune, finetuning.train_split, data, data_options.split)
-    if teaching.teach is not None:
-        check_apart("--teach", teaching.teach, teaching.split, data, data_options.split)
-    check_folder(out, overwrite, source=model)
     run = CompressionRun(
         model, data, out, data_options, conversion, teaching, finetuning, learning, device, test, test_split
     )
-    if teaching.teach is not None:
-        run.check_work_folder()
-    with on_full_disk(run.kept):
-        run.read(strict=strict)
-    if teaching.dry_run:
-        from .plan import plan_of
-
-        searches = (
-            depth is None and not limits.given and choice.confidence is None and teaching.choose_healed is not False
-        )
-        console.print(plan_of(run, depth, searches))
+    run.check_apart()
+    if teaching.resume and not overwrite and (done := run.done(depth)) is not None:
+        console.print(done)
         return
-    asked: dict[str, Any] = {**choice.how, **limits.given, "depth": depth, "strict": strict}
+    check_folder(out, overwrite, source=model)
+    run.check_work_folder()
+    asked: dict[str, Any] = {**choice.how, **limits.given, "depth": depth}
     if limits.given:
         asked["tolerance"] = None
+    with on_full_disk(run.kept):
+        run.read(strict=strict)
+        if teaching.dry_run:
+            from ..depth.choice import Choice
+            from .plan import plan_of
+
+            chosen = Choice(depth, limits.given, asked["tolerance"], choice.relative, choice.confidence)
+            console.print(plan_of(run, depth, chosen.searches(teaching.choose_healed)))
+            return
+        result = run.compress(metric=choice.metric, strict=strict, **asked)
+    if result is not None:  # else another process writes it
+        _show(result)
+        console.print(f"wrote {out}")
+
+
+def _show(result: Any) -> None:
+    """Print what came out."""
     from ..support.records import render
 
-    with on_full_disk(run.kept):
-        result = run.compress(metric=choice.metric, **asked)
-    if result is None:  # another process writes it
-        return
     console.print(render(result.depths_table()) if result.before is not None or result.healed else str(result.profile))
     if result.tradeoffs is not None:
         console.print(str(result.tradeoffs))
     console.print(str(result))
     if result.calmed is not None:
         console.print(f"Note: {result.calmed}.")
-    console.print(f"wrote {out}")
 
 
 def _check_one_choice(depth: int | None, choice: ChoiceOptions, limits: LimitOptions) -> None:
-    """Refuse limits beside what else chooses a depth."""
+    """Refuse several ways to choose a depth."""
+    if depth is not None:
+        choice.check_unused(depth)
     if not limits.given:
         return
     asked = [name for name in ("tolerance", "relative", "confidence") if getattr(choice, name) not in (None, False)]

@@ -1,6 +1,7 @@
 """From the paths of a command line to the arguments of `compress`, and its result to a folder."""
 
 import functools
+import json
 import os
 import tempfile
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 from .base import Shown, console, errors, shown, warn
 from .compression_data import fingerprint, name_of, origin, shared_in, untaught_in, with_split
-from .options import ConversionOptions, DataOptions, FinetuningOptions
+from .options import ConversionOptions, DataOptions, FinetuningOptions, check_apart
 from .progress import counted, shown_training
 from .teaching_options import LearningOptions, TeachingOptions
 from .work_folder import WorkFolder
@@ -123,12 +124,45 @@ class CompressionRun:
             named["teacher"] = name_of(self.teaching.teacher)
         return named | {name: with_split(source, split) for name, (source, split) in self.places.items()}
 
+    def done(self, depth: int | None) -> str | None:
+        """Return in words that there is nothing left to do, if the target holds what came out of this job already.
+
+        What the job left in its folder is removed, as at its end.
+
+        Args:
+            depth (`int`, *optional*): The depth that is asked for.
+        """
+        path = self.out / "result.json"
+        try:
+            found = json.loads(path.read_text())
+            is_this = found["sources"] == self.sources and depth in (None, found["depth"])
+            cut = f"depth {found['depth']} of {found['profile']['depths'][-1]}"
+        except (KeyError, OSError, TypeError, ValueError):  # of another kind, or there is none
+            return None
+        if not is_this or not self.work.is_older_than(path):  # another job was begun since
+            return None
+        if self.work.is_ours and not self.teaching.keep_work and os.environ.get("RANK", "0") == "0":
+            self.work.remove()
+        return f"The job is done: its result, {cut}, lies in {self.out}. (--overwrite does it again.)"
+
     def kept(self) -> str:
         """Return in words what is left when the command ends too early."""
         return "nothing was written" if self.teaching.teach is None else self.work.kept()
 
+    def check_apart(self) -> None:
+        """Refuse ways of training that do not go together, and to measure on what is trained on."""
+        self.learning.check_used("train" in self.places)
+        given = {"--teach": self.teaching.teach, "--finetune": self.finetuning.finetune}
+        if None not in given.values():
+            raise typer.BadParameter("--teach and --finetune both train the cut model; give one of them")
+        for option, source in given.items():
+            if source is not None:
+                check_apart(option, source, self.places["train"][1], self.data, self.reading.split)
+
     def check_work_folder(self) -> None:
-        """Refuse a folder for the stages that is not ours alone."""
+        """Refuse a folder for the stages that is not ours alone; who trains in one go has none."""
+        if self.teaching.teach is None:
+            return
         teacher = [] if self.teaching.teacher is None else [self.teaching.teacher]
         places = [self.source, *teacher, *(source for source, _ in self.places.values())]
         self.work.check(places, self.out, dry_run=self.teaching.dry_run)

@@ -62,6 +62,11 @@ class WorkFolder:
         """Whether a job began here."""
         return (self.path / "command").is_dir()
 
+    def is_older_than(self, file: Path) -> bool:
+        """Return whether nothing was written here after a file was; also where there is nothing."""
+        end = file.stat().st_mtime_ns
+        return all(path.stat().st_mtime_ns <= end for path in self.path.rglob("*") if path.is_file())
+
     def begin(self, options: dict[str, Any], rows: dict[str, tuple[str, str]]) -> None:
         """Refuse to go on with another command than the one that began.
 

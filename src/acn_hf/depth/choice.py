@@ -53,6 +53,15 @@ class Choice:
         """Whether it is the smallest depth that is good enough."""
         return self.depth is None and not self.limits
 
+    def searches(self, choose_healed: bool | None) -> bool:
+        """Return whether depths below the chosen one are cut and healed too, to see whether they are good enough then.
+
+        Args:
+            choose_healed (`bool`, *optional*): What was asked for. By default a tolerance alone searches: a confidence
+                asks more of a depth than its value.
+        """
+        return self.is_by_tolerance and self.confidence is None if choose_healed is None else choose_healed
+
     def check(self, model: Any) -> None:
         """Raise `DepthError` if a depth that is given is none of the model, before anything is measured."""
         if self.depth is not None:

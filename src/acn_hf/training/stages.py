@@ -54,7 +54,7 @@ class Stages:
             resume (`bool`): Whether a job goes on.
             made_of (`dict`): What must be the same for a job to go on, by what it is called in an error; numbers, words
                 and lists of words, or `None` for what is not given.
-            contents (`dict[str, tuple[str, str]]`, *optional*): What must be the same too but is too long to be said, by
+            contents (`dict[str, tuple[str, str]]`, *optional*): What must be the same too but is too long to say, by
                 name: what it is called, and a digest. Where the rest differs, on which it may depend, nothing is said
                 of it.
 
