@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+from pathlib import Path
 
 import datasets
 import pytest
@@ -443,6 +444,38 @@ def test_two_ways_of_training_are_wrong_usage(run, with_head, files, tmp_path):
     assert "must train on other data" in wrong_usage(run(*command, "--teach", data))
     assert "--depth 1 and --max-mb" in wrong_usage(run(*command, "--depth", 1, "--max-mb", 3))
     assert "--tolerance and --max-mb" in wrong_usage(run(*command, "--tolerance", 1, "--max-mb", 3))
+
+
+@pytest.mark.parametrize("option", ["OUT", "--work-dir"])
+@pytest.mark.parametrize("kind", ["/proc", "full", "a file", "below a file", "a link to nothing"])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_read(
+    run, with_head, files, tmp_path, monkeypatch, kind, option
+):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    place = {"/proc": Path("/proc/nope"), "a file": tmp_path / "file", "below a file": tmp_path / "file" / "out"}
+    place = {**place, "a link to nothing": tmp_path / "link"}.get(kind, tmp_path / "new" / "out")
+    if kind == "/proc" and not Path("/proc").is_dir():
+        pytest.skip("this system has no folder that takes nothing from anybody")
+    if kind == "full":
+
+        def full(*args, **kwargs):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr("tempfile.mkdtemp", full)
+    before = names_in(tmp_path)
+    out = (place,) if option == "OUT" else (tmp_path / "out", "--work-dir", place)
+    said = wrong_usage(run("compress", with_head, files[1], *out, "--teach", files[0]))
+    which = {
+        "/proc": "/proc/nope cannot be written; nothing can be made in /proc: No such file or directory",
+        "full": f"cannot be written; nothing can be made in {tmp_path}: No space left on device",
+        "a file": f"must be a folder; {place} is a file",
+        "below a file": f"{place} cannot be made; {tmp_path / 'file'} is a file",
+        "a link to nothing": f"cannot be made; it is a link to {tmp_path / 'nothing'}, which is not there",
+    }[kind]
+    assert which in said
+    assert "There is to learn" not in said
+    assert names_in(tmp_path) == before
 
 
 def test_a_work_dir_that_is_not_ours_alone_is_refused_and_left(run, with_head, files, tmp_path):

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -313,9 +314,19 @@ def check_is_folder(folder: Path, what: str) -> None:
 
 
 def check_writable(target: Path) -> None:
-    """Refuse a place that cannot be written to."""
+    """Refuse a place that cannot be written to, as far as can be seen by making something there and removing it."""
+    if target.is_symlink() and not target.exists():
+        raise typer.BadParameter(f"{target} cannot be made; it is a link to {target.readlink()}, which is not there")
     folder = next(parent for parent in (target, *target.absolute().parents) if parent.exists())
     if folder != target and not folder.is_dir():
         raise typer.BadParameter(f"{target} cannot be made; {folder} is a file")
     if not os.access(folder, os.W_OK):
         raise typer.BadParameter(f"{target} cannot be written; {folder} is read-only")
+    folder = folder if folder.is_dir() else folder.absolute().parent
+    try:
+        with tempfile.TemporaryDirectory(dir=folder):
+            pass
+    except OSError as error:  # some folders say that they can be written to, as /proc does to root
+        raise typer.BadParameter(
+            f"{target} cannot be written; nothing can be made in {folder}: {error.strerror}"
+        ) from None

@@ -55,7 +55,7 @@ class WorkFolder:
             raise typer.BadParameter(
                 f"{self.path} holds the stages of a run that was stopped: --resume goes on with it, or remove it"
             )
-        check_writable(folder)
+        check_writable(self.path)
 
     @property
     def is_ours(self) -> bool:
