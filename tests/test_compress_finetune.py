@@ -248,7 +248,8 @@ def refused(build, error, text, finetune):
 
 
 def test_what_is_no_trainer_is_refused(build, tmp_path):
-    refused(build, TypeError, "must return the Trainer .*got NoneType", lambda short: None)
+    text = "must return the Trainer .*got NoneType: let it end with return trainer$"
+    refused(build, TypeError, text, lambda short: None)
     make = trainer_of(tmp_path, rows_of(IMAGES))
     refused(build, TypeError, "not yet trained; got TrainOutput", lambda short: make(short).train())
 

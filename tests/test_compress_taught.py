@@ -5,10 +5,13 @@ import re
 from functools import partial
 from itertools import chain, repeat
 
+import datasets
 import pytest
 import torch
+from torch.utils.data import DataLoader
 from transformers import (
     AutoModelForImageClassification,
+    Trainer,
     TrainerCallback,
     ViTConfig,
     ViTForImageClassification,
@@ -20,6 +23,7 @@ from acn_hf import BudgetError, compress, measure_depth_profile, truncate
 from acn_hf.depth.metrics import ProfileError
 from acn_hf.training.calming import Calmed
 from acn_hf.training.stage_trainer import StageSettings
+from tests.support import training
 from tests.support.training import data, same_weights, weights
 
 CPU = torch.device("cpu")
@@ -315,16 +319,71 @@ def test_what_does_not_go_together_is_refused_before_anything_is_done(model, opt
         compress(model, data()["validation"], **options)
 
 
+STAGES = ("tune", "teach", "heal", "finetune")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("kind", ["a Trainer", "arguments", "a data set"])
+def test_a_stage_that_is_no_function_is_refused_before_anything_is_read(model, tmp_path, stage, kind):
+    maker = makers(tmp_path, **{stage: 1})[stage]
+    given = {"a Trainer": maker(model), "arguments": maker(model).args, "a data set": data()["train"]}[kind]
+    text = (
+        f"{stage} must be a function from a model to the Trainer that is to train it, .*; got {type(given).__name__}$"
+    )
+    with pytest.raises(TypeError, match=text):
+        compress(model, (pytest.fail("was read") for _ in range(1)), **{stage: given})
+    with pytest.raises(TypeError, match=text.replace(stage, "make_trainer")):
+        acn_hf.teach(model, given)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("kind", ["DataLoader", "DatasetDict", "dict", "str", "NoneType"])
+def test_training_data_that_are_no_rows_are_refused(model, tmp_path, stage, kind):
+    """Upstream's Trainer would go wrong somewhere in them, with an error that does not say it."""
+    rows = data()["train"]
+    given = {
+        "DataLoader": DataLoader(rows, batch_size=4),
+        "DatasetDict": datasets.DatasetDict(train=rows),
+        "dict": {"train": rows},
+        "str": "train.csv",
+        "NoneType": None,
+    }[kind]
+    maker = makers(tmp_path, **{stage: 1})[stage]
+
+    def make_trainer(copy):
+        trainer = maker(copy)
+        trainer.train_dataset = given
+        return trainer
+
+    text = rf"the train_dataset of the Trainer of a stage must be a data set of rows, .*; got {kind}\b"
+    with pytest.raises(TypeError, match=text):
+        compress(model, data()["validation"], **{stage: make_trainer}, depth=2)
+    with pytest.raises(TypeError, match=text):
+        acn_hf.teach(model, make_trainer)
+
+
+def test_a_trainer_that_makes_its_batches_itself_needs_no_rows(model, tmp_path):
+    rows = data()["train"]
+
+    class Own(Trainer):
+        def get_train_dataloader(self):
+            return DataLoader(rows, batch_size=16)
+
+    arguments = training.arguments(tmp_path, max_steps=1, eval_strategy="no", save_strategy="no")
+    result = compress(model, data()["validation"], finetune=lambda copy: Own(copy, arguments), depth=2)
+    assert result.finetuned is not None
+
+
 def test_doubts_are_said_and_strict_refuses_them_before_anything_is_trained(model, tmp_path):
     one_class = data()["validation"].filter(lambda row: row["labels"] == 3)
     result = compress(model, one_class, depth=2)
     assert any("have the label" in doubt for doubt in result.doubts)
-    for stage in ("tune", "teach", "heal", "finetune"):
+    for stage in STAGES:
         with pytest.raises(ProfileError, match="strict=True refuses a choice about which there are doubts"):
             compress(model, one_class, **{stage: _fails}, depth=2, strict=True)
 
 
-@pytest.mark.parametrize("first", ["tune", "teach", "heal", "finetune"])
+@pytest.mark.parametrize("first", STAGES)
 def test_doubts_about_the_data_are_told_before_anything_is_trained_and_once(model, tmp_path, first):
     """By whatever stage comes first; where nothing stands against the data nothing is told of them."""
     validation, told = data()["validation"], []

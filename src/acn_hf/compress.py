@@ -12,7 +12,7 @@ from .depth.metrics import ProfileError
 from .support.weights import weights_digest
 from .support.wrappers import unwrap
 from .training.answers import AnswerBook
-from .training.finetuning import Finetune
+from .training.finetuning import Finetune, check_maker
 from .training.stages import Stages
 
 ASKING = "Asking the teacher"
@@ -106,7 +106,7 @@ def compress(
             ways, the data cannot be read twice, or `strict` and there are doubts.
         StageError: `work_dir` belongs to another job, or holds one that is not to be resumed.
         TypeError: `model` is not one of transformers, has no head, or was adapted by prompts, which are not in its
-            layers; or a function returns no Trainer.
+            layers; or a stage is no function, returns no Trainer, or one whose `train_dataset` is not made of rows.
 
     Example:
 
@@ -129,6 +129,8 @@ def compress(
     choice.check(model)
     asked = {"tune": tune, "teach": teach, "heal": heal, "finetune": finetune}
     makers = {name: maker for name, maker in asked.items() if maker is not None}
+    for name, maker in makers.items():
+        check_maker(name, maker)
     _check(list(makers), data, test, teacher, choose_healed, choice)
     if depth is not None and options.get("depths") is not None:
         options["depths"] = [*options["depths"], depth]

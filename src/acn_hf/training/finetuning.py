@@ -1,10 +1,12 @@
 """Fine-tune a model that was cut, with a Trainer that is made for it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from os import PathLike
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 
 from ..depth.every_depth import truncate
@@ -18,6 +20,23 @@ Finetune = Callable[[Any], Trainer]
 
 class FinetuningError(ValueError):
     """A fine-tuning whose Trainer trains something else than the cut model, or that ended in no model."""
+
+
+def check_maker(name: str, maker: Any) -> None:
+    """Refuse what is no function from a model to its Trainer, before anything is done.
+
+    Args:
+        name (`str`): What the argument is called.
+        maker: What was given.
+
+    Raises:
+        TypeError: It cannot be called.
+    """
+    if not callable(maker):
+        raise TypeError(
+            f"{name} must be a function from a model to the Trainer that is to train it, as lambda copy: Trainer(copy, "
+            f"arguments, train_dataset=rows); got {type(maker).__name__}"
+        )
 
 
 def fine_tune(
@@ -36,15 +55,16 @@ def fine_tune(
 
     Raises:
         FinetuningError: The Trainer trains another model, it shards the weights, or they end as no finite numbers.
-        TypeError: `finetune` returned no Trainer.
+        TypeError: `finetune` returned no Trainer, or the `train_dataset` of it is not made of rows.
     """
     home = model.device
     trainer = finetune(model)
     if not isinstance(trainer, Trainer):
         raise TypeError(
             "a stage must return the Trainer of the model that it is given, not yet trained; "
-            f"got {type(trainer).__name__}"
+            f"got {type(trainer).__name__}{': let it end with return trainer' if trainer is None else ''}"
         )
+    _check_rows(trainer)
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         raise FinetuningError(
             "the weights of a model that is trained in a stage must be whole; the Trainer shards them over "
@@ -137,6 +157,23 @@ def quiet_trainer(
     for prints in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(prints)
     return trainer
+
+
+def _check_rows(trainer: Trainer) -> None:
+    """Refuse training data of which a Trainer makes no batches, or none that anybody means."""
+    rows: Any = trainer.train_dataset
+    reads_it = type(trainer).get_train_dataloader is Trainer.get_train_dataloader
+    if not reads_it or not (rows is None or isinstance(rows, (DataLoader, str, PathLike, Mapping))):
+        return
+    hints = {
+        DataLoader: ": give its dataset, and its collate_fn as data_collator",
+        Mapping: ": give one of its splits",
+    }
+    hint = next((hint for kind, hint in hints.items() if isinstance(rows, kind)), "")
+    raise TypeError(
+        "the train_dataset of the Trainer of a stage must be a data set of rows, of which the Trainer makes batches "
+        f"itself; got {type(rows).__name__}{hint}"
+    )
 
 
 def _check_same(trainer: Trainer, model: Any) -> None:

@@ -16,7 +16,7 @@ from .answers import AnswerBook, Progress, numbered
 from .callbacks import IntermediateSupervisionCallback
 from .calming import Calmed, calm_student
 from .distillation import DistillationLoss
-from .finetuning import Finetune, fine_tune
+from .finetuning import Finetune, check_maker, fine_tune
 from .supervision import Weights
 
 
@@ -70,7 +70,8 @@ def teach(
     Raises:
         DepthError: `model` has no one stack of layers.
         FinetuningError: The Trainer trains another model, it shards the weights, or they end as no finite numbers.
-        TypeError: `make_trainer` returned no Trainer, or a model is not one of transformers with a head.
+        TypeError: `make_trainer` is no function or returned no Trainer, its `train_dataset` is not made of rows, or a
+            model is not one of transformers with a head.
         ValueError: A number is out of its range, teacher and student differ in what they predict, or `remember=True`
             and the teacher has to be asked in every step.
 
@@ -96,6 +97,7 @@ def teach(
 
     ```
     """
+    check_maker("make_trainer", make_trainer)
     student = truncate(model, len(layers_of(unwrap(model))), merge_adapter=merge_adapter)
     distillation = DistillationLoss(
         unwrap(model) if teacher is None else teacher,
