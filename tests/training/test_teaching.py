@@ -9,7 +9,13 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, Trainer, default_data_collator
 
-from acn_hf import DistillationLoss, IntermediateSupervisionCallback, teach
+from acn_hf import (
+    DepthProfileCallback,
+    DistillationLoss,
+    IntermediateSupervisionCallback,
+    measure_depth_profile,
+    teach,
+)
 from acn_hf.training.answers import ROW, AnswerBook, numbered
 from tests.support import training
 from tests.support.any_models import ALL
@@ -181,6 +187,28 @@ def test_answers_are_those_of_the_teacher_row_by_row(tmp_path):
         assert ROW in batch
         assert "text" not in batch
     assert ROW not in next(iter(trainer.get_train_dataloader()))
+
+
+@pytest.mark.parametrize("metric", ["loss", "eval_accuracy_at_depth_1"])
+def test_the_best_checkpoint_of_a_teaching_stage_is_that_of_full_depth_unless_a_depth_is_named(tmp_path, metric):
+    """As docs/compression.md says it: what is evaluated is the model's own loss at full depth."""
+    trainers, rows = [], training.data()["validation"]
+    options = {"load_best_model_at_end": True, "metric_for_best_model": metric, "learning_rate": 0.3, "max_steps": 8}
+
+    def make_trainer(student):
+        trainer = training.trainer(tmp_path, student, **options, greater_is_better=metric != "loss")
+        DepthProfileCallback(metric="accuracy").attach(trainer)
+        trainers.append(trainer)
+        return trainer
+
+    taught = teach(training.build_model(), make_trainer)
+    name = metric.removeprefix("eval_")
+    logged = [entry[f"eval_{name}"] for entry in trainers[0].state.log_history if f"eval_{name}" in entry]
+    best = min(logged) if metric == "loss" else max(logged)
+    assert len(set(logged)) > 1
+    depth = 1 if "depth" in metric else training.NUM_LAYERS
+    found = measure_depth_profile(taught, rows, metric="loss" if metric == "loss" else "accuracy")
+    assert found.value_at(depth) == pytest.approx(best, rel=1e-4)
 
 
 def _fails(batches):
