@@ -1,9 +1,10 @@
 """The folder in which the stages of `acn-hf compress` lie until the job is done, and what is said of it."""
 
 import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,11 @@ class WorkFolder:
     def is_older_than(self, file: Path) -> bool:
         """Return whether nothing was written here after a file was; also where there is nothing."""
         end = file.stat().st_mtime_ns
-        return all(path.stat().st_mtime_ns <= end for path in self.path.rglob("*") if path.is_file())
+        for folder, _, names in os.walk(self.path):  # another process may be removing it
+            with suppress(FileNotFoundError):
+                if any(Path(folder, name).stat().st_mtime_ns > end for name in names):
+                    return False
+        return True
 
     def begin(self, options: dict[str, Any], rows: dict[str, tuple[str, str]]) -> None:
         """Refuse to go on with another command than the one that began.
