@@ -437,6 +437,18 @@ def test_what_would_do_nothing_is_wrong_usage(run, with_head, files, tmp_path, o
     assert text in wrong_usage(run("compress", with_head, files[1], tmp_path / "out", *options))
 
 
+def test_a_run_that_ended_before_anything_was_trained_leaves_nothing_to_go_on_with(run, with_head, files, tmp_path):
+    """So the next one may be another."""
+    train, data, _ = files
+    write(data, 8, shift=1, texts=(("good", "yes"),))
+    command = ("compress", with_head, data, tmp_path / "out", "--teach", train, "--depth", 1, "--heal", 0)
+    assert "refuses a choice" in run(*command, "--strict").stderr
+    assert names_in(tmp_path / "out.work") <= {"command", "job.json"}
+    done = run(*command, "--teach-epochs", 1, "--seed", 3)
+    assert done.exit_code == 0, done.output
+    assert not (tmp_path / "out.work").exists()
+
+
 def test_two_ways_of_training_are_wrong_usage(run, with_head, files, tmp_path):
     train, data, _ = files
     command = ("compress", with_head, data, tmp_path / "out")

@@ -123,7 +123,7 @@ def test_another_job_is_refused_with_what_differs_in_words(tmp_path, change, con
     stored = (tmp_path / "job.json").read_text()
     with pytest.raises(StageError) as refused:
         Stages.begin(tmp_path, True, {**BEGAN, **change}, {"train": ("train.csv", DIGEST), **contents})
-    advice = "say what was said then, or begin anew in another folder"
+    advice = "give what was given then, or begin anew in another folder"
     assert str(refused.value) == f"a job goes on as it began, but {text}: {advice}"
     assert (tmp_path / "job.json").read_text() == stored
     assert Stages.begin(tmp_path, True, BEGAN, {"train": ("renamed.csv", DIGEST)}).folder == tmp_path

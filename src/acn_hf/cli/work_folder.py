@@ -52,11 +52,16 @@ class WorkFolder:
             raise typer.BadParameter(
                 f"--work-dir must be new, or the one of a run that was stopped; {folder} is neither"
             )
-        if is_used and not (self.resume or dry_run):
+        if is_used and self._holds_stages and not (self.resume or dry_run):
             raise typer.BadParameter(
                 f"{self.path} holds the stages of a run that was stopped: --resume goes on with it, or remove it"
             )
         check_writable(self.path)
+
+    @property
+    def _holds_stages(self) -> bool:
+        """Whether there is more than what a job writes when it begins, with which there is nothing to go on."""
+        return {path.name for path in self.path.iterdir()} - {"command", "job.json"} != set()
 
     @property
     def is_ours(self) -> bool:
@@ -80,10 +85,14 @@ class WorkFolder:
             rows (`dict[str, tuple[str, str]]`): What each of the data is called, and what tells it from others.
         """
         from ..modeling.full_disk import full_disk_named
+        from ..support.processes import is_first_process
         from ..training.stages import Stages
 
         with full_disk_named(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+            if is_first_process() and not self.resume and not self._holds_stages:
+                shutil.rmtree(self.path / "command", ignore_errors=True)
+                (self.path / "job.json").unlink(missing_ok=True)
             Stages.begin(self.path / "command", self.resume, options, rows)
 
     def kept(self) -> str:

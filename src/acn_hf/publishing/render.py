@@ -132,9 +132,9 @@ def _compared(facts: CardFacts) -> str | None:
     if known.interval is not None:
         low, high = known.interval
         sentences.append(
-            f"With 95% confidence this model loses between {low:.4f} and {high:.4f} in {profile.metric} against that "
-            f"at full depth, on the {profile.num_examples:,} examples by which its depth was chosen. A gain is a loss "
-            "below 0."
+            f"With 95% confidence this model loses between {low:.4f} and {high:.4f} in {profile.metric} against the "
+            f"one that it was made from, on the {profile.num_examples:,} examples by which its depth was chosen. A "
+            "gain is a loss below 0."
         )
     if known.calmed is not None:
         sentences.append(f"{known.calmed[0].upper()}{known.calmed[1:]}.")

@@ -73,7 +73,7 @@ class Stages:
         if exists:
             if changes := list(_changes(json.loads(facts.read_text()), made_of, contents or {})):
                 raise StageError(
-                    f"a job goes on as it began, but {', and '.join(changes)}: say what was said then, or begin anew "
+                    f"a job goes on as it began, but {', and '.join(changes)}: give what was given then, or begin anew "
                     "in another folder"
                 )
         elif is_first_process():
