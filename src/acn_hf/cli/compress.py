@@ -57,7 +57,7 @@ def compress_command(
     )
     run.check_apart()
     if teaching.resume and not overwrite and (done := run.done(depth)) is not None:
-        console.print(done)
+        console.print(done, end="\n" if done else "")
         return
     check_folder(out, overwrite, source=model)
     run.check_work_folder()

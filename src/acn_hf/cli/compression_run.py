@@ -127,7 +127,7 @@ class CompressionRun:
     def done(self, depth: int | None) -> str | None:
         """Return in words that there is nothing left to do, if the target holds what came out of this job already.
 
-        What the job left in its folder is removed, as at its end.
+        What the job left in its folder is removed, as at its end. A process that is not the first has nothing to say.
 
         Args:
             depth (`int`, *optional*): The depth that is asked for.
@@ -141,7 +141,9 @@ class CompressionRun:
             return None
         if not is_this or not self.work.is_older_than(path):  # another job was begun since
             return None
-        if self.work.is_ours and not self.teaching.keep_work and os.environ.get("RANK", "0") == "0":
+        if os.environ.get("RANK", "0") != "0":
+            return ""
+        if self.work.is_ours and not self.teaching.keep_work:
             self.work.remove()
         return f"The job is done: its result, {cut}, lies in {self.out}. (--overwrite does it again.)"
 
