@@ -1,4 +1,4 @@
-"""What the data of `acn-hf compress` are called, and what is wrong with them, said before anything is trained."""
+"""What the data of `acn-hf compress` are called, what is wrong with them, and what a card says was done with them."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..data.rows import Columns
+
+from .progress import counted
 
 NAMES = {"train": "the training data", "data": "DATA", "test": "the test data"}
 """What each of them is called in a message."""
@@ -66,3 +68,24 @@ def origin(model: str, data: str, split: str | None) -> dict[str, Any]:
         "dataset_id": None if Path(data).exists() else data,
         "split": split,
     }
+
+
+def story(epochs: dict[str, float], train: str, teacher: str | None) -> str | None:
+    """Return what a card says of how a model was trained, if it was.
+
+    Args:
+        epochs (`dict[str, float]`): Of each stage that counted.
+        train (`str`): What the training data are called.
+        teacher (`str`, *optional*): What the teacher is called, if it is another model.
+    """
+    if not epochs:
+        return None
+    if "finetune" in epochs:
+        return f"Fine-tuned on {train}."
+    said = {
+        "tune": "fine-tuned for {}",
+        "teach": "every depth of it taught for {}",
+        "heal": "cut, and what was left trained for {} by the same teacher",
+    }
+    stages = "; ".join(said[name].format(counted(number, "epoch")) for name, number in epochs.items())
+    return f"On {train}: {stages}. The teacher was {teacher or 'itself'}."

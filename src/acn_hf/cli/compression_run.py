@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..training.stage_trainer import StageSettings
 
 from .base import Shown, console, errors, shown, warn
-from .compression_data import fingerprint, name_of, origin, shared_in, untaught_in, with_split
+from .compression_data import fingerprint, name_of, origin, shared_in, story, untaught_in, with_split
 from .options import ConversionOptions, DataOptions, FinetuningOptions, check_apart
 from .progress import counted, shown_training
 from .teaching_options import LearningOptions, TeachingOptions
@@ -306,28 +306,6 @@ class CompressionRun:
 
         return self._shown("finetune", maker)
 
-    def _story(self, result: "CompressionResult") -> str | None:
-        """Return what a card says of how the model was trained."""
-        parts = []
-        if self.finetuning.finetune is not None:
-            where = f"{name_of(self.finetuning.finetune)} ({self.finetuning.train_split})"
-            parts.append(f"Fine-tuned on {where}.")
-        elif self.teaching.teach is not None:
-            said = {
-                "tune": "fine-tuned for {}",
-                "teach": "every depth of it taught for {}",
-                "heal": "cut, and what was left trained for {} by the same teacher",
-            }
-            stages = [
-                said[name].format(counted(epochs, "epoch"))
-                for name, epochs in self.epochs.items()
-                if name != "heal" or result.finetuned is not None
-            ]
-            teacher = "itself" if self.teaching.teacher is None else name_of(self.teaching.teacher)
-            where = f"{name_of(self.teaching.teach)} ({self.teaching.split})"
-            parts.append(f"On {where}: {'; '.join(stages)}. The teacher was {teacher}.")
-        return " ".join(parts) or None
-
     def _batches(self, name: str, description: str) -> Shown:
         from torch.utils.data import DataLoader
 
@@ -378,7 +356,12 @@ class CompressionRun:
         if not is_first_process():
             return None
         result = replace(result, doubts=(*self.doubts, *result.doubts), sources=self.sources)
-        self.facts["description"] = self._story(result)
+        if "train" in self.places:
+            train, split = self.places["train"]
+            done = {
+                name: number for name, number in self.epochs.items() if name != "heal" or result.finetuned is not None
+            }
+            self.facts["description"] = story(done, f"{name_of(train)} ({split})", self.sources.get("teacher"))
         with on_stop(self.kept):
             result.save_pretrained(self.out, processor=self.processor, **self.facts)
         if self.teaching.teach is not None and not self.teaching.keep_work:
