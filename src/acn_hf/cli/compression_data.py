@@ -88,4 +88,5 @@ def story(epochs: dict[str, float], train: str, teacher: str | None) -> str | No
         "heal": "cut, and what was left trained for {} by the same teacher",
     }
     stages = "; ".join(said[name].format(counted(number, "epoch")) for name, number in epochs.items())
-    return f"On {train}: {stages}. The teacher was {teacher or 'itself'}."
+    who = f"was {teacher}" if teacher else "was the model itself, before it was cut"
+    return f"On {train}: {stages}. The teacher {who}."
