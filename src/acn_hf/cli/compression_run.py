@@ -357,11 +357,10 @@ class CompressionRun:
             return None
         result = replace(result, doubts=(*self.doubts, *result.doubts), sources=self.sources)
         if "train" in self.places:
-            train, split = self.places["train"]
             done = {
                 name: number for name, number in self.epochs.items() if name != "heal" or result.finetuned is not None
             }
-            self.facts["description"] = story(done, f"{name_of(train)} ({split})", self.sources.get("teacher"))
+            self.facts["description"] = story(done, self.sources["train"], self.sources.get("teacher"))
         with on_stop(self.kept):
             result.save_pretrained(self.out, processor=self.processor, **self.facts)
         if self.teaching.teach is not None and not self.teaching.keep_work:
