@@ -20,7 +20,7 @@ from transformers import (
 
 import acn_hf
 from acn_hf import BudgetError, compress, measure_depth_profile, truncate
-from acn_hf.depth.metrics import ProfileError
+from acn_hf.depth.metrics import METRICS, ProfileError
 from acn_hf.training.calming import Calmed
 from acn_hf.training.stage_trainer import StageSettings
 from tests.support import training
@@ -104,6 +104,27 @@ def test_values_are_those_of_the_models(model, result):
     assert alone.values[-1] == result.value
     assert measure_depth_profile(result.model, data()["test"], depths=[]).values[-1] == result.test.short
     assert result.model.config.num_hidden_layers == result.depth == alone.depths[-1]
+
+
+class TrainingBeganError(Exception):
+    """Training began."""
+
+
+def trains(model):
+    raise TrainingBeganError
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_metric_that_does_not_fit_is_refused_before_anything_is_trained(model, metric):
+    """Every metric is refused as it would be after the training, or the training begins."""
+    try:
+        measure_depth_profile(model, data()["validation"], metric=metric, depths=[])
+    except ProfileError as refused:
+        expected = pytest.raises(ProfileError, match=re.escape(str(refused)))
+    else:
+        expected = pytest.raises(TrainingBeganError)
+    with expected:
+        compress(model, data()["validation"], tune=trains, metric=metric)
 
 
 def test_what_comes_out_is_an_ordinary_checkpoint(result, tmp_path):

@@ -60,6 +60,14 @@ def test_the_cut_model_is_trained_and_measured_again(run, build, checkpoint, pic
     assert f"value: {written['finetuned']}" in text
 
 
+@pytest.mark.parametrize("precision", ["bf16", "float32"])
+def test_the_precision_is_the_one_that_was_asked_for(run, checkpoint, pictures, train, tmp_path, precision):
+    how = ("--depth", 2, "--finetune", train, "--finetune-epochs", 1, "--precision", precision)
+    result = run("compress", checkpoint, pictures, tmp_path / "short", *how)
+    assert result.exit_code == 0, result.output
+    assert CardFacts.load(tmp_path / "short" / "model_card.json").training["bf16"] is (precision == "bf16")
+
+
 def test_a_training_that_does_harm_is_said(run, checkpoint, pictures, tmp_path):
     train = tmp_path / "wrong"
     for old, new in (("0", "1"), ("1", "2"), ("2", "0")):  # called as no measured one is
@@ -113,6 +121,7 @@ def test_a_depth_that_is_given_is_cut_at(run, checkpoint, pictures, tmp_path, de
         (("--depth", 1, "--confidence", 0.9), "--confidence must not be given"),
         (("--learning-rate", 0.1), "--learning-rate is for --teach or --finetune, one of which must be"),
         (("--seed", 1), "--seed is for --teach or --finetune"),
+        (("--precision", "bf16"), "--precision is for --teach or --finetune"),
         (("--finetune-split", "train"), "--finetune-split is for --finetune"),
         (("--depth", -1), "depth"),
     ],

@@ -182,7 +182,7 @@ def test_a_label_column_of_another_name_is_not_taken_for_none():
         ({"label": ["a", "b", "a", "b"]}, "token-classification", "must hold a list of labels for token-.*; got 'a'"),
         ({"label": [["a"], ["b"]] * 2}, "text-classification", r"must hold one label for text-.*; got \['a'\]"),
         ({"label": [[0, 1, 0]] * 4}, None, "name each label once; got 0, 1, 0: a row of zeros and ones must become"),
-        ({"label": [["a", None]] * 4}, None, "must hold a label in every place; got None"),
+        ({"label": [["a"], ["a", None]] * 2}, None, "row 2, column 'label': .* a label in every place; got None"),
         ({"label": [1, 0, 1, 0], "image": ["x"] * 4}, None, "must hold texts or images; they have columns 'text' and"),
     ],
     ids=lambda value: None,

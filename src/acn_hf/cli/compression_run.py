@@ -264,7 +264,7 @@ class CompressionRun:
             batch_size=batch_size,
             eval_batch_size=2 * batch_size,
             seed=self.seed,
-            bf16=self.teaching.uses_bf16(self.network.device),
+            bf16=self.learning.uses_bf16(self.network.device),
             checkpoint_every=self.teaching.checkpoint_every,
             resume=self.teaching.resume,
         )
@@ -296,6 +296,7 @@ class CompressionRun:
             "learning_rate": self.learning.learning_rate,
             "batch_size": self.finetuning.finetune_batch_size,
             "seed": self.learning.seed,
+            "bf16": self.learning.uses_bf16(self.network.device),
         }
         given: dict[str, Any] = {name: value for name, value in how.items() if value is not None}
         arguments = finetuning_arguments(scratch, self.network.device, **given)

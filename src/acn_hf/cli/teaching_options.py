@@ -58,6 +58,10 @@ class LearningOptions:
         int | None,
         _teaching(min=0, help="Of a new head, of the order of the examples and of dropout.", show_default="0"),
     ] = None
+    precision: Annotated[
+        Literal["auto", "float32", "bf16"] | None,
+        _teaching(help="Of the passes; auto is bf16 where the machine computes with it.", show_default="auto"),
+    ] = None
 
     def check_used(self, trains: bool) -> None:
         """Refuse them where nothing is trained."""
@@ -65,6 +69,18 @@ class LearningOptions:
         if given and not trains:
             option = given[0].replace("_", "-")
             raise typer.BadParameter(f"--{option} is for --teach or --finetune, one of which must be given too")
+
+    def uses_bf16(self, device: "torch.device") -> bool:
+        """Return whether passes are computed in bfloat16."""
+        import torch
+
+        if self.precision in ("float32", "bf16"):
+            return self.precision == "bf16"
+        if device.type == "cuda":
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        # Without such instructions a CPU computes bfloat16 more slowly than float32.
+        asked = [getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in ("avx512_bf16", "amx_tile")]
+        return device.type == "cpu" and any(ask is not None and ask() for ask in asked)
 
 
 @dataclass(frozen=True)
@@ -111,10 +127,6 @@ class TeachingOptions:
         ),
     ] = False
     train_batch_size: Annotated[int | None, _teaching(min=1, help="Examples in a step.", show_default="32")] = None
-    precision: Annotated[
-        Literal["auto", "float32", "bf16"] | None,
-        _teaching(help="Of the passes; auto is bf16 where the machine computes with it.", show_default="auto"),
-    ] = None
     dry_run: Annotated[
         bool, _run("--dry-run", help="Say what would be done and how long it would take, by a few steps of each kind.")
     ] = False
@@ -145,15 +157,3 @@ class TeachingOptions:
             "teach": 4.0 if self.teach_epochs is None else self.teach_epochs,
             "heal": 2.0 if self.heal is None else self.heal,
         }
-
-    def uses_bf16(self, device: "torch.device") -> bool:
-        """Return whether passes are computed in bfloat16."""
-        import torch
-
-        if self.precision in ("float32", "bf16"):
-            return self.precision == "bf16"
-        if device.type == "cuda":
-            return torch.cuda.is_bf16_supported(including_emulation=False)
-        # Without such instructions a CPU computes bfloat16 more slowly than float32.
-        asked = [getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in ("avx512_bf16", "amx_tile")]
-        return device.type == "cpu" and any(ask is not None and ask() for ask in asked)

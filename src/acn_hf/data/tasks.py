@@ -21,7 +21,7 @@ from .labels import (
     require,
     whole,
 )
-from .places import ColumnError, placed
+from .places import ColumnError, RowError, placed
 from .rows import Columns, is_regression
 from .several_labels import are_columns, names_of_columns
 
@@ -260,7 +260,10 @@ def _labelled(data: datasets.Dataset, column: str, name: str, inputs: str, *, is
         _check_sets(labels, column)
     values = list(chain.from_iterable(labels)) if holds_lists else labels
     if any(map(is_missing, values)):
-        raise DataError(f"the lists of column {column!r} must hold a label in every place; got None")
+        cells = enumerate(column_values(data, column))
+        row = next(row for row, cell in cells if not is_missing(cell) and any(map(is_missing, cell)))
+        with placed(data):
+            raise RowError(row, "the list must hold a label in every place; got None", column)
     are_names = label_names(data.features[column]) is not None
     classes = find_classes(data, column) if are_names else names_among(values)
     _check_classes(classes, values, column)

@@ -87,6 +87,7 @@ def finetuning_arguments(
     learning_rate: float = 5e-5,
     batch_size: int = 32,
     seed: int = 0,
+    bf16: bool = False,
 ) -> TrainingArguments:
     """Return usual settings to fine-tune a cut model with, without checkpoints.
 
@@ -97,6 +98,7 @@ def finetuning_arguments(
         learning_rate (`float`, *optional*, defaults to 5e-5): At the beginning, above 0; it falls to 0 along a line.
         batch_size (`int`, *optional*, defaults to 32): Examples in a step.
         seed (`int`, *optional*, defaults to 0): Of the order of the examples, and of dropout.
+        bf16 (`bool`, *optional*, defaults to `False`): Whether passes are computed in bfloat16.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -110,6 +112,7 @@ def finetuning_arguments(
         learning_rate=learning_rate,
         per_device_train_batch_size=batch_size,
         seed=seed,
+        bf16=bf16,
         save_strategy="no",
         logging_steps=10,
     )
