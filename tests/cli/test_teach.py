@@ -1,9 +1,11 @@
 """`acn-hf compress --teach`: from the checkpoint that one has, with a head or without, to the short model."""
 
 import errno
+import functools
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import datasets
@@ -12,6 +14,7 @@ import torch
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
+    BertForMaskedLM,
     BertForSequenceClassification,
     BertModel,
     Trainer,
@@ -22,9 +25,10 @@ from acn_hf import CardFacts, CompressionResult
 from acn_hf.cli.work_folder import WorkFolder
 from acn_hf.compression.job import Job
 from acn_hf.training.stages import Stages
-from tests.support.command_line import names_in, one_line, run, tokenizer, wrong_usage
+from tests.support.command_line import GREY, names_in, one_line, pictures, run, tokenizer, wrong_usage
+from tests.support.families import by_name
 
-__all__ = ["run"]
+__all__ = ["pictures", "run"]
 FIELDS = {
     "vocab_size": 8,
     "hidden_size": 16,
@@ -524,6 +528,44 @@ def test_masked_words_are_taught_in_blocks_that_fit(run, bare, tmp_path):
     assert done.exit_code == 0, done.output
     assert "masked tokens of texts" in done.output
     assert json.loads((tmp_path / "out" / "result.json").read_text())["metric"] == "loss"
+
+
+@pytest.mark.parametrize("how", ["--teach", "--finetune"])
+def test_words_are_masked_anew_in_every_epoch(run, tmp_path, monkeypatch, how):
+    set_seed(0)
+    BertForMaskedLM(BertConfig(**FIELDS)).save_pretrained(tmp_path / "bert")
+    tokenizer().save_pretrained(tmp_path / "bert")
+    for name, word in (("train", "good"), ("data", "bad")):
+        (tmp_path / f"{name}.txt").write_text(f"{word} film good bad bad film good good film bad\n")
+    seen, forward = [], BertForMaskedLM.forward
+
+    @functools.wraps(forward)  # what a model takes is read from its signature
+    def watched(model, input_ids=None, **inputs):
+        if model.training:
+            seen.append((input_ids.tolist(), inputs["labels"].tolist()))
+        return forward(model, input_ids, **inputs)
+
+    monkeypatch.setattr(BertForMaskedLM, "forward", watched)
+    epochs = ("--teach-epochs", 8, "--heal", 0) if how == "--teach" else ("--finetune-epochs", 8)
+    command = ("compress", tmp_path / "bert", tmp_path / "data.txt", tmp_path / "out", "--depth", 2, "--max-length", 12)
+    done = run(*command, how, tmp_path / "train.txt", *epochs)
+    assert done.exit_code == 0, done.output
+    texts = {
+        tuple(label if label >= 0 else token for token, label in zip(ids[0], labels[0], strict=True))
+        for ids, labels in seen
+    }
+    assert len(texts) == 1  # one block, in which other words are hidden
+    assert len({str(one) for one in seen}) > 4
+
+
+def test_what_cannot_be_taught_is_refused_before_anything_is_trained(run, build, pictures, tmp_path):
+    model = by_name("vit-ForMaskedImageModeling")
+    model.build_upstream(build(model)).save_pretrained(tmp_path / "model")
+    GREY.save_pretrained(tmp_path / "model")
+    shutil.copytree(pictures, tmp_path / "train")
+    command = ("compress", tmp_path / "model", pictures, tmp_path / "out", "--task", "masked-image-modeling")
+    done = run(*command, "--teach", tmp_path / "train", "--tune-epochs", 1)
+    assert "nothing is said of masked patches that --teach could teach" in wrong_usage(done)
 
 
 def test_a_new_head_does_not_teach_as_it_is(run, bare, files, tmp_path):

@@ -45,6 +45,7 @@ def table(**columns):
         ({"text": ["a", "b", "c"], "label": [0.0, float("nan"), None]}, [0], "label"),
         ({"text": ["a", "b", "c"], "label": ["x", None, ""]}, [0, 2], "label"),
         ({"text": [["a"], [], None, ["b"]], "label": [["X"], [], ["X"], None]}, [0], "text"),
+        ({"text": [["", "a"], ["", " \n"], [None], ["b"]], "label": [["X", "X"]] * 4}, [0, 3], "text"),
         ({"text": ["a", "b"], "label": [[], None]}, [0], "label"),
         ({"question": ["a", "b"], "context": ["", "c"], "answers": [None, None]}, [1], "context"),
         ({"other": [None, "b"], "text": ["a", "b"], "label": [0, 1]}, [0, 1], None),
@@ -63,6 +64,12 @@ def test_rows_that_lack_something_are_left_out_and_counted(columns, kept, lacks)
         first = next(row for row in range(len(data)) if row not in kept)
         assert left_out == Incomplete(len(data) - len(kept), len(data), lacks, f"row {first + 1}")
         assert Incomplete.from_dict(left_out.to_dict()) == left_out
+
+
+def test_rows_of_several_files_are_told_apart():
+    parts = [table(text=[["a"], ["", ""], ["b"]], label=[["X"]] * 3), table(text=[[], ["c"], [" "]], label=[["X"]] * 3)]
+    rows, left_out = complete_rows(datasets.concatenate_datasets(parts).select([1, 2, 3, 4, 5, 0]), Columns())
+    assert (rows["text"][:], left_out.number) == ([["b"], ["c"], ["a"]], 3)
 
 
 def test_second_texts_and_images_are_missed_too(tmp_path):

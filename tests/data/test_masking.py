@@ -48,6 +48,17 @@ def test_masks_depend_on_batch_and_epoch_alone():
         assert not torch.equal(collate(rows[:8])[masks], first)
 
 
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_something_is_masked_in_every_batch(length):
+    """A batch of which nothing is masked would have no loss, and a step with it would leave no number."""
+    collate = text_collator()
+    collate.mask.mlm_probability = 0.05
+    for epoch in range(20):
+        collate.epoch = epoch
+        assert (collate([{"input_ids": [5] * length}])["labels"] == 5).any()
+    assert (collate([{"input_ids": [2, 3]}])["labels"] == -100).all()  # [CLS] and [SEP]
+
+
 def build(kind):
     set_seed(0)
     if kind == "text":

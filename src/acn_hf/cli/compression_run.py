@@ -192,8 +192,9 @@ class CompressionRun:
 
             self.reading = replace(self.reading, max_length=usual_length(self.network))
         for name, part in rows.items():
-            prepared = self.reading.prepared(self.network, self.processor, part, self.places[name][0])
-            self.rows[name], self.collate = prepared
+            self.rows[name], self.collate = self.reading.prepared(
+                self.network, self.processor, part, self.places[name][0], is_trained_on=name == "train"
+            )
         self._doubt(untaught_in(self.network, self.rows), strict)
         self.facts |= origin(self.source, self.data, self.reading.split)
         self.facts["test_data"] = None if self.test is None else with_split(self.test, self.test_split)
@@ -212,6 +213,8 @@ class CompressionRun:
 
             with named(self.places["train"][0]):
                 task = find_task(train, self.reading.columns, asked=self.teaching.task)
+            if task.name == "masked-image-modeling":
+                raise typer.BadParameter("nothing is said of masked patches that --teach could teach; see --finetune")
             network, self.new_weights = load_for_task(self.source, task)
             self.network = network.to(self.device)
             console.print(f"There is to learn: {task.description}")
@@ -281,10 +284,12 @@ class CompressionRun:
         """Return a function from a model to its Trainer that shows how far it is."""
 
         def make_trainer(model: Any) -> Any:
+            from ..data.masking import EpochOfMasks
             from ..depth.layers import layers_of
             from ..support.wrappers import unwrap
 
-            return maker([shown_training(STAGES[name].format(counted(len(layers_of(unwrap(model))), "layer")))])(model)
+            shows = shown_training(STAGES[name].format(counted(len(layers_of(unwrap(model))), "layer")))
+            return maker([shows, EpochOfMasks(self.collate)] if self._is_masked else [shows])(model)
 
         return make_trainer
 

@@ -125,14 +125,24 @@ class DataOptions:
         if found != usual_separator(path):
             errors.print(f"{path}: its columns are separated by {found!r}")
 
-    def prepared(self, model: "PreTrainedModel", processor: Any, rows: "datasets.Dataset", source: str) -> Any:
+    def prepared(
+        self,
+        model: "PreTrainedModel",
+        processor: Any,
+        rows: "datasets.Dataset",
+        source: str,
+        *,
+        is_trained_on: bool = False,
+    ) -> Any:
         """Return rows as the model takes them, with the function that makes a batch, and say which texts are cut."""
         from ..data.checks import cut_texts
         from ..data.places import named
         from ..data.rows import prepare
 
         with named(source):
-            prepared, collate = prepare(model, processor, rows, self.columns, max_length=self.max_length)
+            prepared, collate = prepare(
+                model, processor, rows, self.columns, max_length=self.max_length, is_trained_on=is_trained_on
+            )
         cut = cut_texts(model, processor, rows, self.columns, prepared, max_length=self.max_length)
         if cut is not None:
             errors.print(f"{source}: {cut}")

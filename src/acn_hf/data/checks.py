@@ -52,8 +52,9 @@ def complete_rows(
 ) -> tuple[datasets.Dataset, Incomplete | None]:
     """Leave out the rows in which a text, an image or a label is missing.
 
-    A text of white space alone is missing too, and so is a list of no words. pandas takes words such as `NA` and `null`
-    in a CSV file for empty cells. A list of no labels is not missing, nor is a question without answers.
+    A text of white space alone is missing too, and so is a list of no words, or of such texts alone. pandas takes words
+    such as `NA` and `null` in a CSV file for empty cells. A list of no labels is not missing, nor is a question without
+    answers.
 
     Args:
         data (`datasets.Dataset`): The rows.
@@ -103,12 +104,24 @@ def _is_missing(column: Any, *, blank_too: bool) -> np.ndarray:
     """Return for each cell of a column whether it holds nothing."""
     compute = pyarrow.compute
     missing = column.is_null(nan_is_null=pyarrow.types.is_floating(column.type))
-    if blank_too and (pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type)):
-        blank = compute.equal(compute.binary_length(compute.utf8_trim_whitespace(column)), 0)
-        missing = compute.or_(missing, compute.fill_null(blank, True))
+    if blank_too and _is_text(column.type):
+        missing = compute.or_(missing, compute.fill_null(_is_blank(column), True))
     elif blank_too and (pyarrow.types.is_list(column.type) or pyarrow.types.is_large_list(column.type)):
-        missing = compute.or_(missing, compute.fill_null(compute.equal(compute.list_value_length(column), 0), True))
+        entries, rows = compute.list_flatten(column), compute.list_parent_indices(column).to_numpy()
+        counts = compute.invert(compute.fill_null(_is_blank(entries), True)) if _is_text(entries.type) else None
+        holds = np.zeros(len(column), dtype=bool)
+        holds[rows if counts is None else rows[counts.to_numpy().astype(bool)]] = True
+        return missing.to_numpy() | ~holds
     return missing.to_numpy()
+
+
+def _is_text(kind: Any) -> bool:
+    return pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+
+
+def _is_blank(texts: Any) -> Any:
+    """Return for each text whether it is white space alone."""
+    return pyarrow.compute.equal(pyarrow.compute.binary_length(pyarrow.compute.utf8_trim_whitespace(texts)), 0)
 
 
 @dataclass(frozen=True)

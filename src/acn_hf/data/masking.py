@@ -19,6 +19,11 @@ from transformers import (
     default_data_collator,
 )
 
+from ..depth.metrics import IGNORED_LABEL
+
+MOST_DRAWS = 200
+"""How often masks are drawn for a batch until something is masked, which nothing is where all tokens are special."""
+
 
 def pack(tokenizer: Any, data: Any, column: str, length: int) -> Any:
     """Join texts and cut them into blocks of `length` tokens, the special ones at both ends included.
@@ -73,6 +78,7 @@ def _random_numbers_of(content: bytes, epoch: int) -> Iterator[None]:
 class MaskingCollator:
     """Makes a batch of blocks of tokens: masks those that come without labels, and only pads those that have them.
 
+    Something is masked in every batch, be it one short block: the mean loss over no token is not a number.
     What is masked depends on the batch and on `epoch`, which [`EpochOfMasks`] sets, and on nothing else.
 
     Args:
@@ -90,7 +96,11 @@ class MaskingCollator:
             return self.pad(rows)
         content = np.concatenate([np.asarray(row["input_ids"], dtype=np.int64) for row in rows]).tobytes()
         with _random_numbers_of(content, self.epoch):
-            return self.mask(rows)
+            for _ in range(MOST_DRAWS):
+                batch = self.mask(rows)
+                if (batch["labels"] != IGNORED_LABEL).any():
+                    break
+            return batch
 
 
 def mask_once(rows: datasets.Dataset, collate: MaskingCollator) -> datasets.Dataset:

@@ -142,6 +142,7 @@ def prepare(
     columns: Columns,
     *,
     max_length: int | None = None,
+    is_trained_on: bool = False,
     **options: Any,
 ) -> tuple[datasets.Dataset, Callable]:
     """Turn a data set into what a model takes.
@@ -157,6 +158,8 @@ def prepare(
         data (`datasets.Dataset`): Rows of texts or images.
         columns (`Columns`): Which columns to read.
         max_length (`int`, *optional*): Longest text in tokens. Defaults to what the tokenizer and the model take.
+        is_trained_on (`bool`, *optional*, defaults to `False`): Whether tokens or patches are hidden anew whenever a
+            batch is made, by the function that makes it, and not once; [`EpochOfMasks`] tells it the epoch.
         options: For questions, `overlap` and `longest_answer` of [`question_rows`].
 
     Returns:
@@ -168,6 +171,8 @@ def prepare(
     """
     for suffix, build in _BUILDERS.items():
         if type(model).__name__.endswith(suffix):
+            if is_trained_on and build in (_masked, _masked_images):
+                options["hides_once"] = False
             with full_disk_named(datasets.config.HF_DATASETS_CACHE), placed(data):
                 return build(model, processor, data, columns, max_length, **options)
     raise DataError(
@@ -231,11 +236,18 @@ def with_spaces(tokenizer: Any, texts: list[list[str]]) -> list[list[str]]:
     return [[*words[:1], *(f" {word}" for word in words[1:])] for words in texts]
 
 
-def _masked(model: Any, tokenizer: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
+def _masked(
+    model: Any,
+    tokenizer: Any,
+    data: datasets.Dataset,
+    columns: Columns,
+    max_length: int | None,
+    hides_once: bool = True,
+) -> Any:
     require_text(data, columns.text)
     rows = pack(tokenizer, data, columns.text, longest_text(model, tokenizer, max_length))
     collate = MaskingCollator(tokenizer)
-    return mask_once(rows, collate), collate
+    return mask_once(rows, collate) if hides_once else rows, collate
 
 
 def _images(model: Any, processor: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
@@ -245,11 +257,18 @@ def _images(model: Any, processor: Any, data: datasets.Dataset, columns: Columns
     return rows, default_data_collator
 
 
-def _masked_images(model: Any, processor: Any, data: datasets.Dataset, columns: Columns, max_length: int | None) -> Any:
+def _masked_images(
+    model: Any,
+    processor: Any,
+    data: datasets.Dataset,
+    columns: Columns,
+    max_length: int | None,
+    hides_once: bool = True,
+) -> Any:
     require(data, columns.image)
     rows = pixels(model.config, processor, data.select_columns([columns.image]), columns.image)
     collate = PatchMaskingCollator(num_patches(model.config))
-    return mask_images_once(rows, collate), collate
+    return mask_images_once(rows, collate) if hides_once else rows, collate
 
 
 def _questions(
