@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from acn_hf import DepthProfile, measure_depth_profile
-from acn_hf.depth.doubts import doubts_about, doubts_about_data, same_answers
+from acn_hf.depth.doubts import doubts_about, doubts_about_data, never_answered, same_answers
 from acn_hf.depth.evidence import Evidence
 from acn_hf.depth.metrics import METRICS, Metric, ProfileError
 from acn_hf.depth.spans import Span, Window, as_objects
@@ -52,6 +52,42 @@ def test_nothing_is_said_of_a_good_choice():
     assert doubts_about(profile, 0.01, 2, model=NAMES) == ()
     assert doubts_about(profile, None, 1, model=NAMES) == ()
     assert same_answers(profile, model=NAMES) == ()
+
+
+THREE = np.arange(90) % 3
+NAMED = SimpleNamespace(id2label={0: "a", 1: "b", 2: "c"})
+
+
+def test_a_class_that_the_teacher_never_answers():
+    full = np.where(THREE == 2, 0, THREE)
+    profile = profile_of([np.zeros(90, int), full], THREE)
+    assert never_answered(profile, model=NAMED) == (
+        'the model that teaches answers "c" for no example, though 30 have that label: it cannot teach what it never '
+        "says, so train it longer before it teaches",
+    )
+    tokens = profile_of([full, full], THREE, "f1_macro", num_examples=9)
+    assert 'answers "c" for no token' in never_answered(tokens, model=NAMED)[0]
+    tags = as_objects([["B-A", "O"]] * 30)
+    missed = as_objects([["B-A", "O"], *[["O", "O"]] * 29])
+    assert never_answered(profile_of([missed, missed], tags, "entity_f1")) == ()
+    twos = as_objects([["B-A", "B-B"]] * 30)
+    assert 'answers "B-B" for no token, though 30' in never_answered(profile_of([missed, missed], twos, "entity_f1"))[0]
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "metric", "model"),
+    [
+        ([THREE, np.roll(THREE, 1)], THREE, "accuracy", NAMED),  # all are answered, if wrongly
+        ([THREE, np.zeros(90, int)], THREE, "accuracy", NAMED),  # one answer only is another doubt
+        ([THREE % 2, THREE % 2], np.where(np.arange(90) < 19, 2, THREE % 2), "accuracy", NAMED),  # seldom
+        ([THREE % 2, THREE % 2], THREE, "accuracy", None),  # words of a vocabulary
+        ([np.full(90, 0.5), THREE / 7], THREE / 3, "mse", NAMED),
+        ([np.eye(3, dtype=int)[THREE % 2]] * 2, np.eye(3, dtype=int)[THREE], "f1_micro", SEVERAL),
+        ([np.ones(90), np.ones(90)], np.ones(90), "loss", NAMED),
+    ],
+)
+def test_nothing_is_said_of_answers_that_are_given_or_of_what_has_no_classes(predictions, references, metric, model):
+    assert never_answered(profile_of(predictions, references, metric), model=model) == ()
 
 
 def test_one_row():

@@ -10,7 +10,7 @@ from transformers import Trainer
 from ..depth.choice import Choice
 from ..depth.cost import measure_cost
 from ..depth.depth_cost import DepthCost, measure_depth_cost
-from ..depth.doubts import doubts_about, doubts_about_data, same_answers
+from ..depth.doubts import doubts_about, doubts_about_data, never_answered, same_answers
 from ..depth.every_depth import truncate
 from ..depth.evidence import Evidence
 from ..depth.layers import layers_of, prefix_view
@@ -108,6 +108,7 @@ class Job:
             self.warn(doubts_about(before, None, before.depths[-1], model=unwrap(model)))
         if {"teach", "heal"} & set(self.makers):
             self.distillation = DistillationLoss(unwrap(model) if teacher is None else teacher)
+            self.tell(never_answered(before, model=unwrap(model)) if teacher is None else ())
         long, profile = model, before
         if teach := self.makers.get("teach"):
             long = self.stages.trained(

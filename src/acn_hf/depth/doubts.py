@@ -20,6 +20,8 @@ STANDARD_ERRORS = 1.96
 """Within so many of them lie 95% of what chance does."""
 FEW_RESAMPLES = 100
 """Enough for a standard error, of a metric that must be computed anew for each."""
+OFTEN = 20
+"""Examples of a class, of which a model that knows it answers one at least."""
 TOO_MANY = 20_000
 """Examples of which such a metric is not resampled: it takes long, and so many leave little to chance."""
 ONE_EXAMPLE = "the data hold one example, by which no depth can be chosen"
@@ -90,6 +92,32 @@ def same_answers(profile: DepthProfile, *, model: Any = None) -> tuple[str, ...]
         if (answer := answers.only_one(depth)) is not None:
             depths.setdefault(answer, []).append(depth)
     return tuple(answers.says(which, answer) for answer, which in depths.items())
+
+
+def never_answered(profile: DepthProfile, *, model: Any = None) -> tuple[str, ...]:
+    """Return, in words, which classes full depth answers for no example, though many have them as their label.
+
+    Nothing is said of a model that gives one answer only, of what has no named classes, and of a profile that was
+    loaded from a file.
+
+    Args:
+        profile (`DepthProfile`): Of a model that is to teach: it cannot teach what it never says.
+        model (`PreTrainedModel` or `PreTrainedConfig`, *optional*): Names the classes (`id2label`).
+    """
+    answers = _Answers.of(profile, model)
+    if answers is None or answers.only_one(profile.depths[-1]) is not None:
+        return ()
+    has_classes = answers.evidence.metric.needs == "tags" or (answers.names and answers.references.dtype.kind in "biu")
+    if not has_classes or answers.references.ndim != 1:
+        return ()
+    said = set(_flat(answers.evidence.arrays(profile.depths[-1])[0]).tolist())
+    labels, counts = np.unique(answers.references, return_counts=True)
+    return tuple(
+        f"the model that teaches answers {answers.name(label)} for no {answers.unit}, though {count:,} have that "
+        "label: it cannot teach what it never says, so train it longer before it teaches"
+        for label, count in zip(labels, counts, strict=True)
+        if count >= OFTEN and label.item() not in said
+    )
 
 
 @dataclass(frozen=True)
