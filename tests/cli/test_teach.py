@@ -1,7 +1,6 @@
 """`acn-hf compress --teach`: from the checkpoint that one has, with a head or without, to the short model."""
 
 import errno
-import functools
 import json
 import os
 import re
@@ -24,6 +23,7 @@ from transformers import (
 from acn_hf import CardFacts, CompressionResult
 from acn_hf.cli.work_folder import WorkFolder
 from acn_hf.compression.job import Job
+from acn_hf.data.masking import MaskingCollator
 from acn_hf.training.stages import Stages
 from tests.support.command_line import GREY, names_in, one_line, pictures, run, tokenizer, wrong_usage
 from tests.support.families import by_name
@@ -537,22 +537,21 @@ def test_words_are_masked_anew_in_every_epoch(run, tmp_path, monkeypatch, how):
     tokenizer().save_pretrained(tmp_path / "bert")
     for name, word in (("train", "good"), ("data", "bad")):
         (tmp_path / f"{name}.txt").write_text(f"{word} film good bad bad film good good film bad\n")
-    seen, forward = [], BertForMaskedLM.forward
+    seen, collate = [], MaskingCollator.__call__
 
-    @functools.wraps(forward)  # what a model takes is read from its signature
-    def watched(model, input_ids=None, **inputs):
-        if model.training:
-            seen.append((input_ids.tolist(), inputs["labels"].tolist()))
-        return forward(model, input_ids, **inputs)
+    def watched(collator, rows):
+        batch = collate(collator, rows)
+        if "labels" not in rows[0]:
+            seen.append((batch["input_ids"][0].tolist(), batch["labels"][0].tolist()))
+        return batch
 
-    monkeypatch.setattr(BertForMaskedLM, "forward", watched)
+    monkeypatch.setattr(MaskingCollator, "__call__", watched)
     epochs = ("--teach-epochs", 8, "--heal", 0) if how == "--teach" else ("--finetune-epochs", 8)
     command = ("compress", tmp_path / "bert", tmp_path / "data.txt", tmp_path / "out", "--depth", 2, "--max-length", 12)
     done = run(*command, how, tmp_path / "train.txt", *epochs)
     assert done.exit_code == 0, done.output
     texts = {
-        tuple(label if label >= 0 else token for token, label in zip(ids[0], labels[0], strict=True))
-        for ids, labels in seen
+        tuple(label if label >= 0 else token for token, label in zip(ids, labels, strict=True)) for ids, labels in seen
     }
     assert len(texts) == 1  # one block, in which other words are hidden
     assert len({str(one) for one in seen}) > 4
