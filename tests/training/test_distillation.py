@@ -68,6 +68,20 @@ def test_soft_labels_are_those_of_the_formula(build, head, kind):
         torch.testing.assert_close(model(**inputs).loss, expected)
 
 
+@pytest.mark.parametrize("counts", [{}, {"num_items_in_batch": 0}, {"num_items_in_batch": torch.tensor(0)}], ids=str)
+@pytest.mark.parametrize("name", ["bert-ForTokenClassification", "bert-ForMaskedLM"])
+def test_a_batch_without_labels_teaches_nothing(build, name, counts):
+    """As of words of which the tokenizer makes no token: the step leaves every weight a number."""
+    head = by_name(name)
+    model, inputs = build(head).train(), head.inputs(labels=True)
+    inputs["labels"] = torch.full_like(inputs["labels"], -100)
+    with intermediate_supervision(model, "uniform", distillation=DistillationLoss(teacher_of(model))):
+        loss = model(**inputs, **counts).loss
+    loss.backward()
+    assert loss == 0
+    assert all(not parameter.grad.any() for parameter in model.parameters() if parameter.grad is not None)
+
+
 @each_head(TRAINED)
 def test_states_are_compared_as_the_head_reads_them(build, head):
     model, inputs = build(head).train(), head.inputs(labels=True)

@@ -135,7 +135,8 @@ class DistillationLoss:
         loss, share = output["loss"], share_of_step(inputs) if share is None else share
         if lesson.logits is not None:
             soft = share * self._soft_loss(output, lesson.logits, inputs, problem_type)
-            loss = (1 - self.soft_labels) * loss + self.soft_labels * soft
+            # Where no token of a batch has a label, the model's own loss is no number: 0 times it would be none either.
+            loss = soft if self.soft_labels == 1 else (1 - self.soft_labels) * loss + self.soft_labels * soft
         if self.depth_states and lesson.state is not None:
             distance = _relative_distance(state, lesson.state, inputs.get("attention_mask"))
             loss = loss + self.depth_states * share * distance
@@ -174,7 +175,7 @@ def share_of_step(inputs: dict[str, Any]) -> torch.Tensor | float:
     by the number of batches then.
     """
     items, labels = inputs.get("num_items_in_batch"), inputs.get("labels")
-    return 1.0 if items is None or labels is None else (labels != IGNORED_LABEL).sum() / items
+    return 1.0 if items is None or labels is None else (labels != IGNORED_LABEL).sum() / max(items, 1)
 
 
 def _counted(divergence: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor | None:
