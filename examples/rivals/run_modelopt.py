@@ -8,8 +8,8 @@ teacher, and `compute_kd_loss` compares what their classifiers answer. Its KDTra
     OMP_NUM_THREADS=1 python examples/rivals/run_modelopt.py --model MINILM --train_file train.csv \\
         --validation_file validation.csv --output_dir runs/rivals --seeds 0 1 2 --depths 3
 
-`--prune` asks the library to prune the fine-tuned model instead, and prints what it answers: for its depth that there is
-no such mode where Transformer Engine is missing, which needs CUDA; otherwise that a BERT has nothing to configure.
+`--prune` asks the library to prune the fine-tuned model instead, and prints what it answers: of depth, that there is no
+such mode where Transformer Engine is missing, which needs CUDA; of width, that a BERT has nothing to configure.
 
 Defaults of the library: temperature 1, no loss of the labels. It has none for the optimizer and the learning rate,
 which are those of acn_hf here. Its `LogitsDistillationLoss` averages over the classes too, so `batchmean` is asked for.
