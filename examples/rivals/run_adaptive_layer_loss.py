@@ -11,7 +11,7 @@ scikit-learn stands on the embeddings of each depth, so every depth has a head o
 Defaults of the library: learning rate 5e-5 with linear decay, KL weight 1 at temperature 0.3. From its pages:
 `BatchAllTripletLoss` for sentences with a class, batches grouped by label, 10% warm-up.
 
-Cost: 6 epochs of 6,500 sentences and 6 layers of width 384 take 6 to 10 minutes of one CPU core.
+Cost: 6 epochs of 6,500 sentences and 6 layers of width 384 take 10 minutes of one CPU core.
 """
 
 import random

@@ -14,7 +14,7 @@ such mode where Transformer Engine is missing, which needs CUDA; of width, that 
 Defaults of the library: temperature 1, no loss of the labels. It has none for the optimizer and the learning rate,
 which are those of acn_hf here. Its `LogitsDistillationLoss` averages over the classes too, so `batchmean` is asked for.
 
-Cost: 4 epochs of 6,500 sentences and 3 layers of width 384 take 4 minutes of one CPU core.
+Cost: 4 epochs of 6,500 sentences and 3 layers of width 384 take 3 to 4 minutes of one CPU core.
 """
 
 import copy
