@@ -331,6 +331,9 @@ def test_a_stage_that_was_stopped_goes_on_to_the_bit(model, tmp_path):
             {"max_mb": 3, "confidence": 0.9},
             "relative and confidence choose a depth, so none may be given",
         ),
+        ({"teach": _fails, "soft_labels": 0.0}, r"soft_labels must lie in \(0, 1\]; got 0.0"),
+        ({"teach": _fails, "soft_labels": 1.5}, r"soft_labels must lie in \(0, 1\]; got 1.5"),
+        ({"soft_labels": 0.5}, "soft_labels needs teach or heal, in which a teacher answers; got 0.5 alone"),
         ({"heal": _fails, "finetune": _fails}, "heal and finetune both train the cut model"),
         ({"test": iter([])}, "test is read twice, so it must not be an iterator"),
     ],
@@ -338,6 +341,17 @@ def test_a_stage_that_was_stopped_goes_on_to_the_bit(model, tmp_path):
 def test_what_does_not_go_together_is_refused_before_anything_is_done(model, options, text):
     with pytest.raises(ProfileError, match=text):
         compress(model, data()["validation"], **options)
+
+
+def test_labels_may_be_a_part_of_the_loss(model, tmp_path):
+    """Both stages that teach take the share: the same as `teach` does, and healed from there."""
+    result = run(model, tmp_path / "a", epochs={"teach": 1, "heal": 1}, soft_labels=0.5, depth=2)
+    stages = makers(tmp_path / "b", teach=1, heal=1)
+    taught = acn_hf.teach(model, stages["teach"], soft_labels=0.5)
+    healed = acn_hf.teach(truncate(taught, 2), stages["heal"], teacher=model, weights="full", soft_labels=0.5)
+    expected = healed if result.finetuned is not None else truncate(taught, 2)
+    assert same_weights(weights(result.model), weights(expected))
+    assert not same_weights(weights(taught), weights(acn_hf.teach(model, makers(tmp_path / "c", teach=1)["teach"])))
 
 
 STAGES = ("tune", "teach", "heal", "finetune")

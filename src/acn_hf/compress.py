@@ -32,6 +32,7 @@ def compress(
     tune: Finetune | None = None,
     teach: Finetune | None = None,
     teacher: Any = None,
+    soft_labels: float = 1.0,
     num_depths: int | None = None,
     heal: Finetune | None = None,
     choose_healed: bool | None = None,
@@ -70,6 +71,9 @@ def compress(
             whose head may be new.
         teach (`Callable`, *optional*): From a copy to the Trainer in which every depth of it is taught; see [`teach`].
         teacher (`PreTrainedModel`, *optional*): Who teaches and heals, with the same head. Defaults to `model`.
+        soft_labels (`float`, *optional*, defaults to 1.0): Share of the teacher's answers in the loss of `teach` and
+            `heal`, above 0; the rest is the loss of the labels. Where the teacher is not good, labels say what it does
+            not.
         num_depths (`int`, *optional*): Number of depths beside full depth that are taught in a step, in turn, for heads
             that are expensive, as in masked language modelling. Defaults to all.
         heal (`Callable`, *optional*): From the cut model to the Trainer in which the teacher trains it. It may be
@@ -131,7 +135,7 @@ def compress(
     makers = {name: maker for name, maker in asked.items() if maker is not None}
     for name, maker in makers.items():
         check_maker(name, maker)
-    _check(list(makers), data, test, teacher, choose_healed, choice)
+    _check(list(makers), data, test, teacher, soft_labels, choose_healed, choice)
     if depth is not None and options.get("depths") is not None:
         options["depths"] = [*options["depths"], depth]
     show, tell = progress or (lambda items, description: items), note or (lambda doubt: None)
@@ -139,11 +143,33 @@ def compress(
     stages = Stages.begin(work_dir, resume, {"the list of stages": list(makers)}, contents)
     with tempfile.TemporaryDirectory() as scratch:
         book = AnswerBook(Path(scratch) if work_dir is None else Path(work_dir), lambda asked: show(asked, ASKING))
-        job = Job(data, options, choice, makers, stages, book, num_depths, merge_adapter, calm, strict, show, tell)
+        job = Job(
+            data,
+            options,
+            choice,
+            makers,
+            stages,
+            book,
+            soft_labels,
+            num_depths,
+            merge_adapter,
+            calm,
+            strict,
+            show,
+            tell,
+        )
         return job.run(model, teacher, choice.searches(choose_healed), test)
 
 
-def _check(trains: list[str], data: Any, test: Any, teacher: Any, choose_healed: bool | None, choice: Choice) -> None:
+def _check(
+    trains: list[str],
+    data: Any,
+    test: Any,
+    teacher: Any,
+    soft_labels: float,
+    choose_healed: bool | None,
+    choice: Choice,
+) -> None:
     """Refuse arguments that do not go together, before anything is done."""
     if trains and isinstance(data, Iterator):
         raise ProfileError(
@@ -154,6 +180,10 @@ def _check(trains: list[str], data: Any, test: Any, teacher: Any, choose_healed:
         raise ProfileError(f"test is read twice, so it must not be an iterator; got {type(test).__name__}")
     if teacher is not None and not {"teach", "heal"} & set(trains):
         raise ProfileError(f"a teacher needs teach or heal, in which it teaches; got {type(teacher).__name__} alone")
+    if not 0 < soft_labels <= 1:
+        raise ProfileError(f"soft_labels must lie in (0, 1]; got {soft_labels!r}")
+    if soft_labels != 1 and not {"teach", "heal"} & set(trains):
+        raise ProfileError(f"soft_labels needs teach or heal, in which a teacher answers; got {soft_labels} alone")
     if {"heal", "finetune"} <= set(trains):
         raise ProfileError("heal and finetune both train the cut model, with and without a teacher: give one of them")
     if choose_healed and ("heal" not in trains or not choice.searches(None)):

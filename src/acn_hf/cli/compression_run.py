@@ -93,6 +93,11 @@ class CompressionRun:
         return {name: number for name, number in {**asked, "tune": tuning}.items() if number}
 
     @property
+    def soft_labels(self) -> float:
+        """Share of what the teacher says in the loss."""
+        return 1.0 if self.teaching.soft_labels is None else self.teaching.soft_labels
+
+    @property
     def num_depths(self) -> int | None:
         """Depths beside full depth that are taught in a step; `None` for all."""
         return 1 if self._is_masked else None
@@ -246,6 +251,8 @@ class CompressionRun:
             "--train-batch-size": settings.batch_size,
             "--precision": "bf16" if settings.bf16 else "float32",
             **{option: self.epochs.get(stage, 0.0) for option, stage in epochs.items()},
+            "--soft-labels": self.soft_labels,
+            "--no-calm": "given" if self.teaching.no_calm else None,
             "--max-length": self.reading.max_length,
         }
         rows = {
@@ -351,7 +358,7 @@ class CompressionRun:
                 self._begin(settings)
                 asked |= self.makers(settings)
                 asked |= {"work_dir": self.work.path, "resume": self.teaching.resume, "teacher": self._teacher()}
-                asked["num_depths"] = self.num_depths
+                asked |= {"num_depths": self.num_depths, "soft_labels": self.soft_labels}
                 asked |= {"choose_healed": self.teaching.choose_healed, "calm": not self.teaching.no_calm}
             elif self.finetuning.finetune is not None:
                 asked["finetune"] = self._finetune(scratch)

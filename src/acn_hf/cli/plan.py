@@ -83,5 +83,5 @@ def _seconds_of_a_step(run: "CompressionRun", settings: "StageSettings", name: s
             fine_tune(copy, maker)
         else:
             weights, num_depths = ("uniform", run.num_depths) if name == "teach" else ("full", None)
-            taught_by(DistillationLoss(run.network), copy, maker, weights, num_depths)
+            taught_by(DistillationLoss(run.network, soft_labels=run.soft_labels), copy, maker, weights, num_depths)
     return (ends[-1] - ends[-1 - TIMED]) / TIMED

@@ -119,6 +119,12 @@ class TeachingOptions:
         str | None,
         _teaching(help="Checkpoint that teaches, also a larger one.", show_default="MODEL itself, fine-tuned"),
     ] = None
+    soft_labels: Annotated[
+        float | None,
+        _teaching(
+            min=0.01, max=1.0, help="Share of the teacher's answers in the loss; the rest are labels.", show_default="1"
+        ),
+    ] = None
     no_calm: Annotated[
         bool,
         _teaching(

@@ -60,6 +60,7 @@ class Job:
         makers (`dict[str, Callable]`): From a model to its Trainer, for the stages `tune`, `teach`, `heal`, `finetune`.
         stages (`Stages`): What is trained already.
         book (`AnswerBook`): What the teacher said already.
+        soft_labels (`float`): See [`compress`].
         num_depths (`int`, *optional*): See [`compress`].
         merge_adapter, calm, strict (`bool`): See [`compress`].
         progress, note (`Callable`): See [`compress`].
@@ -71,6 +72,7 @@ class Job:
     makers: dict[str, Finetune]
     stages: Stages
     book: AnswerBook
+    soft_labels: float
     num_depths: int | None
     merge_adapter: bool
     calm: bool
@@ -107,7 +109,8 @@ class Job:
             self.warn(self.data_doubts(before, model))
             self.warn(doubts_about(before, None, before.depths[-1], model=unwrap(model)))
         if {"teach", "heal"} & set(self.makers):
-            self.distillation = DistillationLoss(unwrap(model) if teacher is None else teacher)
+            teaches = unwrap(model) if teacher is None else teacher
+            self.distillation = DistillationLoss(teaches, soft_labels=self.soft_labels)
             self.tell(never_answered(before, model=unwrap(model)) if teacher is None else ())
         long, profile = model, before
         if teach := self.makers.get("teach"):
