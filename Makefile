@@ -78,7 +78,7 @@ bench: install
 	$(BIN)/python benchmarks/any_model.py
 	$(BIN)/python benchmarks/every_class.py
 	$(BIN)/python benchmarks/teaching.py
-	$(BIN)/python benchmarks/masked_words.py
+	$(BIN)/python benchmarks/masked_head.py
 
 # What builds the site, and what builds and checks a release.
 $(VENV)/.docs $(VENV)/.release: $(VENV)/.%: $(VENV)/.installed

@@ -1,6 +1,6 @@
 """The price of a step of masked language modelling, whose head is as dear as many layers.
 
-    python benchmarks/masked_words.py
+    python benchmarks/masked_head.py
 
 Goals, in one run: with the head on the masked tokens alone an AC-BERT takes at most as long as upstream's residual BERT
 with the head on all tokens, as upstream's own script trains it; with supervision at one other depth at most 1.10 times.
@@ -72,7 +72,7 @@ def main() -> None:
                 )
     times = interleaved(calls, rounds=9)
     ratios = {f"{name} / upstream": ratio(times, name, "upstream") for name in calls if name != "upstream"}
-    store("masked_words", {"times": times, **ratios})
+    store("masked_head", {"times": times, **ratios})
 
 
 if __name__ == "__main__":
