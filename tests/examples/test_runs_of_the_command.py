@@ -1,4 +1,4 @@
-"""The tables of tags and masked words quote the record of their runs."""
+"""The tables of tags, masked words and images quote the record of their runs."""
 
 import json
 import re
@@ -9,9 +9,10 @@ from tests.support.pages import ROOT
 
 RECORDS = {
     name: json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())["runs"]
-    for name in ("tags", "masked_words")
+    for name in ("tags", "masked_words", "images")
 }
-HEADINGS = {"tags": "### Tags", "masked_words": "### Masked words"}
+HEADINGS = {"tags": "### Tags", "masked_words": "### Masked words", "images": "### Images by the command"}
+METRICS = {"tags": "f1_macro", "masked_words": "loss", "images": "accuracy"}
 RUNS = [(name, run["name"]) for name, runs in RECORDS.items() for run in runs]
 
 
@@ -22,7 +23,7 @@ def quoted(value):
 
 def part_of(name):
     """Return the part of the log that holds the table of a record."""
-    section = (ROOT / "docs" / "experiments.md").read_text().split("## 2026-11-29: tags and masked words")[1]
+    section = (ROOT / "docs" / "experiments.md").read_text().split("## 2026-11-29: one command")[1]
     return re.split(r"^#{2,3} ", section.split(HEADINGS[name])[1], flags=re.M)[0]
 
 
@@ -31,7 +32,7 @@ def test_the_log_quotes_the_record(name, run_name):
     run = next(run for run in RECORDS[name] if run["name"] == run_name)
     cells = re.search(rf"^\| {run_name} \| (.*) \|$", part_of(name), re.M)[1].split("|")
     *of_depths, test = [cell.strip() for cell in cells]
-    assert len(of_depths) == 7
+    assert len(of_depths) == (13 if name == "images" else 7)
     expected = dict(zip(run["depths"], map(quoted, run["values"]), strict=True))
     assert {depth: cell for depth, cell in enumerate(of_depths) if cell} == expected
     assert test == ("" if run["test"] is None else quoted(run["test"]))
@@ -48,4 +49,4 @@ def test_a_number_travels_with_its_circumstances(name):
     for run in RECORDS[name]:
         assert run["command"].startswith("acn-hf compress ")
         assert {"date", "commit", "seed", "seconds", "torch", "transformers", "device", "load_average"} <= set(run)
-        assert (run["metric"], run["num_examples"] > 0) == ("f1_macro" if name == "tags" else "loss", True)
+        assert (run["metric"], run["num_examples"] > 0) == (METRICS[name], True)
