@@ -14,11 +14,10 @@ Defaults of the library: learning rate 5e-5 with linear decay, KL weight 1 at te
 Cost: 6 epochs of 6,500 sentences and 6 layers of width 384 take 10 minutes of one CPU core.
 """
 
-import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared import Arguments, Clock, Rows, is_done, read_both, record, set_seeds
+from shared import Arguments, Clock, Rows, read_both, record, runs_left, training_options
 from transformers import HfArgumentParser
 
 
@@ -48,20 +47,7 @@ def train(arguments: AdaptiveArguments, rows: Rows, seed: int) -> Any:
     trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
-            f"{arguments.output_dir}/checkpoints",
-            num_train_epochs=arguments.epochs,
-            learning_rate=arguments.learning_rate,
-            warmup_steps=0.1,
-            per_device_train_batch_size=arguments.batch_size,
-            batch_sampler=BatchSamplers.GROUP_BY_LABEL,
-            seed=seed,
-            bf16=True,
-            use_cpu=True,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            logging_steps=100,
-            dataloader_pin_memory=False,
+            **training_options(arguments, seed), batch_sampler=BatchSamplers.GROUP_BY_LABEL
         ),
         train_dataset=Dataset.from_dict({"text": rows.texts, "label": rows.labels}),
         loss=losses.AdaptiveLayerLoss(model, loss, n_layers_per_step=arguments.n_layers_per_step),
@@ -88,16 +74,12 @@ def accuracy_by_depth(model: Any, train_rows: Rows, rows: Rows) -> dict[int, flo
 def main(argv: list[str] | None = None) -> None:
     (arguments,) = HfArgumentParser(AdaptiveArguments).parse_args_into_dataclasses(argv)
     train_rows, rows = read_both(arguments)
-    for seed in arguments.seeds:
-        if is_done(arguments, arguments.name, seed):
-            continue
-        set_seeds(seed)
-        random.seed(seed)  # the loss draws its layers from here
+    for seed, name, _ in runs_left(arguments, {arguments.name: None}):
         clock = Clock()
         model = train(arguments, train_rows, seed)
         times = clock.read()
         values = accuracy_by_depth(model, train_rows, rows)
-        record(arguments, arguments.name, seed, values, times, "sentence-transformers", "scikit-learn")
+        record(arguments, name, seed, values, times, "sentence-transformers", "scikit-learn")
 
 
 if __name__ == "__main__":

@@ -29,9 +29,8 @@ from shared import (
     encoded_rows,
     fine_tuned,
     first_layers,
-    is_done,
     record,
-    set_seeds,
+    runs_left,
     training_arguments,
 )
 from transformers import HfArgumentParser
@@ -93,17 +92,12 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.prune:
         return prune(arguments, arguments.depths[0])
     train_rows, rows = encoded_rows(arguments)
-    for seed in arguments.seeds:
-        for depth in arguments.depths:
-            name = f"modelopt-{depth}"
-            if is_done(arguments, name, seed):
-                continue
-            set_seeds(seed)
-            teacher = fine_tuned(arguments, seed)
-            clock = Clock()
-            student = distil(arguments, teacher, first_layers(teacher, depth), train_rows, seed)
-            times = clock.read()
-            record(arguments, name, seed, {depth: accuracy(arguments, student, rows)}, times, "nvidia-modelopt")
+    for seed, name, depth in runs_left(arguments, {f"modelopt-{depth}": depth for depth in arguments.depths}):
+        teacher = fine_tuned(arguments, seed)
+        clock = Clock()
+        student = distil(arguments, teacher, first_layers(teacher, depth), train_rows, seed)
+        times = clock.read()
+        record(arguments, name, seed, {depth: accuracy(arguments, student, rows)}, times, "nvidia-modelopt")
     return None
 
 

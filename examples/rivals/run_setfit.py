@@ -17,7 +17,7 @@ Cost: 1,219 steps of 16 pairs and 3 layers of width 384 take 13 minutes of one C
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared import Arguments, Clock, Rows, is_done, read_both, record, set_seeds
+from shared import Arguments, Clock, Rows, read_both, record, runs_left
 from transformers import HfArgumentParser
 
 
@@ -67,19 +67,15 @@ def train(arguments: SetFitArguments, rows: Rows, depth: int, seed: int) -> Any:
 def main(argv: list[str] | None = None) -> None:
     (arguments,) = HfArgumentParser(SetFitArguments).parse_args_into_dataclasses(argv)
     train_rows, rows = read_both(arguments)
-    for seed in arguments.seeds:
-        for depth in arguments.depths:
-            name = f"setfit-end-to-end-{depth}" if arguments.end_to_end else f"setfit-{depth}"
-            if is_done(arguments, name, seed):
-                continue
-            set_seeds(seed)
-            clock = Clock()
-            model = train(arguments, train_rows, depth, seed)
-            times = clock.read()
-            answers = [int(answer) for answer in model.predict(rows.texts, as_numpy=True)]
-            right = sum(answer == label for answer, label in zip(answers, rows.labels, strict=True))
-            packages = ("setfit", "sentence-transformers", "scikit-learn")
-            record(arguments, name, seed, {depth: right / len(answers)}, times, *packages)
+    kind = "setfit-end-to-end" if arguments.end_to_end else "setfit"
+    for seed, name, depth in runs_left(arguments, {f"{kind}-{depth}": depth for depth in arguments.depths}):
+        clock = Clock()
+        model = train(arguments, train_rows, depth, seed)
+        times = clock.read()
+        answers = [int(answer) for answer in model.predict(rows.texts, as_numpy=True)]
+        right = sum(answer == label for answer, label in zip(answers, rows.labels, strict=True))
+        packages = ("setfit", "sentence-transformers", "scikit-learn")
+        record(arguments, name, seed, {depth: right / len(answers)}, times, *packages)
 
 
 if __name__ == "__main__":

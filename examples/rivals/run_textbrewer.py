@@ -24,9 +24,8 @@ from shared import (
     encoded_rows,
     fine_tuned,
     first_layers,
-    is_done,
     record,
-    set_seeds,
+    runs_left,
 )
 from transformers import HfArgumentParser
 
@@ -90,17 +89,13 @@ def answers(batch: dict[str, Any], outputs: Any) -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     (arguments,) = HfArgumentParser(TextBrewerArguments).parse_args_into_dataclasses(argv)
     train_rows, rows = encoded_rows(arguments)
-    for seed in arguments.seeds:
-        for depth in arguments.depths:
-            name = f"textbrewer-{depth}" if arguments.match_layers else f"textbrewer-logits-{depth}"
-            if is_done(arguments, name, seed):
-                continue
-            set_seeds(seed)
-            teacher = fine_tuned(arguments, seed)
-            student, clock = first_layers(teacher, depth), Clock()
-            distil(arguments, teacher, student, train_rows)
-            times = clock.read()
-            record(arguments, name, seed, {depth: accuracy(arguments, student, rows)}, times, "textbrewer")
+    kind = "textbrewer" if arguments.match_layers else "textbrewer-logits"
+    for seed, name, depth in runs_left(arguments, {f"{kind}-{depth}": depth for depth in arguments.depths}):
+        teacher = fine_tuned(arguments, seed)
+        student, clock = first_layers(teacher, depth), Clock()
+        distil(arguments, teacher, student, train_rows)
+        times = clock.read()
+        record(arguments, name, seed, {depth: accuracy(arguments, student, rows)}, times, "textbrewer")
 
 
 if __name__ == "__main__":

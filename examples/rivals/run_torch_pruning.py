@@ -23,9 +23,8 @@ from shared import (
     collator,
     encoded_rows,
     fine_tuned,
-    is_done,
     record,
-    set_seeds,
+    runs_left,
     training_arguments,
 )
 from transformers import HfArgumentParser
@@ -75,13 +74,9 @@ def prune(arguments: TorchPruningArguments, model: Any, rows: list[dict[str, Any
 def main(argv: list[str] | None = None) -> None:
     (arguments,) = HfArgumentParser(TorchPruningArguments).parse_args_into_dataclasses(argv)
     train_rows, rows = encoded_rows(arguments)
-    name = "torch-pruning-half"
-    for seed in arguments.seeds:
-        if is_done(arguments, name, seed):
-            continue
+    for seed, name, _ in runs_left(arguments, {"torch-pruning-half": None}):
         from transformers import Trainer
 
-        set_seeds(seed)
         model = fine_tuned(arguments, seed)
         clock = Clock()
         prune(arguments, model, train_rows)

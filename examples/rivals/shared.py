@@ -10,7 +10,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,27 +98,35 @@ def first_layers(model: Any, depth: int) -> Any:
     return short
 
 
-def training_arguments(arguments: TeacherArguments, seed: int, **how: Any) -> Any:
+def training_options(arguments: Any, seed: int) -> dict[str, Any]:
+    """Return what every Trainer is told: 10% warm-up, bfloat16 on the CPU, and no checkpoint.
+
+    Args:
+        arguments (`Arguments`): With `epochs` and `learning_rate`.
+        seed (`int`): Of the order of the examples and of dropout.
+    """
+    return {
+        "output_dir": str(Path(arguments.output_dir, "checkpoints")),
+        "num_train_epochs": arguments.epochs,
+        "learning_rate": arguments.learning_rate,
+        "warmup_steps": 0.1,
+        "per_device_train_batch_size": arguments.batch_size,
+        "seed": seed,
+        "bf16": True,
+        "use_cpu": True,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_steps": 100,
+        "dataloader_pin_memory": False,
+    }
+
+
+def training_arguments(arguments: TeacherArguments, seed: int) -> Any:
     """Return how everything trains that leaves this to its user: as the teacher and its students did."""
     from transformers import TrainingArguments
 
-    return TrainingArguments(
-        str(Path(arguments.output_dir, "checkpoints")),
-        num_train_epochs=arguments.epochs,
-        learning_rate=arguments.learning_rate,
-        warmup_steps=0.1,
-        per_device_train_batch_size=arguments.batch_size,
-        train_sampling_strategy="group_by_length",
-        seed=seed,
-        bf16=True,
-        use_cpu=True,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        logging_steps=100,
-        dataloader_pin_memory=False,
-        **how,
-    )
+    return TrainingArguments(**training_options(arguments, seed), train_sampling_strategy="group_by_length")
 
 
 def accuracy(arguments: Arguments, model: Any, rows: list[dict[str, Any]]) -> float:
@@ -148,9 +156,18 @@ class Clock:
         }
 
 
-def is_done(arguments: Arguments, method: str, seed: int) -> bool:
-    """Whether a run is recorded."""
-    return _record(arguments, method, seed).exists()
+def runs_left(arguments: Arguments, methods: dict[str, Any]) -> Iterator[tuple[int, str, Any]]:
+    """Yield the seed of every run that is not recorded, its method and what belongs to that, with all seeds set.
+
+    Args:
+        arguments (`Arguments`): With the seeds, and the folder of the records.
+        methods (`dict[str, Any]`): What belongs to each method, its depth say, by its name in the table.
+    """
+    for seed in arguments.seeds:
+        for method, what in methods.items():
+            if not _record(arguments, method, seed).exists():
+                set_seeds(seed)
+                yield seed, method, what
 
 
 def record(
