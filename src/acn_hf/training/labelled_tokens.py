@@ -18,7 +18,7 @@ from ..depth.predicted_labels import predicts_next_token
 from ..modeling.depth import output_logits
 from ..support.eval_mode import evaluating
 from ..support.wrappers import unwrap
-from .passes import named_inputs
+from .passes import is_trained, named_inputs
 
 logger = logging.get_logger(__name__)
 
@@ -102,7 +102,7 @@ class LabelledTokens:
     @torch.compiler.disable  # how many tokens have a label changes from batch to batch
     def _begin(self, model: PreTrainedModel, args: tuple, kwargs: dict[str, Any]) -> Any:
         self._leave_body()
-        if not (self._is_checking or (model.training and torch.is_grad_enabled())) or self.is_exact is False:
+        if not (self._is_checking or is_trained(model)) or self.is_exact is False:
             return None
         inputs = named_inputs(model, args, kwargs)
         labels = inputs.get("labels")

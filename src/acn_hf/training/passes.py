@@ -62,6 +62,11 @@ class Pass:
         return kept
 
 
+def is_trained(model: PreTrainedModel) -> bool:
+    """Return whether a pass of a model that begins now is one of training."""
+    return model.training and torch.is_grad_enabled()
+
+
 def named_inputs(model: PreTrainedModel, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of a call of a model by their names."""
     names = list(inspect.signature(type(model).forward).parameters)[1:]

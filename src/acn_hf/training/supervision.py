@@ -15,7 +15,7 @@ from ..support.wrappers import unwrap, unwrap_parallel
 from .depth_reader import reader_of
 from .distillation import DistillationLoss, Lesson
 from .labelled_tokens import labelled_tokens
-from .passes import Pass, named_inputs
+from .passes import Pass, is_trained, named_inputs
 
 Weights = str | Sequence[float]
 BY_NAME = "distillation reads the outputs by their names: return_dict must be True; got False"
@@ -280,11 +280,6 @@ class IntermediateSupervision:
             return (loss, *output[1:])
         output["loss"] = loss
         return output
-
-
-def is_trained(model: PreTrainedModel) -> bool:
-    """Return whether a pass of a model that begins now is one of training."""
-    return model.training and torch.is_grad_enabled()
 
 
 @torch.compiler.disable

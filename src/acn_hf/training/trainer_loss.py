@@ -21,8 +21,8 @@ from ..depth.metrics import IGNORED_LABEL
 from ..depth.predicted_labels import predicted_labels
 from ..support.eval_mode import RandomState
 from .answers import ROW, Answers
-from .passes import Pass, named_inputs
-from .supervision import BY_NAME, IntermediateSupervision, is_trained
+from .passes import Pass, is_trained, named_inputs
+from .supervision import BY_NAME, IntermediateSupervision
 
 EQUALLY_OFTEN = "compute_loss must call the model equally often for every depth"
 
