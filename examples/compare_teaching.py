@@ -38,7 +38,7 @@ from acn_hf.data import Columns, find_task, load_data, load_for_task, prepare
 from acn_hf.support import circumstances, write_text
 from acn_hf.training import AnswerBook, Stages, StageSettings, fine_tune, taught_by
 
-SETTINGS = ("tune_epochs", "teach_epochs", "heal_epochs", "learning_rate", "max_length", "bf16")
+SETTINGS = ("tune_epochs", "teach_epochs", "heal_epochs", "learning_rate", "soft_labels", "max_length", "bf16")
 """What a record says of how a run was trained."""
 
 
@@ -54,6 +54,7 @@ class Arguments:
     teach_epochs: float = field(default=4.0, metadata={"help": "Epochs of every run that starts from there."})
     heal_epochs: float = field(default=1.0, metadata={"help": "Epochs in which a cut model is healed."})
     learning_rate: float = field(default=1e-4, metadata={"help": "The highest."})
+    soft_labels: float = field(default=0.5, metadata={"help": "Share of the teacher's answers in the loss."})
     record: str | None = field(default=None, metadata={"help": "JSON file for what all runs of the folder came to."})
     calm: bool = field(default=True, metadata={"help": "Take massive activations out of what is taught."})
     max_length: int = field(default=64, metadata={"help": "Tokens in a text."})
@@ -108,7 +109,8 @@ class Runs:
 
     def taught(self, name: str, student: PreTrainedModel, weights: str, epochs: float, *callbacks: Any) -> Any:
         """Return what the fine-tuned model makes of a student."""
-        teacher, make = DistillationLoss(self.tuned()), self.maker(name, epochs, *callbacks)
+        teacher = DistillationLoss(self.tuned(), soft_labels=self.arguments.soft_labels)
+        make = self.maker(name, epochs, *callbacks)
         return self.stages.trained(
             name,
             student,

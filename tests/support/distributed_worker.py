@@ -19,6 +19,7 @@ from acn_hf import (
     DistillationLoss,
     IntermediateSupervisionCallback,
     LabelledTokensCallback,
+    ResidualAnnealingCallback,
     compress,
     measure_depth_profile,
 )
@@ -86,6 +87,12 @@ def supervised(folder: Path) -> dict[str, Any]:
     run = trainer(folder, **RUN, ddp_find_unused_parameters=False)
     IntermediateSupervisionCallback("linear", num_depths=2).attach(run)
     return finished(run)
+
+
+def annealed(folder: Path) -> dict[str, Any]:
+    run = trainer(folder, **RUN, ddp_find_unused_parameters=False)
+    ResidualAnnealingCallback(fraction=0.7, order="top_down").attach(run)
+    return {**finished(run), "scale": run.model.config.residual_scale}
 
 
 OWN_LOSSES = ("smoothing", "function", "compute_loss", "taught")
@@ -339,7 +346,7 @@ def pruned(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 CHECKS = [
-    plain, supervised, own_losses, profiled, failing, shedding, shedding_where_all_are_used,
+    plain, supervised, annealed, own_losses, profiled, failing, shedding, shedding_where_all_are_used,
     shedding_with_checkpointing, best_of_a_plain_model, resumed_after_shedding, accumulated, supervised_any_models,
     labelled, sharded, pruned, compressed,
 ]  # fmt: skip

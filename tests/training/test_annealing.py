@@ -3,11 +3,21 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
+from peft import get_peft_model
+from torch._dynamo.utils import counters
 from transformers import AutoConfig, ViTForImageClassification
 
-from acn_hf import DistillationLoss, ResidualAnnealingCallback, from_residual
+from acn_hf import (
+    DistillationLoss,
+    IntermediateSupervisionCallback,
+    ResidualAnnealingCallback,
+    from_residual,
+    lora_config,
+)
+from acn_hf.modeling.depth import short_connections
 from acn_hf.training.shedding import LayerSheddingCallback
 from tests.support.families import by_name
 from tests.support.training import NUM_LAYERS, build_model, same_weights, trainer, weights
@@ -111,6 +121,75 @@ def test_compiled_models_are_annealed_too(tmp_path):
         torch.testing.assert_close(weights(compiled.model)[name], weight, rtol=1e-4, atol=1e-5, msg=name)
 
 
+def test_a_step_of_several_batches_has_one_scale(tmp_path):
+    options = {"max_steps": 4, "eval_strategy": "no", "save_strategy": "no", "optim": "sgd"}
+    whole = trainer(tmp_path, callbacks=[ResidualAnnealingCallback(fraction=1.0)], **options)
+    parts = Recorder(fraction=1.0)
+    halves = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2}
+    run = trainer(tmp_path, callbacks=[parts], **options, **halves)
+    run.train(), whole.train()
+    assert parts.seen == pytest.approx([1.0, 2 / 3, 1 / 3, 0.0])
+    for name, weight in weights(whole.model).items():
+        torch.testing.assert_close(weights(run.model)[name], weight, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_annealing_with_supervision_goes_on_to_the_bit(tmp_path, step):
+    def run(folder):
+        made = trainer(folder, callbacks=[ResidualAnnealingCallback(fraction=0.8, order="top_down")])
+        IntermediateSupervisionCallback("linear", num_depths=1).attach(made)
+        return made
+
+    whole, resumed = run(tmp_path / "whole"), run(tmp_path / "resumed")
+    whole.train()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{step}"))
+    assert same_weights(weights(resumed.model), weights(whole.model))
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")  # peft asks by the old name
+def test_adapters_are_annealed_and_go_on_and_say_what_their_checkpoint_lacks(tmp_path, caplog):
+    def run(folder):
+        base = build_model()
+        torch.manual_seed(0)
+        return trainer(
+            folder, get_peft_model(base, lora_config(base, r=2)), callbacks=[ResidualAnnealingCallback(fraction=1.0)]
+        )
+
+    whole, resumed = run(tmp_path / "whole"), run(tmp_path / "resumed")
+    whole.train()
+    assert [one for one in caplog.messages if one.endswith("must be given that of the end, 0.0")]
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    assert same_weights(weights(resumed.model), weights(whole.model))
+    assert resumed.model.base_model.model.config.residual_scale == 0.0
+
+
+@pytest.mark.parametrize("order", ["together", "top_down"])
+def test_a_scale_that_moves_is_compiled_once(tmp_path, order):
+    torch.compiler.reset()
+    counters.clear()
+    options = {"torch_compile": True, "torch_compile_backend": "eager", "max_steps": 20, "eval_strategy": "no"}
+    annealing = Recorder(begin=0.1, fraction=0.9, order=order)
+    run = trainer(tmp_path, callbacks=[annealing], save_strategy="no", **options)
+    run.train()
+    assert len({str(scale) for scale in annealing.seen}) == 16, "fifteen steps are on the way"
+    assert counters["stats"]["unique_graphs"] <= 4, "one before, one on the way, one after, and one for the first step"
+    assert all(layer.moving is None for layer in short_connections(run.model))
+
+
+@pytest.mark.parametrize(("order", "lag"), [("top_down", [3, 2, 1, 0]), ("bottom_up", [0, 1, 2, 3])])
+def test_layers_may_go_one_after_another(tmp_path, order, lag):
+    callback = ResidualAnnealingCallback(fraction=1.0, order=order)
+    for step in range(1, 42):
+        expected = [1 - min(1.0, max(0.0, (step - 1) / 10 - turn)) for turn in lag]
+        assert np.broadcast_to(callback.scale_at(step, 41, 4), 4) == pytest.approx(expected, abs=1e-12)
+    assert (callback.scale_at(1, 41, 4), callback.scale_at(41, 41, 4)) == (1.0, 0.0), "numbers at the ends"
+    run = trainer(tmp_path, callbacks=[ResidualAnnealingCallback(fraction=1.0, order=order)])
+    run.train()
+    assert run.model.config.residual_scale == 0.0
+    stored = AutoConfig.from_pretrained(tmp_path / "checkpoint-4").residual_scale
+    assert stored == pytest.approx(callback.scale_at(4, 6, 4))
+
+
 def test_a_converted_model_ends_as_an_acn_that_can_be_loaded(tmp_path):
     head = by_name("vit-ForImageClassification")
     fields = {"image_size": 8, "patch_size": 4, "hidden_size": 16, "num_attention_heads": 2, "num_labels": 10}
@@ -139,6 +218,7 @@ def test_a_converted_model_ends_as_an_acn_that_can_be_loaded(tmp_path):
         ({"begin": -0.1}, "begin must lie in \\[0, 0.5\\], where fraction is the end; got -0.1"),
         ({"fraction": 1.2}, "fraction must lie in \\[0, 1\\]; got 1.2"),
         ({"shape": "step"}, "shape must be one of linear, cosine; got 'step'"),
+        ({"order": "random"}, "order must be one of together, top_down, bottom_up; got 'random'"),
     ],
 )
 def test_arguments_out_of_range_are_refused(options, text):

@@ -10,7 +10,7 @@ from accelerate import FullyShardedDataParallelPlugin
 from accelerate.commands.config.config_args import load_config_from_file
 from transformers import AutoModelForImageClassification, TrainerCallback
 
-from acn_hf import DepthProfile, IntermediateSupervisionCallback, truncate
+from acn_hf import DepthProfile, IntermediateSupervisionCallback, ResidualAnnealingCallback, truncate
 from acn_hf.modeling.depth import encoder_layers
 from acn_hf.training.supervision import depth_weights
 from tests.modeling.test_conformance_training import gradients
@@ -66,6 +66,13 @@ def test_one_checkpoint_that_the_auto_class_loads(two):
 def test_supervision(two, tmp_path):
     together = two("supervised")
     assert_same_run(together, alone(tmp_path, IntermediateSupervisionCallback("linear", num_depths=2)))
+    assert together["losses"] != two("plain")["losses"]
+
+
+def test_annealing(two, tmp_path):
+    together = two("annealed")
+    assert_same_run(together, alone(tmp_path, ResidualAnnealingCallback(fraction=0.7, order="top_down")))
+    assert together["scale"] == 0.0
     assert together["losses"] != two("plain")["losses"]
 
 

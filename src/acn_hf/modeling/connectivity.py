@@ -41,18 +41,34 @@ class ShortConnection(nn.Module):
     """What is left of one layer's residual connections: its input, scaled, added to its output.
 
     The scale is read from the config at every call, or with `learn_residual_scale` a parameter of shape `(1,)`.
+    Code of `torch.compile` would be compiled anew for every number in the config. While `moving` holds the number, as a
+    tensor without dimensions, such code reads that.
     """
 
     def __init__(self, config: AcnConfig, layer_index: int):
         super().__init__()
         self.config = config
         self.layer_index = layer_index
+        self.moving: torch.Tensor | None = None
         self.residual_scale = nn.Parameter(torch.empty(1)) if config.learn_residual_scale else None
 
     @property
     def scale(self) -> Scale:
         """The residual scale alpha of this layer."""
-        return self.initial_scale if self.residual_scale is None else self.residual_scale
+        if self.residual_scale is not None:
+            return self.residual_scale
+        if self.moving is not None and torch.compiler.is_compiling():
+            return self.moving
+        return self.initial_scale
+
+    def move(self, scale: float | None) -> None:
+        """Hold a number that changes from step to step for compiled code; with none the config alone has it."""
+        if scale is None:
+            self.moving = None
+        elif self.moving is None:
+            self.moving = torch.tensor(float(scale))
+        else:
+            self.moving.fill_(scale)
 
     @property
     def initial_scale(self) -> float:

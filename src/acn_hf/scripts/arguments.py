@@ -160,6 +160,9 @@ class DepthArguments:
     residual_annealing_shape: Literal["linear", "cosine"] = field(
         default="linear", metadata={"help": "Way of the scale."}
     )
+    residual_annealing_order: Literal["together", "top_down", "bottom_up"] = field(
+        default="together", metadata={"help": "Whose scale moves first: of all layers at once, or one after another."}
+    )
     teach: str | None = field(
         default=None,
         metadata={

@@ -166,8 +166,8 @@ def add_depth_callbacks(
     if arguments.residual_annealing is not None:
         first, last = arguments.residual_annealing
         fraction, shape = arguments.residual_annealing_fraction, arguments.residual_annealing_shape
-        begin = arguments.residual_annealing_begin
-        ResidualAnnealingCallback(first, last, fraction, shape, begin=begin).attach(trainer)
+        begin, order = arguments.residual_annealing_begin, arguments.residual_annealing_order
+        ResidualAnnealingCallback(first, last, fraction, shape, begin=begin, order=order).attach(trainer)
     if arguments.shed_tolerance is not None:
         number, data = arguments.shed_examples, trainer.eval_dataset
         LayerSheddingCallback(

@@ -4,16 +4,21 @@ import math
 from typing import Any, Self
 
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.utils import logging
 
 from ..depth.layers import give_own_configs
 from ..modeling.depth import short_connections
-from ..support.wrappers import unwrap_acn
+from ..support.wrappers import is_peft_model, unwrap_acn, unwrap_parallel
 from .callbacks import IntermediateSupervisionCallback
 from .distillation import DistillationLoss
+
+logger = logging.get_logger(__name__)
 
 Scales = float | list[float]
 SHAPES = {"linear": lambda share: share, "cosine": lambda share: (1 - math.cos(math.pi * share)) / 2}
 """Which share of the way is gone after a share of the time."""
+ORDERS = ("together", "top_down", "bottom_up")
+"""Whose scale moves first."""
 
 
 class ResidualAnnealingCallback(TrainerCallback):
@@ -37,6 +42,8 @@ class ResidualAnnealingCallback(TrainerCallback):
             the callback must be attached, `attach(trainer)`, where the Trainer computes another loss than the model.
         begin (`float`, *optional*, defaults to 0.0): Share of the steps, in [0, `fraction`], before which the scale
             stays at `start`.
+        order (`str`, *optional*, defaults to `"together"`): All layers at once, or one after another, with an equal
+            share of the time for each: from the last to the first, `"top_down"`, or `"bottom_up"`.
 
     Raises:
         ValueError: An argument is out of its range; when training begins, a list does not have one number a layer, or
@@ -52,6 +59,7 @@ class ResidualAnnealingCallback(TrainerCallback):
         shape: str = "linear",
         distillation: DistillationLoss | None = None,
         begin: float = 0.0,
+        order: str = "together",
     ):
         for name, scales in (("start", start), ("end", end)):
             for scale in scales if isinstance(scales, list) else [scales]:
@@ -63,11 +71,14 @@ class ResidualAnnealingCallback(TrainerCallback):
             raise ValueError(f"begin must lie in [0, {fraction}], where fraction is the end; got {begin!r}")
         if shape not in SHAPES:
             raise ValueError(f"shape must be one of {', '.join(SHAPES)}; got {shape!r}")
+        if order not in ORDERS:
+            raise ValueError(f"order must be one of {', '.join(ORDERS)}; got {order!r}")
         self.start = start
         self.end = end
         self.begin = begin
         self.fraction = fraction
         self.shape = shape
+        self.order = order
         self.teaching = None if distillation is None else IntermediateSupervisionCallback("full", None, distillation)
 
     def attach(self, trainer: Trainer) -> Self:
@@ -92,13 +103,22 @@ class ResidualAnnealingCallback(TrainerCallback):
             num_layers (`int`): How many layers are left; of a list, the first so many numbers count.
 
         Returns:
-            `float` or `list[float]`: One number, or one number a layer if `start` or `end` is a list.
+            `float` or `list[float]`: One number a layer if `start` or `end` is a list, or the layers are on their way
+            one after another; else one number.
         """
-        share = SHAPES[self.shape](self._share_of_way(step, max_steps))
-        if isinstance(self.start, list) or isinstance(self.end, list):
-            ends = zip(_per_layer(self.start, num_layers), _per_layer(self.end, num_layers), strict=True)
-            return [_between(start, end, share) for start, end in ends]
-        return _between(self.start, self.end, share)
+        time = self._share_of_way(step, max_steps)
+        if isinstance(self.start, list) or isinstance(self.end, list) or (self.order != "together" and 0 < time < 1):
+            starts, ends = _per_layer(self.start, num_layers), _per_layer(self.end, num_layers)
+            times = (self._time_of_layer(time, index, num_layers) for index in range(num_layers))
+            return [_between(*way) for way in zip(starts, ends, map(SHAPES[self.shape], times), strict=True)]
+        return _between(self.start, self.end, SHAPES[self.shape](time))
+
+    def _time_of_layer(self, time: float, index: int, num_layers: int) -> float:
+        """Return which share of its own time a layer is through, when the network is through this share of all."""
+        if self.order == "together":
+            return time
+        turn = index if self.order == "bottom_up" else num_layers - 1 - index
+        return min(1.0, max(0.0, time * num_layers - turn))
 
     def _share_of_way(self, step: int, max_steps: int) -> float:
         """Return which share of the time between the first step that changes the scale and the last is over."""
@@ -117,7 +137,13 @@ class ResidualAnnealingCallback(TrainerCallback):
                 raise ValueError(f"{name} must hold one number for each of the {len(layers)} layers; got {len(scales)}")
         if model.config.learn_residual_scale:
             raise ValueError("scales that are annealed cannot be learned: learn_residual_scale must be False; got True")
+        if is_peft_model(unwrap_parallel(kwargs["model"])):
+            logger.warning(
+                "a checkpoint of adapters does not hold the residual scale: a base model that reads them must be given "
+                f"that of the end, {self.end}"
+            )
         give_own_configs(kwargs["model"])
+        _let_go(model)
         if self.teaching is not None:
             self.teaching.on_train_begin(args, state, control, **kwargs)
 
@@ -154,13 +180,24 @@ class ResidualAnnealingCallback(TrainerCallback):
         best = state.best_global_step
         if args.load_best_model_at_end and best and state.best_model_checkpoint is not None:
             self._set(unwrap_acn(kwargs["model"]), best, state)
+        _let_go(unwrap_acn(kwargs["model"]))
         if self.teaching is not None:
             self.teaching.on_train_end(args, state, control, **kwargs)
 
     def _set(self, model: PreTrainedModel, step: int, state: TrainerState) -> None:
-        scale = self.scale_at(step, state.max_steps, len(short_connections(model)))
+        layers = short_connections(model)
+        scale = self.scale_at(step, state.max_steps, len(layers))
         for config in (model.config, model.base_model.config):
             config.residual_scale = scale
+        moves = 0 < self._share_of_way(step, state.max_steps) < 1
+        for layer in layers:
+            layer.move(layer.initial_scale if moves else None)
+
+
+def _let_go(model: PreTrainedModel) -> None:
+    """Let compiled code read the scales from the config again, after a training that an error or Ctrl-C ended too."""
+    for layer in short_connections(model):
+        layer.move(None)
 
 
 def _per_layer(scales: Scales, num_layers: int) -> list[float]:
