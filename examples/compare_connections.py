@@ -1,9 +1,5 @@
 """Compare the connections of a network at equal steps: strict ACN, ACN with attention residual, residual network.
 
-A name may say more: `strict+annealed` begins as a residual network, and its residual scale falls to 0 in the middle of
-the training; `residual+supervised` has the loss at every depth, of masked words at one other depth in each step; both
-go together.
-
 What is unusual: one script for images and text, one folder per run with the model, its training record and its depth
 profile. A run that is complete is skipped, so the script can be stopped and started again at any time; at the end it
 prints the table of all runs of the task. `docs/experiments.md` holds the tables that it printed.
@@ -33,12 +29,12 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from transformers import (
-    AutoConfig,
+    AutoModelForImageClassification,
+    AutoModelForMaskedLM,
     DataCollatorForLanguageModeling,
     HfArgumentParser,
     PreTrainedModel,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -46,12 +42,12 @@ from transformers import (
 from acn_hf import (
     AcnBertConfig,
     AcnBertForMaskedLM,
+    AcnMixerConfig,
+    AcnMixerForImageClassification,
     AcnViTConfig,
     AcnViTForImageClassification,
     DepthProfile,
-    IntermediateSupervisionCallback,
     LabelledTokensCallback,
-    ResidualAnnealingCallback,
     measure_depth_profile,
 )
 from acn_hf.data import read_idx, train_tokenizer
@@ -62,9 +58,10 @@ CONNECTIONS = {
     "residual": {"residual_scale": 1.0, "attention_residual": False},
 }
 
-
-EXTRAS = ("annealed", "supervised")
-"""What may stand behind the name of a connection."""
+FAMILIES: dict[str, tuple[Any, Any, dict[str, int]]] = {
+    "vit": (AcnViTConfig, AcnViTForImageClassification, {"num_attention_heads": 4}),
+    "mixer": (AcnMixerConfig, AcnMixerForImageClassification, {"token_intermediate_size": 32}),
+}
 
 
 @dataclass
@@ -72,13 +69,10 @@ class Arguments:
     task: str = field(metadata={"help": "digits, images (gzipped IDX files) or text (one passage a line)."})
     connections: list[str] = field(
         default_factory=lambda: list(CONNECTIONS),
-        metadata={"help": f"Any of {', '.join(CONNECTIONS)}, each with +{' or +'.join(EXTRAS)}."},
-    )
-    annealing: list[float] = field(
-        default_factory=lambda: [0.1, 0.6], metadata={"help": "Shares of the steps between which the scale falls."}
+        metadata={"help": f"Any of {', '.join(CONNECTIONS)}."},
     )
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "One run for each."})
-    supervision: str = field(default="linear", metadata={"help": "Weights of the depths: linear or uniform."})
+    family: str = field(default="vit", metadata={"help": "Of the tasks with images: vit or mixer."})
     num_hidden_layers: int | None = field(default=None, metadata={"help": "Defaults to 12, for text to 8."})
     num_epochs: float | None = field(default=None, metadata={"help": "Defaults to 40 for digits, 5 for images."})
     max_steps: int = field(default=3000, metadata={"help": "Training steps for text, of 16 sequences."})
@@ -89,25 +83,10 @@ class Arguments:
     output_dir: str = field(default="runs", metadata={"help": "Where models and results are written."})
 
     def __post_init__(self) -> None:
-        for name in self.connections:
-            connection, *extras = name.split("+")
-            if connection not in CONNECTIONS or not set(extras) <= set(EXTRAS) or name == "residual+annealed":
-                raise ValueError(f"connections must be {', '.join(CONNECTIONS)} with {', '.join(EXTRAS)}; got {name}")
-
-    def callbacks(self, name: str, supervised_depths: int | None) -> list[TrainerCallback]:
-        """Return what the Trainer of a network is given.
-
-        Args:
-            name (`str`): Its connections and what else its name says.
-            supervised_depths (`int`, *optional*): Depths beside full depth that are supervised in a step.
-        """
-        callbacks: list[TrainerCallback] = []
-        if "annealed" in name:
-            begin, end = self.annealing
-            callbacks.append(ResidualAnnealingCallback(1.0, 0.0, end, begin=begin))
-        if "supervised" in name:
-            callbacks.append(IntermediateSupervisionCallback(self.supervision, supervised_depths))
-        return callbacks
+        if not set(self.connections) <= set(CONNECTIONS):
+            raise ValueError(f"connections must be {', '.join(CONNECTIONS)}; got {', '.join(self.connections)}")
+        if self.family not in FAMILIES:
+            raise ValueError(f"family must be one of {', '.join(FAMILIES)}; got {self.family}")
 
 
 @dataclass
@@ -120,7 +99,6 @@ class Task:
     training: dict[str, Any]
     build: Callable[[str], PreTrainedModel]
     collate: Callable | None = None
-    supervised_depths: int | None = None
 
 
 def digits(arguments: Arguments) -> Task:
@@ -160,18 +138,19 @@ def images_task(
         return datasets.Dataset.from_dict(columns).with_format("torch")
 
     def build(connection: str) -> PreTrainedModel:
-        config = AcnViTConfig(
+        config_class, model_class, width = FAMILIES[arguments.family]
+        config = config_class(
             image_size=pixels.shape[-1],
             patch_size=patch_size,
             num_channels=1,
             num_labels=10,
             hidden_size=64,
             intermediate_size=256,
-            num_attention_heads=4,
             num_hidden_layers=arguments.num_hidden_layers or 12,
+            **width,
             **CONNECTIONS[connection],
         )
-        return AcnViTForImageClassification(config)
+        return model_class(config)
 
     training = {"num_train_epochs": arguments.num_epochs or epochs, "per_device_train_batch_size": 64}
     return Task(rows(train), rows(evaluation), "accuracy", training, build)
@@ -216,7 +195,6 @@ def text(arguments: Arguments, sequence_length: int = 64, vocab_size: int = 4096
         training={"max_steps": arguments.max_steps, "per_device_train_batch_size": 16},
         build=build,
         collate=mask,
-        supervised_depths=1,
     )
 
 
@@ -230,34 +208,39 @@ def read_lines(path: Path) -> list[str]:
 TASKS = {"digits": digits, "images": images, "text": text}
 
 
-def train(task: Task, arguments: Arguments, connection: str, seed: int, folder: Path) -> None:
-    """Train one model and save it with the record of its training."""
+def make_trainer(task: Task, connection: str, seed: int, folder: Path, **settings: Any) -> Trainer:
+    """Return the Trainer of a new network.
+
+    Args:
+        task (`Task`): What it learns.
+        connection (`str`): One of `CONNECTIONS`.
+        seed (`int`): Of its weights and of the order of the examples.
+        folder (`Path`): Where it writes.
+        settings: Further arguments of the training.
+    """
     set_seed(seed)
-    model = task.build(connection.partition("+")[0])
-    settings = TrainingArguments(
-        output_dir=str(folder / "trainer"),
-        learning_rate=arguments.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=100,
-        weight_decay=0.01,
-        seed=seed,
-        save_strategy="no",
-        logging_steps=100,
-        report_to="none",
-        dataloader_pin_memory=torch.cuda.is_available(),
-        **task.training,
-    )
-    start = time.perf_counter()
-    trainer = Trainer(
-        model=model,
-        args=settings,
-        train_dataset=task.train,
-        data_collator=task.collate,
-        callbacks=arguments.callbacks(connection, task.supervised_depths),
-    )
+    defaults = {
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 100,
+        "weight_decay": 0.01,
+        "save_strategy": "no",
+        "logging_steps": 100,
+        "report_to": "none",
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+    arguments = TrainingArguments(str(folder), seed=seed, **{**defaults, **task.training, **settings})
+    trainer = Trainer(task.build(connection), arguments, train_dataset=task.train, data_collator=task.collate)
     if task.metric == "loss":  # of masked words
         LabelledTokensCallback().attach(trainer)
+    return trainer
+
+
+def train(task: Task, arguments: Arguments, connection: str, seed: int, folder: Path) -> None:
+    """Train one model and save it with the record of its training."""
+    trainer = make_trainer(task, connection, seed, folder / "trainer", learning_rate=arguments.learning_rate)
+    start = time.perf_counter()
     trainer.train()
+    model = trainer.model
     model.save_pretrained(folder)
     record = {
         "arguments": asdict(arguments),
@@ -273,9 +256,8 @@ def train(task: Task, arguments: Arguments, connection: str, seed: int, folder: 
 
 def profile(task: Task, folder: Path) -> None:
     """Measure every depth of a trained model on the held-out data."""
-    config = AutoConfig.from_pretrained(folder)
-    model_class = AcnBertForMaskedLM if config.model_type == "acn_bert" else AcnViTForImageClassification
-    model = model_class.from_pretrained(folder)
+    auto_class = AutoModelForMaskedLM if task.metric == "loss" else AutoModelForImageClassification
+    model = auto_class.from_pretrained(folder)
     measure_depth_profile(model, task.evaluation, metric=task.metric, batch_size=100).save(folder / "profile.json")
 
 

@@ -48,8 +48,7 @@ def test_compare_connections_reads_gzipped_text(tmp_path):
     lines = [f"the {a} {b} saw the {b} {a} and was glad of it\n" for a in "abcdefghij" for b in "klmnopqrst"] * 100
     with gzip.open(tmp_path / "corpus.txt.gz", "wt") as file:
         file.writelines(lines)
-    names = ("attention", "attention+annealed+supervised")
-    options = ("--connections", *names, "--seeds", 0, "--max_steps", 4, "--num_hidden_layers", 1)
+    options = ("--connections", "attention", "--seeds", 0, "--max_steps", 4, "--num_hidden_layers", 1)
     done = run(
         "compare_connections.py", "--task", "text", "--train_file", tmp_path / "corpus.txt.gz", *options,
         "--output_dir", tmp_path / "runs",
@@ -58,14 +57,49 @@ def test_compare_connections_reads_gzipped_text(tmp_path):
     folder = tmp_path / "runs" / "text" / "attention-1-seed0"
     assert AutoModelForMaskedLM.from_pretrained(folder).config.attention_residual
     assert DepthProfile.load(folder / "profile.json").metric == "loss"
-    annealed = AutoModelForMaskedLM.from_pretrained(tmp_path / "runs" / "text" / f"{names[1]}-1-seed0")
-    assert annealed.config.residual_scale == 0.0
 
 
-@pytest.mark.parametrize("name", ["resnet", "strict+frozen", "residual+annealed"])
-def test_compare_connections_knows_its_networks(tmp_path, name):
-    with pytest.raises(ValueError, match=f"with annealed, supervised; got {re.escape(name)}"):
-        run("compare_connections.py", "--task", "digits", "--connections", name, "--output_dir", tmp_path)
+@pytest.mark.parametrize(
+    ("script", "option", "name", "text"),
+    [
+        ("compare_connections.py", "--connections", "resnet", "connections must be strict, attention, residual"),
+        ("compare_connections.py", "--family", "resnet", "family must be one of vit, mixer"),
+        ("compare_recipes.py", "--recipes", "resnet", "a recipe must be strict, attention, residual with"),
+        (
+            "compare_recipes.py",
+            "--recipes",
+            "strict+frozen",
+            "a recipe must be strict, attention, residual with",
+        ),
+        ("compare_recipes.py", "--recipes", "residual4+annealed", "only an ACN is annealed"),
+        ("compare_recipes.py", "--recipes", "strict+dropped", "left out of a residual network alone"),
+        ("compare_recipes.py", "--recipes", "strict+early+late", "there must be one"),
+    ],
+)
+def test_networks_and_recipes_that_do_not_exist_are_refused(tmp_path, script, option, name, text):
+    with pytest.raises(ValueError, match=f"{text}.*{re.escape(name)}"):
+        run(script, "--task", "digits", option, name, "--output_dir", tmp_path)
+
+
+RECIPES = ["attention+topdown+begun+held", "strict2+kept+uniform+shed", "residual2+dropped+restarted"]
+
+
+@pytest.mark.slow
+def test_compare_recipes_trains_each_once_and_records_it(tmp_path):
+    options = ("--task", "digits", "--num_epochs", 0.5, "--seeds", 0, "--output_dir", tmp_path)
+    for family, recipes in (("mixer", RECIPES[:2]), ("vit", RECIPES)):
+        record = tmp_path / f"{family}.json"
+        done = run("compare_recipes.py", *options, "--family", family, "--recipes", *recipes, "--record", record)
+        assert done.returncode == 0, done.stderr
+    runs = {one["name"]: one for one in json.loads(record.read_text())["runs"]}
+    assert {name: one["settings"]["family"] for name, one in runs.items()} == dict(
+        zip(RECIPES, ("mixer", "mixer", "vit"), strict=True)
+    )
+    assert len(runs[RECIPES[0]]["values"]) == 13
+    assert all(0 <= value <= 1 for one in runs.values() for value in one["values"])
+    kept = AutoModelForImageClassification.from_pretrained(tmp_path / f"{RECIPES[1]}-seed0")
+    assert kept.config.residual_scale == pytest.approx(0.1)
+    assert "restarted" in run("compare_runs.py", tmp_path).stdout
 
 
 def test_help_reads_well():

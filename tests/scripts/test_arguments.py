@@ -113,6 +113,7 @@ def test_help_says_what_each_recipe_sets(capsys):
     ("flags", "message"),
     [
         (["--supervision_depths", 2], "--supervision_depths 2 needs --supervision linear or uniform"),
+        (["--supervision_until", 0.5], r"--supervision_until 0\.5 needs --supervision linear or uniform"),
         (["--lower_is_better", "True"], "--lower_is_better is for a --depth_metric of your own; got None"),
         (["--lower_is_better", "True", "--depth_metric", "mse"], "--lower_is_better is for a .* of your own; got mse"),
         (["--shed_every", 5], "--shed_every and --shed_examples need --shed_tolerance"),

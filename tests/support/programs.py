@@ -24,6 +24,7 @@ def run_program(path: Path, *arguments: object) -> Done:
     printed, said, status = io.StringIO(), io.StringIO(), 0
     with (
         mock.patch.object(sys, "argv", [str(path), *map(str, arguments)]),
+        mock.patch.object(sys, "path", [str(path.parent), *sys.path]),
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(said),
         warnings.catch_warnings(),

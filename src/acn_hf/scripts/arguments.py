@@ -147,6 +147,9 @@ class DepthArguments:
     supervision_depths: int | None = field(
         default=None, metadata={"help": "Number of depths supervised in a step, in turn; defaults to all."}
     )
+    supervision_until: float = field(
+        default=1.0, metadata={"help": "Share of the steps, in (0, 1], after which full depth alone is trained."}
+    )
     residual_annealing: list[float] | None = field(
         default=None,
         metadata={"help": "Two numbers: move the residual scale while training from the first to the second."},
@@ -213,6 +216,10 @@ class DepthArguments:
         if self.supervision_depths is not None and self.weights == "full":
             raise ValueError(
                 f"--supervision_depths {self.supervision_depths} needs --supervision linear or uniform, or --teach"
+            )
+        if self.supervision_until != 1 and self.weights == "full":
+            raise ValueError(
+                f"--supervision_until {self.supervision_until} needs --supervision linear or uniform, or --teach"
             )
         if (self.shed_every or self.shed_examples) and self.shed_tolerance is None:
             raise ValueError("--shed_every and --shed_examples need --shed_tolerance")

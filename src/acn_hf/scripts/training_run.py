@@ -161,7 +161,9 @@ def add_depth_callbacks(
     supervision = None
     if asked["supervision"]:
         distillation = distillation_of(arguments, model)
-        supervision = IntermediateSupervisionCallback(arguments.weights, arguments.supervision_depths, distillation)
+        supervision = IntermediateSupervisionCallback(
+            arguments.weights, arguments.supervision_depths, distillation, arguments.supervision_until
+        )
         supervision.attach(trainer)
     if arguments.residual_annealing is not None:
         first, last = arguments.residual_annealing

@@ -80,12 +80,14 @@ class IntermediateSupervisionCallback(TrainerCallback):
         num_depths (`int`, *optional*): Number of depths beside full depth in a step, for heads that are expensive, as
             in masked language modelling. They rotate from step to step. Defaults to all.
         distillation (`DistillationLoss`, *optional*): What a teacher adds at every depth that takes part.
+        until (`float`, *optional*, defaults to 1.0): Share of the steps, in (0, 1], after which full depth alone is
+            trained.
 
     Raises:
         TypeError: When training begins, the model is an ACN without a head.
-        ValueError: When training begins, `weights` or `num_depths` is out of range, the model is supervised already,
-            or `DataParallel` spreads it over several GPUs; in a step, the loss at every depth is not what is trained,
-            or `compute_loss` is not a function of what the model returns.
+        ValueError: `until` is out of range; when training begins, `weights` or `num_depths` is out of range, the model
+            is supervised already, or `DataParallel` spreads it over several GPUs; in a step, the loss at every depth is
+            not what is trained, or `compute_loss` is not a function of what the model returns.
     """
 
     def __init__(
@@ -93,8 +95,12 @@ class IntermediateSupervisionCallback(TrainerCallback):
         weights: Weights = "linear",
         num_depths: int | None = None,
         distillation: DistillationLoss | None = None,
+        until: float = 1.0,
     ):
+        if isinstance(until, bool) or not isinstance(until, (int, float)) or not 0 < until <= 1:
+            raise ValueError(f"until must lie in (0, 1]; got {until!r}")
         self.weights = weights
+        self.until = until
         self.num_depths = num_depths
         self.distillation = distillation
         self.supervision: IntermediateSupervision | None = None
@@ -150,6 +156,8 @@ class IntermediateSupervisionCallback(TrainerCallback):
     ) -> None:
         if self.supervision is not None:
             self.supervision.turn = state.global_step
+            if state.global_step >= self.until * state.max_steps:
+                self.supervision.weights = "full"
             self._counts = (self.supervision.num_passes, self.supervision.num_used)
 
     def on_pre_optimizer_step(
