@@ -14,6 +14,7 @@ from .support.wrappers import unwrap
 from .training.answers import AnswerBook
 from .training.finetuning import Finetune, check_maker
 from .training.stages import Stages
+from .training.teaching import SOFT_LABELS
 
 ASKING = "Asking the teacher"
 
@@ -32,7 +33,7 @@ def compress(
     tune: Finetune | None = None,
     teach: Finetune | None = None,
     teacher: Any = None,
-    soft_labels: float = 1.0,
+    soft_labels: float | None = None,
     num_depths: int | None = None,
     heal: Finetune | None = None,
     choose_healed: bool | None = None,
@@ -71,9 +72,8 @@ def compress(
             whose head may be new.
         teach (`Callable`, *optional*): From a copy to the Trainer in which every depth of it is taught; see [`teach`].
         teacher (`PreTrainedModel`, *optional*): Who teaches and heals, with the same head. Defaults to `model`.
-        soft_labels (`float`, *optional*, defaults to 1.0): Share of the teacher's answers in the loss of `teach` and
-            `heal`, above 0; the rest is the loss of the labels. Where the teacher is not good, labels say what it does
-            not.
+        soft_labels (`float`, *optional*): Share of the teacher's answers in the loss of `teach` and `heal`, above 0;
+            the rest is the loss of the labels, which say what the teacher does not. Defaults to 0.5.
         num_depths (`int`, *optional*): Number of depths beside full depth that are taught in a step, in turn, for heads
             that are expensive, as in masked language modelling. Defaults to all.
         heal (`Callable`, *optional*): From the cut model to the Trainer in which the teacher trains it. It may be
@@ -150,7 +150,7 @@ def compress(
             makers,
             stages,
             book,
-            soft_labels,
+            SOFT_LABELS if soft_labels is None else soft_labels,
             num_depths,
             merge_adapter,
             calm,
@@ -166,7 +166,7 @@ def _check(
     data: Any,
     test: Any,
     teacher: Any,
-    soft_labels: float,
+    soft_labels: float | None,
     choose_healed: bool | None,
     choice: Choice,
 ) -> None:
@@ -180,9 +180,9 @@ def _check(
         raise ProfileError(f"test is read twice, so it must not be an iterator; got {type(test).__name__}")
     if teacher is not None and not {"teach", "heal"} & set(trains):
         raise ProfileError(f"a teacher needs teach or heal, in which it teaches; got {type(teacher).__name__} alone")
-    if not 0 < soft_labels <= 1:
+    if soft_labels is not None and not 0 < soft_labels <= 1:
         raise ProfileError(f"soft_labels must lie in (0, 1]; got {soft_labels!r}")
-    if soft_labels != 1 and not {"teach", "heal"} & set(trains):
+    if soft_labels is not None and not {"teach", "heal"} & set(trains):
         raise ProfileError(f"soft_labels needs teach or heal, in which a teacher answers; got {soft_labels} alone")
     if {"heal", "finetune"} <= set(trains):
         raise ProfileError("heal and finetune both train the cut model, with and without a teacher: give one of them")

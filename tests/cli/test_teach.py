@@ -276,7 +276,7 @@ def test_a_run_goes_on_only_as_it_began(run, bare, files, tmp_path, monkeypatch)
         (("--heal", 3), "--heal was 1 and is 3"),
         (("--tune-epochs", 0.5), "--tune-epochs was 1 and is 0.5"),
         (("--max-length", 8), "--max-length was not given and is 8"),
-        (("--soft-labels", 0.5), "--soft-labels was 1 and is 0.5"),
+        (("--soft-labels", 1), "--soft-labels was 0.5 and is 1"),
         (("--no-calm",), "--no-calm was not given and is given"),
     ):
         line = one_line_after_notes(run(*command, *changed))

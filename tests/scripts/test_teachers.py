@@ -57,7 +57,7 @@ def with_self(tuned, **options):
 
 def test_one_flag_is_short_for_two(tuned, tmp_path):
     """And for the long form the teacher is the checkpoint, not the model that is trained."""
-    long = DepthArguments(supervision="uniform", distill_from=tuned)
+    long = DepthArguments(supervision="uniform", distill_from=tuned, distill_soft_labels=0.5)
     alike = [
         taught(tmp_path / name, depth, tuned)
         for name, depth in {"self": with_self(tuned), "named": DepthArguments(teach=tuned), "long": long}.items()

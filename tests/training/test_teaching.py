@@ -49,7 +49,7 @@ def by_hand(model, folder, rows, **options):
     """Return what the parts make of a copy: a teacher that is asked in every step, and supervision."""
     student = copy.deepcopy(model)
     trainer = make(folder, rows, **options)(student)
-    IntermediateSupervisionCallback("uniform", distillation=DistillationLoss(model)).attach(trainer)
+    IntermediateSupervisionCallback("uniform", distillation=DistillationLoss(model, soft_labels=0.5)).attach(trainer)
     trainer.train()
     return student
 

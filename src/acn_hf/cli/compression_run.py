@@ -95,7 +95,9 @@ class CompressionRun:
     @property
     def soft_labels(self) -> float:
         """Share of what the teacher says in the loss."""
-        return 1.0 if self.teaching.soft_labels is None else self.teaching.soft_labels
+        from ..training.teaching import SOFT_LABELS
+
+        return SOFT_LABELS if self.teaching.soft_labels is None else self.teaching.soft_labels
 
     @property
     def num_depths(self) -> int | None:

@@ -122,7 +122,10 @@ class TeachingOptions:
     soft_labels: Annotated[
         float | None,
         _teaching(
-            min=0.01, max=1.0, help="Share of the teacher's answers in the loss; the rest are labels.", show_default="1"
+            min=0.01,
+            max=1.0,
+            help="Share of the teacher's answers in the loss; the rest are labels.",
+            show_default="0.5",
         ),
     ] = None
     no_calm: Annotated[

@@ -15,6 +15,7 @@ from transformers import HfArgumentParser
 from transformers.utils import is_torch_xla_available
 
 from ..depth.metrics import METRICS, Metric, resolve_metric
+from ..training.teaching import SOFT_LABELS
 
 _BERT = {
     "max_seq_length": 128,
@@ -177,8 +178,12 @@ class DepthArguments:
         default=None,
         metadata={"help": "Learn from this checkpoint too, at every supervised depth: a model with the same head."},
     )
-    distill_soft_labels: float = field(
-        default=1.0, metadata={"help": "Share of the teacher's answers in the loss, in [0, 1]."}
+    distill_soft_labels: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of the teacher's answers in the loss, in [0, 1]; the rest are labels. Defaults to 0.5 with "
+            "--teach, as in acn-hf compress, and to 1 with --distill_from."
+        },
     )
     distill_temperature: float = field(default=2.0, metadata={"help": "Temperature of the teacher's answers."})
     distill_depth_states: float = field(
@@ -236,6 +241,13 @@ class DepthArguments:
         if self.supervision == "none":
             return "full" if self.teach is None else "uniform"
         return self.supervision
+
+    @property
+    def soft_labels(self) -> float:
+        """Share of the teacher's answers in the loss."""
+        if self.distill_soft_labels is None:
+            return 1.0 if self.teach is None else SOFT_LABELS
+        return self.distill_soft_labels
 
     @property
     def teacher(self) -> str | None:

@@ -35,7 +35,7 @@ def distillation_of(arguments: DepthArguments, student: PreTrainedModel) -> Dist
     source = arguments.teacher
     if source is None:
         return None
-    if arguments.distill_soft_labels and auto_class_for(type(student)) == "AutoModelForMaskedImageModeling":
+    if arguments.soft_labels and auto_class_for(type(student)) == "AutoModelForMaskedImageModeling":
         raise ValueError(
             "masked images have no soft labels: give --distill_from, --distill_soft_labels 0 and --distill_depth_states"
         )
@@ -44,7 +44,7 @@ def distillation_of(arguments: DepthArguments, student: PreTrainedModel) -> Dist
     _check(teacher, student, source, is_self)
     return DistillationLoss(
         teacher,
-        soft_labels=arguments.distill_soft_labels,
+        soft_labels=arguments.soft_labels,
         temperature=arguments.distill_temperature,
         depth_states=arguments.distill_depth_states,
     )

@@ -19,6 +19,9 @@ from .distillation import DistillationLoss
 from .finetuning import Finetune, check_maker, fine_tune
 from .supervision import Weights
 
+SOFT_LABELS = 0.5
+"""Share of the teacher's answers in the loss, where none is named."""
+
 
 def teach(
     model: Any,
@@ -27,7 +30,7 @@ def teach(
     teacher: Any = None,
     weights: Weights = "uniform",
     num_depths: int | None = None,
-    soft_labels: float = 1.0,
+    soft_labels: float = SOFT_LABELS,
     temperature: float = 2.0,
     depth_states: float = 0.0,
     remember: bool | None = None,
@@ -52,7 +55,8 @@ def teach(
         weights (`"uniform"`, `"linear"`, `"full"` or sequence of `float`, *optional*, defaults to `"uniform"`):
             Weight of each depth's loss; see [`intermediate_supervision`].
         num_depths (`int`, *optional*): Number of depths beside full depth in a step, for heads that are expensive.
-        soft_labels (`float`, *optional*, defaults to 1.0): See [`DistillationLoss`].
+        soft_labels (`float`, *optional*, defaults to 0.5): Share of the teacher's answers in the loss, see
+            [`DistillationLoss`]. The rest is the loss of the labels, which say what the teacher does not.
         temperature (`float`, *optional*, defaults to 2.0): See [`DistillationLoss`].
         depth_states (`float`, *optional*, defaults to 0.0): See [`DistillationLoss`].
         remember (`bool`, *optional*): `False` asks the teacher in every step. `True` refuses where it has to be asked
