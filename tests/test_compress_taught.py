@@ -254,8 +254,9 @@ def test_limits_choose_the_best_depth_within_them(model, tmp_path):
     assert result.tradeoffs.depths == result.profile.depths
     assert result.to_dict()["tradeoffs"]["metric"] == "accuracy"
     assert compress(model, data()["validation"], max_latency_ms=1e6, max_mb=1e6).depth <= LAYERS
-    with pytest.raises(BudgetError, match=r"no depth meets max_mb=0\.0001: the smallest, depth 0, has"):
-        compress(model, data()["validation"], max_mb=0.0001)
+    for stages in ({}, {"teach": _fails}, {"tune": _fails, "teach": _fails}):  # before anything is trained
+        with pytest.raises(BudgetError, match=r"no depth meets max_mb=0\.0001: the smallest, depth 0, has"):
+            compress(model, data()["validation"], max_mb=0.0001, **stages)
 
 
 def test_a_run_that_was_stopped_between_stages_ends_in_the_same_bits(model, tmp_path):

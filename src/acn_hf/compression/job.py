@@ -98,13 +98,13 @@ class Job:
         """
         if tune := self.makers.get("tune"):
             if not self.stages.holds("tuned"):
-                self.warn(self.data_doubts(self.measured(model, depths=[]), model))
+                untrained = self.measured(model, **({} if self.choice.limits else {"depths": []}))
+                self.warn(self.data_doubts(untrained, model))
+                self.cost_within_limits(model, untrained)
             maker = self.noted("tuned", tune)
             model = self.stages.trained("tuned", self.cut(model), lambda copy: fine_tune(copy, maker)).eval()
         before = self.measured(model)
-        cost = self.cost_of(model, before) if self.choice.limits else None
-        if cost is not None:  # that no depth meets the limits is seen before anything is taught
-            before.tradeoffs(cost).within(**self.choice.limits)
+        cost = self.cost_within_limits(model, before)
         if self.makers:
             self.warn(self.data_doubts(before, model))
             self.warn(doubts_about(before, None, before.depths[-1], model=unwrap(model)))
@@ -185,6 +185,14 @@ class Job:
         """Return what each depth of a profile costs, as the first process measured it."""
         options = {"depths": profile.depths, "progress": lambda depths: self.progress(depths, "Measuring the cost")}
         return same_everywhere(self.timed("cost", measure_depth_cost, unwrap(model), **options))
+
+    def cost_within_limits(self, model: Any, profile: DepthProfile) -> DepthCost | None:
+        """Return what each depth costs if there are limits, which one meets: that none does is seen before training."""
+        if not self.choice.limits:
+            return None
+        cost = self.cost_of(model, profile)
+        profile.tradeoffs(cost).within(**self.choice.limits)
+        return cost
 
     def end_of(self, model: Any, num_examples: int) -> DepthProfile:
         """Return the metric of a model at its full depth, on data that must hold so many examples."""
