@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import re
-import statistics
 import sys
 
 import pytest
@@ -11,12 +10,15 @@ from transformers import BertConfig, BertModel, set_seed
 
 from tests.support.command_line import tokenizer
 from tests.support.pages import ROOT
+from tests.support.quoting import quoted, rows_of, runs_of, values_at
 
 SPEC = importlib.util.spec_from_file_location("compare_teaching", ROOT / "examples" / "compare_teaching.py")
 compare_teaching = importlib.util.module_from_spec(SPEC)
 sys.modules["compare_teaching"] = compare_teaching
 SPEC.loader.exec_module(compare_teaching)
-RECORD = json.loads((ROOT / "benchmarks" / "results" / "compare_teaching.json").read_text())["runs"]
+RECORDS = {"compare_teaching": "### all-MiniLM-L6-v2\n", "compare_teaching_soft": "### The teacher's answers alone\n"}
+"""Under which heading the log quotes each record."""
+NETWORKS = sorted({(record, run["name"]) for record in RECORDS for run in runs_of(record)})
 SHOWN = {
     "tuned": "fine-tuned, then cut",
     "taught": "**every depth taught, then cut**",
@@ -28,33 +30,23 @@ SHOWN = {
 ALL_RUNS = ["healed-1", "cut-1-taught", "cut-1-alone", "supervised", "acn", "acn-annealed"]
 
 
-def quoted(values):
-    """Return a mean and its spread as the tables write them."""
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{spread}".replace("0.", ".")
-
-
-def values_at(name):
-    """Return the values of a network at each of its depths, those of all seeds."""
-    runs = [run for run in RECORD if run["name"] == name]
-    depths = runs[0]["depths"] if runs else []
-    return dict(zip(depths, zip(*(run["values"] for run in runs), strict=True), strict=True))
-
-
 @pytest.mark.parametrize("name", SHOWN)
 def test_the_first_page_quotes_the_record(name):
     results = (ROOT / "README.md").read_text().split("\n## Results")[1]
     cells = re.search(rf"^\| {re.escape(SHOWN[name])} \|(.*)\|$", results, re.M)[1].split("|")
-    found = [values_at(name.format(depth)).get(depth) for depth in range(1, 7)]
+    runs = runs_of("compare_teaching")
+    found = [values_at(runs, name.format(depth)).get(depth) for depth in range(1, 7)]
     assert [cell.strip() for cell in cells] == [quoted(values) if values else "" for values in found]
 
 
-@pytest.mark.parametrize("name", sorted({run["name"] for run in RECORD}))
-def test_the_log_quotes_the_record(name):
+@pytest.mark.parametrize(("record", "name"), NETWORKS)
+def test_the_log_quotes_the_record(record, name):
     log = (ROOT / "docs" / "experiments.md").read_text().split("## 2026-11-29: one command")[1]
-    cells = re.search(rf"^\| {name} \| \d \| (.*?) \|$", log, re.M)[1].split(" | ")
-    for depth, values in values_at(name).items():
-        assert cells[depth].strip() == quoted(values)
+    seeds, *cells = rows_of(re.split(r"^#{2,3} ", log.split(RECORDS[record])[1], flags=re.M)[0])[name]
+    runs = runs_of(record)
+    assert int(seeds) == len([run for run in runs if run["name"] == name])
+    expected = {depth: quoted(values) for depth, values in values_at(runs, name).items()}
+    assert {depth: cell for depth, cell in enumerate(cells) if cell} == expected
 
 
 @pytest.mark.parametrize("runs", [["tuned", "taught"], pytest.param(ALL_RUNS, marks=pytest.mark.slow)], ids=len)
