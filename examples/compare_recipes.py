@@ -39,13 +39,13 @@ from compare_connections import CONNECTIONS, TASKS, Arguments as TaskArguments, 
 from transformers import HfArgumentParser, Trainer, TrainerCallback
 
 from acn_hf import (
-    DepthProfile,
     IntermediateSupervisionCallback,
     LayerSheddingCallback,
     ResidualAnnealingCallback,
     measure_depth_profile,
 )
 from acn_hf.modeling.depth import encoder_layers
+from acn_hf.scripts import record_of_runs
 from acn_hf.support import circumstances, write_text
 
 FALLING = {"begin": 0.1, "fraction": 0.6}
@@ -64,6 +64,8 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "restarted": {"lr_scheduler_type": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": 2}},
     "held": {"lr_scheduler_type": "warmup_stable_decay"},
 }
+SETTINGS = ("task", "family", "num_epochs", "max_steps", "learning_rate", "bf16")
+"""What a record says of how a run was trained."""
 WORDS = {*ANNEALING, *SUPERVISION, *SCHEDULES, "dropped", "shed"}
 
 
@@ -196,20 +198,6 @@ def build_task(arguments: Arguments, recipe: str) -> Task:
     )
 
 
-def gather(folder: Path) -> dict[str, Any]:
-    """Return what all runs in a folder came to, with their settings and circumstances."""
-    runs = []
-    for path in sorted(folder.glob("*-seed*/depth_profile.json")):
-        profile, trained = DepthProfile.load(path), json.loads((path.parent / "train_results.json").read_text())
-        settings = {name: trained["arguments"][name] for name in ("task", "family", "num_epochs", "max_steps")}
-        settings |= {name: trained["arguments"][name] for name in ("learning_rate", "bf16")}
-        name = path.parent.name.partition("-seed")[0]
-        values = {"name": name, "depths": profile.depths, "values": profile.values, "metric": profile.metric}
-        rest = {key: value for key, value in trained.items() if key != "arguments"}
-        runs.append({**values, "num_examples": profile.num_examples, **rest, "settings": settings})
-    return {"runs": runs}
-
-
 def main(argv: list[str] | None = None) -> None:
     (arguments,) = HfArgumentParser(Arguments, description=__doc__).parse_args_into_dataclasses(argv)
     tasks: dict[int | None, Task] = {}
@@ -220,7 +208,8 @@ def main(argv: list[str] | None = None) -> None:
                 tasks[depth] = build_task(arguments, recipe)
             run(arguments, tasks[depth], recipe, seed)
     if arguments.record is not None:
-        write_text(arguments.record, json.dumps(gather(Path(arguments.output_dir)), indent=1) + "\n")
+        record = record_of_runs(Path(arguments.output_dir), SETTINGS)
+        write_text(arguments.record, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

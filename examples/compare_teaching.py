@@ -26,7 +26,6 @@ import torch
 from transformers import AutoTokenizer, HfArgumentParser, PreTrainedModel, set_seed
 
 from acn_hf import (
-    DepthProfile,
     DistillationLoss,
     IntermediateSupervisionCallback,
     ResidualAnnealingCallback,
@@ -35,6 +34,7 @@ from acn_hf import (
     truncate,
 )
 from acn_hf.data import Columns, find_task, load_data, load_for_task, prepare
+from acn_hf.scripts import record_of_runs
 from acn_hf.support import circumstances, write_text
 from acn_hf.training import AnswerBook, Stages, StageSettings, fine_tune, taught_by
 
@@ -168,25 +168,6 @@ def truncate_all(model: PreTrainedModel) -> PreTrainedModel:
     return truncate(model, model.config.num_hidden_layers)
 
 
-def gather(folder: Path) -> dict[str, Any]:
-    """Return what all runs in a folder came to, with their settings and circumstances."""
-    runs = []
-    for path in sorted(folder.glob("*-seed*/depth_profile.json")):
-        profile, trained = DepthProfile.load(path), json.loads((path.parent / "train_results.json").read_text())
-        runs.append(
-            {
-                "name": path.parent.name.partition("-seed")[0],
-                "depths": profile.depths,
-                "values": profile.values,
-                "metric": profile.metric,
-                "num_examples": profile.num_examples,
-                **{name: value for name, value in trained.items() if name != "arguments"},
-                "settings": {name: trained["arguments"][name] for name in SETTINGS},
-            }
-        )
-    return {"runs": runs}
-
-
 def main(argv: list[str] | None = None) -> None:
     (arguments,) = HfArgumentParser(Arguments).parse_args_into_dataclasses(argv)
     for seed in arguments.seeds:
@@ -194,7 +175,8 @@ def main(argv: list[str] | None = None) -> None:
         for name in arguments.runs or runs.names():
             runs.run(name)
     if arguments.record is not None:
-        write_text(arguments.record, json.dumps(gather(Path(arguments.output_dir)), indent=1) + "\n")
+        record = record_of_runs(Path(arguments.output_dir), SETTINGS)
+        write_text(arguments.record, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from .run_tables import (
     Network as Network,
     depth_table as depth_table,
     find_networks as find_networks,
+    record_of_runs as record_of_runs,
 )
 from .training_run import (
     run as run,

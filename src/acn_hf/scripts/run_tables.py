@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..depth.profile import DepthProfile
 
@@ -46,6 +47,31 @@ def find_networks(folder: Path, file_name: str = "depth_profile.json") -> list[N
         )
         for name, paths in runs.items()
     ]
+
+
+def record_of_runs(folder: Path, settings: Sequence[str]) -> dict[str, Any]:
+    """Return what all runs in a folder came to, with their circumstances, as a dictionary that JSON can hold.
+
+    Args:
+        folder (`Path`): Holds a folder `NAME-seedN` with `depth_profile.json` and `train_results.json` for each run.
+        settings (sequence of `str`): Which of the arguments that `train_results.json` holds are told.
+    """
+    runs = []
+    for path in sorted(folder.glob("*-seed*/depth_profile.json")):
+        profile, trained = DepthProfile.load(path), json.loads((path.parent / "train_results.json").read_text())
+        arguments = trained.pop("arguments")
+        runs.append(
+            {
+                "name": path.parent.name.partition("-seed")[0],
+                "depths": profile.depths,
+                "values": profile.values,
+                "metric": profile.metric,
+                "num_examples": profile.num_examples,
+                **trained,
+                "settings": {name: arguments[name] for name in settings},
+            }
+        )
+    return {"runs": runs}
 
 
 def depth_table(networks: Sequence[Network], tolerances: Sequence[float] = ()) -> str:
