@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 from ..modeling.checkpoint import weight_files, written_beside
 from ..modeling.depth import replace_submodule
 from ..modeling.injected import adapter_configs, remove_adapters
+from ..support.sentence_models import copy_with, transformer_inside
 from ..support.weights import absent_weights
-from ..support.wrappers import is_peft_model, unwrap, unwrap_parallel
+from ..support.wrappers import is_peft_model, is_sentence_model, unwrap, unwrap_parallel
 from . import layers, outputs
 from .self_check import check_by_example
 from .tuners import check_can_be_cut, fit_tuner
@@ -30,21 +31,23 @@ def truncate(model: Any, depth: int, *, merge_adapter: bool = False) -> Any:
     as it is.
 
     Args:
-        model (`PreTrainedModel` or `PeftModel`): A model of acn_hf, or any other of transformers that has one stack of
-            layers, with any head or none. What `torch.compile` and data parallelism return is taken for the model
-            inside.
+        model (`PreTrainedModel`, `PeftModel`, `SentenceTransformer` or `CrossEncoder`): A model of acn_hf, or any other
+            of transformers that has one stack of layers, with any head or none; or one of sentence-transformers around
+            such a model. What `torch.compile` and data parallelism return is taken for the model inside.
         depth (`int`): Number of layers to keep, in `[0, L]`. Depth 0 is the embeddings alone.
         merge_adapter (`bool`, *optional*, defaults to `False`):
             Whether what the active adapters learned goes into the weights, which makes an adapted model an ordinary
             one. If not, the adapters of the layers that stay are kept.
 
     Returns:
-        `PreTrainedModel` or `PeftModel`: Of the same class, or of that of the adapted model if merged. On the same
-        device, in the same dtype and the same train or eval mode, without gradients.
+        Of the same class, or of that of the adapted model if merged. On the same device, in the same dtype and the same
+        train or eval mode, without gradients. A `SentenceTransformer` keeps its other modules, prompts, similarity and
+        dimension, and begins a new model card.
 
     Raises:
         DepthError: `depth` is not a whole number in `[0, L]`, or the layers of the model are not a plain stack.
-        TypeError: `model` is not one of transformers, or was adapted by prompts, which are not in its layers.
+        TypeError: `model` is not one of transformers, or was adapted by prompts, which are not in its layers; or the
+            first module of a `SentenceTransformer` is no transformer.
         ValueError: Its adapters are of a type that cannot be cut (FROD, UniLoRA without `save_indices`), or that cannot
             be merged (`layer_replication`).
 
@@ -60,7 +63,11 @@ def truncate(model: Any, depth: int, *, merge_adapter: bool = False) -> Any:
 
     ```
     """
-    inner, outer = unwrap(model), unwrap_parallel(model)
+    outer = unwrap_parallel(model)
+    if is_sentence_model(outer):
+        path, transformer = transformer_inside(outer)
+        return copy_with(outer, path, truncate(transformer, depth, merge_adapter=merge_adapter))
+    inner = unwrap(outer)
     check_by_example(inner, depth)
     if is_peft_model(outer) and not merge_adapter:
         return _truncate_peft_model(outer, inner, depth)

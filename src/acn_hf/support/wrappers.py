@@ -15,6 +15,9 @@ ONLY_CALLED = "_acn_hf_only_called"
 OWN_PASSES = {"POLY", "SHADOW", "XLORA"}
 """Types of adapters that are told something at each pass, or compute something beside the layers."""
 
+SENTENCE_MODELS = ("SentenceTransformer", "CrossEncoder", "SparseEncoder", "MultiVectorEncoder")
+"""What sentence-transformers calls its kinds of models."""
+
 
 def unwrap(model: Any) -> PreTrainedModel:
     """Return the model inside `torch.compile`, data parallelism and PEFT; it shares every weight with `model`.
@@ -40,6 +43,11 @@ def unwrap(model: Any) -> PreTrainedModel:
                 f"{min(OWN_PASSES & set(others))} needs a forward pass of its own"
             )
         model = unwrap_parallel(model.base_model.model)
+    if is_sentence_model(model):
+        raise TypeError(
+            f"this takes a model of transformers; of a {type(model).__name__} give the one inside, model[0].model, or "
+            "measure it with acn_hf.measure_embedding_profile"
+        )
     if not isinstance(model, PreTrainedModel):
         raise TypeError(f"only models of transformers have depth; got {type(model).__name__}")
     if ONLY_CALLED in model.__dict__:
@@ -68,6 +76,13 @@ def is_peft_model(model: Any) -> bool:
     """Return whether a model is what `peft.get_peft_model` returns; without importing peft, which takes seconds."""
     peft = sys.modules.get("peft")  # where nobody has imported it, nobody has made such a model
     return peft is not None and isinstance(model, (peft.PeftModel, peft.PeftMixedModel))
+
+
+def is_sentence_model(model: Any) -> bool:
+    """Return whether a model is one of sentence-transformers; without importing that package, which takes seconds."""
+    package = sys.modules.get("sentence_transformers")  # where nobody has imported it, nobody has made such a model
+    kinds = (getattr(package, name, None) for name in SENTENCE_MODELS)
+    return package is not None and isinstance(model, tuple(kind for kind in kinds if kind is not None))
 
 
 def unwrap_parallel(model: Any) -> Any:

@@ -1,0 +1,82 @@
+"""The model of transformers inside one of sentence-transformers: where it is, and the same with another in its place."""
+
+import copy
+from collections import OrderedDict
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from .wrappers import is_peft_model, unwrap_parallel
+
+ENCODER, CLASSIFIER = "SentenceTransformer", "CrossEncoder"
+"""The kinds of models of sentence-transformers that have depth."""
+_HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs")
+_OF_A_TRAINER = ("forward", "_original_forward", "_is_accelerate_prepared")
+"""What accelerate leaves in a model that it has prepared."""
+
+
+def is_of_kind(model: Any, *names: str) -> bool:
+    """Return whether a model is one of these kinds, and not one of those that differ in what they say about a text."""
+    import sentence_transformers
+
+    others = (getattr(sentence_transformers, name, ()) for name in ("SparseEncoder", "MultiVectorEncoder"))
+    kinds = tuple(getattr(sentence_transformers, name) for name in names)
+    return isinstance(model, kinds) and not any(isinstance(model, other) for other in others)
+
+
+def transformer_inside(model: Any) -> tuple[str, Any]:
+    """Return the dotted name of the model of transformers inside one of sentence-transformers, and that model.
+
+    It may be a `PeftModel`.
+
+    Raises:
+        TypeError: The model says more than one vector about a text, or its first module is no transformer.
+    """
+    kind = type(model).__name__
+    if not is_of_kind(model, ENCODER, CLASSIFIER):
+        raise TypeError(
+            f"a model of sentence-transformers must be a {ENCODER} or a {CLASSIFIER} to have depth; got {kind}"
+        )
+    name, first = next(iter(model.named_children()))
+    for prefix, holder in (("", model), (f"{name}.", first)):
+        found = [(child_name, child) for child_name, child in holder.named_children() if _is_transformer(child)]
+        if len(found) == 1:
+            return prefix + found[0][0], found[0][1]
+    raise TypeError(
+        f"the first module of a {kind} must hold one model of transformers itself to have depth; {type(first).__name__} "
+        "holds none"
+    )
+
+
+def _is_transformer(module: nn.Module) -> bool:
+    return is_peft_model(inner := unwrap_parallel(module)) or isinstance(inner, PreTrainedModel)
+
+
+def copy_with(model: Any, path: str, transformer: Any) -> Any:
+    """Return a copy of a model of sentence-transformers that shares nothing with it, around another transformer.
+
+    Its model card begins anew: what the card of `model` says, scores among it, is not known of the copy.
+
+    Args:
+        model (`SentenceTransformer` or `CrossEncoder`): Is left as it is.
+        path (`str`): Dotted name of the transformer inside.
+        transformer (`PreTrainedModel` or `PeftModel`): Takes its place. It is not copied.
+    """
+    card = model.model_card_data
+    memo: dict[int, Any] = {id(model.get_submodule(path)): transformer, id(card): _new_card(card)}
+    for holder in (model, next(model.children())):
+        memo |= {id(vars(holder)[name]): OrderedDict() for name in _HOOKS}
+    twin = copy.deepcopy(model, memo)
+    for name in _OF_A_TRAINER:
+        twin.__dict__.pop(name, None)
+    twin._model_card_text = None
+    twin.model_card_data.register_model(twin)
+    return twin
+
+
+def _new_card(card: Any) -> Any:
+    """Return a copy of the data of a model card, without what was measured."""
+    fresh = copy.copy(card)
+    fresh.eval_results_dict, fresh.training_logs, fresh.trainer = {}, [], None
+    return fresh
