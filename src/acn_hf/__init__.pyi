@@ -36,6 +36,11 @@ from .depth import (
     save_truncated as save_truncated,
     truncate as truncate,
 )
+from .embeddings import (
+    EmbeddingGrid as EmbeddingGrid,
+    depth_embeddings as depth_embeddings,
+    measure_embedding_profile as measure_embedding_profile,
+)
 from .exits import (
     ConfidenceExit as ConfidenceExit,
     EarlyExitOutput as EarlyExitOutput,

@@ -1,4 +1,4 @@
-"""A SentenceTransformer that is cut: every depth of it is the one that is read, and the one that is saved and loaded."""
+"""A SentenceTransformer that is cut: what is saved and loaded is what was cut, and everything else is kept."""
 
 import json
 import subprocess

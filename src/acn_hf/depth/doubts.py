@@ -140,9 +140,9 @@ class _Answers:
 
     @classmethod
     def of(cls, profile: DepthProfile, model: Any) -> "_Answers | None":
-        """Return those of a profile; `None` where it has no examples, or no labels."""
+        """Return those of a profile; `None` where it has no examples, or they have no labels."""
         evidence = profile.evidence
-        if evidence is None or evidence.metric.needs == "loss":
+        if evidence is None or evidence.metric.needs in ("loss", "scores"):
             return None
         references = _flat(evidence.arrays(evidence.depths[-1])[1])
         if len(references) == 0:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 IGNORED_LABEL = -100
 ROUNDING = 1e-9
 """Differences of two metrics below this are rounding errors of the subtraction."""
-KINDS_OF_EVIDENCE = ("classes", "numbers", "predictions", "loss", "tags", "answers")
+KINDS_OF_EVIDENCE = ("classes", "numbers", "predictions", "loss", "tags", "answers", "scores")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Metric:
         needs (`str`, *optional*, defaults to `"classes"`): What is kept of every batch: `"classes"`, `"numbers"`,
             either of them (`"predictions"`), `"loss"`, for each text the list of the names of its `"tags"`, or for
             each question the text of its answer and a tuple of those that are right (`"answers"`; no answer is the
-            empty text).
+            empty text). `"scores"` are made by what measures, one for each example, and are no predictions.
         per_example (`Callable`, *optional*): The same arguments to one score, or one row of numbers, per example.
         of_mean (`Callable`, *optional*): From the mean of what `per_example` returns to the metric, where that mean is
             not the metric itself.

@@ -48,6 +48,8 @@ class DepthProfile(Record):
     num_parameters: tuple[int, ...]
     evidence: Evidence | None = field(default=None, repr=False, compare=False, metadata={"save": False})
     """What each example contributed; kept in memory for `confidence`, not saved."""
+    no_evidence: str | None = field(default=None, repr=False, compare=False, metadata={"save": False})
+    """Why a metric has no evidence, even where it was just measured."""
 
     def __post_init__(self) -> None:
         if not len(self.depths) == len(self.values) == len(self.num_parameters) > 0:
@@ -97,7 +99,7 @@ class DepthProfile(Record):
 
         Raises:
             ProfileError: `tolerance` or `confidence` is out of range, or `confidence` is asked of a profile that was
-                loaded from a file, which does not hold the examples.
+                loaded from a file, which does not hold the examples, or of a metric that is of all examples at once.
         """
         if not tolerance >= 0 or not np.isfinite(tolerance):
             raise ProfileError(f"tolerance must be a finite number >= 0; got {tolerance!r}")
@@ -180,7 +182,10 @@ class DepthProfile(Record):
 
     def _examples(self) -> Evidence:
         if self.evidence is None:
-            raise ProfileError("confidence needs the examples, which a saved profile does not hold; measure again")
+            raise ProfileError(
+                "confidence needs the examples, which "
+                + (self.no_evidence or "a saved profile does not hold; measure again")
+            )
         return self.evidence
 
     def _largest_loss(self, depth: int, confidence: float) -> float:

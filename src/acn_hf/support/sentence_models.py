@@ -1,4 +1,4 @@
-"""The model of transformers inside one of sentence-transformers: where it is, and the same with another in its place."""
+"""The model of transformers inside one of sentence-transformers: where it is, and a copy around another one."""
 
 import copy
 from collections import OrderedDict
@@ -12,7 +12,7 @@ from .wrappers import is_peft_model, unwrap_parallel
 ENCODER, CLASSIFIER = "SentenceTransformer", "CrossEncoder"
 """The kinds of models of sentence-transformers that have depth."""
 _HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs")
-_OF_A_TRAINER = ("forward", "_original_forward", "_is_accelerate_prepared")
+OF_A_TRAINER = ("forward", "_original_forward", "_is_accelerate_prepared")
 """What accelerate leaves in a model that it has prepared."""
 
 
@@ -44,8 +44,8 @@ def transformer_inside(model: Any) -> tuple[str, Any]:
         if len(found) == 1:
             return prefix + found[0][0], found[0][1]
     raise TypeError(
-        f"the first module of a {kind} must hold one model of transformers itself to have depth; {type(first).__name__} "
-        "holds none"
+        f"the first module of a {kind} must hold one model of transformers itself to have depth; "
+        f"{type(first).__name__} holds none"
     )
 
 
@@ -64,18 +64,18 @@ def copy_with(model: Any, path: str, transformer: Any) -> Any:
         transformer (`PreTrainedModel` or `PeftModel`): Takes its place. It is not copied.
     """
     card = model.model_card_data
-    memo: dict[int, Any] = {id(model.get_submodule(path)): transformer, id(card): _new_card(card)}
+    memo: dict[int, Any] = {id(model.get_submodule(path)): transformer, id(card): new_card(card)}
     for holder in (model, next(model.children())):
         memo |= {id(vars(holder)[name]): OrderedDict() for name in _HOOKS}
     twin = copy.deepcopy(model, memo)
-    for name in _OF_A_TRAINER:
+    for name in OF_A_TRAINER:
         twin.__dict__.pop(name, None)
     twin._model_card_text = None
     twin.model_card_data.register_model(twin)
     return twin
 
 
-def _new_card(card: Any) -> Any:
+def new_card(card: Any) -> Any:
     """Return a copy of the data of a model card, without what was measured."""
     fresh = copy.copy(card)
     fresh.eval_results_dict, fresh.training_logs, fresh.trainer = {}, [], None

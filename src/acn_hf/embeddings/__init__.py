@@ -1,0 +1,5 @@
+"""Models of sentence-transformers at every depth: embeddings, profiles, and teaching."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
