@@ -40,6 +40,7 @@ from .embeddings import (
     EmbeddingGrid as EmbeddingGrid,
     depth_embeddings as depth_embeddings,
     measure_embedding_profile as measure_embedding_profile,
+    teach_embeddings as teach_embeddings,
 )
 from .exits import (
     ConfidenceExit as ConfidenceExit,

@@ -272,9 +272,7 @@ def test_refused(name, model):
 def test_full_depth_must_tell_texts_apart(model):
     with torch.no_grad():
         model[0].model.encoder.layer[-1].output.LayerNorm.weight.zero_()
-    with pytest.raises(
-        ProfileError, match="for depths to keep them; all of 276 are 0"
-    ):
+    with pytest.raises(ProfileError, match="for depths to keep them; all of 276 are 0"):
         measure_embedding_profile(model, TEXTS, reference="self")
 
 

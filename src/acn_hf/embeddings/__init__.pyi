@@ -7,3 +7,6 @@ from .memory import (
 from .profile import (
     measure_embedding_profile as measure_embedding_profile,
 )
+from .teaching import (
+    teach_embeddings as teach_embeddings,
+)

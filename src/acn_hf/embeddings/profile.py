@@ -12,6 +12,7 @@ from ..depth.evidence import Evidence
 from ..depth.profile import DepthProfile
 from ..support.eval_mode import evaluating
 from .grid import EmbeddingGrid
+from .inputs import check_dimensions, different_texts, embed
 from .memory import DepthMemory
 from .references import NEIGHBOURS, OVERLAP, SAMPLE, SPEARMAN, Similarities, overlap, spearman
 
@@ -116,13 +117,7 @@ def _dimensions(model: Any, data: Any, dimensions: Sequence[int] | None) -> list
             f"dimensions are for an evaluator that does not cut embeddings itself; this one has truncate_dim="
             f"{data.truncate_dim}"
         )
-    name = "get_embedding_dimension"
-    full = getattr(model, name if hasattr(model, name) else "get_sentence_embedding_dimension")()
-    wanted = sorted(set(dimensions), reverse=True)
-    wrong = [one for one in wanted if type(one) is not int or not 1 <= one <= full]
-    if wrong or not wanted:
-        raise ProfileError(f"dimensions must lie in [1, {full}] for this model; got {wrong[0] if wrong else 'none'}")
-    return wanted
+    return check_dimensions(model, dimensions)
 
 
 @dataclass
@@ -232,7 +227,8 @@ def _against(
         raise ProfileError(f"metric must be {SPEARMAN!r} or {NEIGHBOURS!r} for plain texts; got {metric!r}")
     if type(neighbours) is not int or neighbours < 1 or type(sample) is not int or sample < 3:
         raise ProfileError(f"neighbours must be 1 or more, and sample 3 or more; got {neighbours!r} and {sample!r}")
-    texts = _texts(data, 3 if metric == SPEARMAN else neighbours + 2, metric)
+    rule = "data must be texts where reference is not 'evaluator'"
+    texts = different_texts(data, 3 if metric == SPEARMAN else neighbours + 2, rule, repr(metric))
     if isinstance(reference, str):
         if reference != "self":
             raise ProfileError(f"reference must be 'evaluator', 'self' or a SentenceTransformer; got {reference!r}")
@@ -240,32 +236,6 @@ def _against(
     with evaluating(reference, memory.reader.model.device):
         full = Similarities(embed(reference, texts, batch_size), reference.similarity, sample)
     return _Pairs(full, texts, batch_size) if metric == SPEARMAN else _Neighbours(full, texts, batch_size, neighbours)
-
-
-def _texts(data: Any, least: int, metric: str) -> list[str]:
-    """Return the different texts among some.
-
-    Raises:
-        ProfileError: They are none, or too few.
-    """
-    if callable(data) or isinstance(data, str):
-        raise ProfileError(f"data must be texts where reference is not 'evaluator'; got {type(data).__name__}")
-    texts = list(data)
-    for text in texts:
-        if not isinstance(text, str):
-            raise ProfileError(f"data must be texts where reference is not 'evaluator'; one is {type(text).__name__}")
-    different = list(dict.fromkeys(texts))
-    if len(different) < least:
-        raise ProfileError(
-            f"there must be at least {least} different texts for {metric!r}; got {len(different)}"
-            + (f" among {len(texts)}" if len(different) < len(texts) else "")
-        )
-    return different
-
-
-def embed(model: Any, texts: list[str], batch_size: int) -> torch.Tensor:
-    """Return the embeddings of texts as one tensor, without a progress bar."""
-    return model.encode(texts, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False)
 
 
 @dataclass

@@ -44,7 +44,7 @@ class DepthReader:
         check_can_be_imported()
         if not is_of_kind(model, ENCODER):
             raise TypeError(f"model must be a {ENCODER}; got {type(model).__name__}")
-        self.model = model
+        self.model, self._run = model, type(model).forward
         self.path, transformer = transformer_inside(model)
         self.transformer = unwrap(transformer)
         number, lowest = len(layers_of(self.transformer)), check_by_example(self.transformer)
@@ -67,9 +67,8 @@ class DepthReader:
             return next(outputs[0])
 
         view = replace_submodule(self.model, self.path, standing_for(self.transformer, answer))
-        run = type(self.model).forward
         for depth in self.depths:
-            yield depth, run(view, dict(features), **options)[EMBEDDING]
+            yield depth, self._run(view, dict(features), **options)[EMBEDDING]
 
     def parameters_at(self, depth: int) -> int:
         """Return the number of parameters of the model that is cut there."""
