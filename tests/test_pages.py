@@ -10,6 +10,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 from acn_hf import cli
 from tests.support.adapted import quiet
 from tests.support.pages import ROOT, run_page, run_training_page
+from tests.support.sentence_models import sentence_model
 
 COMMANDS = typer.main.get_command(cli.app).commands
 PAGES = (ROOT / "README.md", *ROOT.glob("docs/*.md"))
@@ -32,6 +33,11 @@ def write_what_the_reader_has(folder):
     BertForSequenceClassification(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder / "my-model")
     for name in ("train", "validation"):
         (folder / f"{name}.csv").write_text("text,label\n" + "a film to remember,1\na film to forget,0\n" * 8)
+
+
+def write_encoder(folder):
+    """Write a model of sentence-transformers that embeds texts about films."""
+    sentence_model(folder.with_name("transformer"), layers=4).save_pretrained(str(folder))
 
 
 # A Trainer without an accelerator says so at every start.
@@ -125,6 +131,14 @@ def test_pruning(tmp_path):
 
 def test_early_exit(tmp_path):
     assert "mean depth" in run_page("docs/early_exit.md", tmp_path, **{"range(150)": "range(25)"})
+
+
+def test_embeddings(tmp_path):
+    write_encoder(tmp_path / "my-encoder")
+    printed = run_training_page("docs/embeddings.md", tmp_path)
+    assert "Depth profile over 72 examples" in printed
+    assert "spearman by depth and dimension" in printed
+    assert {"modules.json", "model.safetensors", "1_Pooling"} <= {path.name for path in (tmp_path / "short").iterdir()}
 
 
 def test_analysis(tmp_path):

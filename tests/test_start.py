@@ -11,7 +11,17 @@ import pytest
 
 HEAVY = {"accelerate", "datasets", "evaluate", "matplotlib", "numpy", "pandas", "peft", "scipy", "sklearn", "torch"}
 HEAVY |= {"huggingface_hub", "tokenizers", "transformers"}
-NOT_FOR_REGISTRATION = {"datasets", "evaluate", "matplotlib", "pandas", "peft", "sklearn", "onnx", "typer"}
+NOT_FOR_REGISTRATION = {
+    "datasets",
+    "evaluate",
+    "matplotlib",
+    "pandas",
+    "peft",
+    "sentence_transformers",
+    "sklearn",
+    "onnx",
+}
+NOT_FOR_REGISTRATION |= {"typer"}
 """What nothing of transformers imports either, where a model is loaded."""
 
 REPORT = """

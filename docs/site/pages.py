@@ -29,6 +29,7 @@ SECTIONS = {
         "training",
         "adapters",
         "early_exit",
+        "embeddings",
         "pruning",
         "export",
     ),

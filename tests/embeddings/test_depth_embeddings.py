@@ -1,5 +1,7 @@
 """The embeddings of every depth, from one pass: those of the model that is cut, bit for bit."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -98,3 +100,9 @@ def test_models_without_depth_are_refused(model, tmp_path):
         depth_embeddings(model[0].model, TEXTS)
     with pytest.raises(DepthError, match=r"depth must lie in \[0, 3\].*got 4"):
         depth_embeddings(model, TEXTS, depths=[4])
+
+
+def test_a_missing_package_names_the_extra(model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(ImportError, match=r"embeddings need sentence-transformers: pip install 'acn-hf\[embeddings\]'"):
+        depth_embeddings(model, TEXTS)

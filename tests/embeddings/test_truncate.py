@@ -229,5 +229,5 @@ def test_depths_that_the_model_has_not_are_refused(tmp_path):
 
 def test_what_takes_no_sentence_transformer_says_what_to_give(tmp_path):
     model = build(tmp_path, "mean")
-    with pytest.raises(TypeError, match=r"of a SentenceTransformer give the one inside, model\[0\]\.model"):
+    with pytest.raises(TypeError, match=r"of a SentenceTransformer give the one inside \(model\.transformers_model\)"):
         acn_hf.measure_depth_profile(model, [])

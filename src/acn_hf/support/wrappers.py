@@ -45,8 +45,8 @@ def unwrap(model: Any) -> PreTrainedModel:
         model = unwrap_parallel(model.base_model.model)
     if is_sentence_model(model):
         raise TypeError(
-            f"this takes a model of transformers; of a {type(model).__name__} give the one inside, model[0].model, or "
-            "measure it with acn_hf.measure_embedding_profile"
+            f"this takes a model of transformers; of a {type(model).__name__} give the one inside "
+            "(model.transformers_model), or measure its embeddings with acn_hf.measure_embedding_profile"
         )
     if not isinstance(model, PreTrainedModel):
         raise TypeError(f"only models of transformers have depth; got {type(model).__name__}")
