@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from acn_hf import DepthError, depth_embeddings, truncate
-from acn_hf.depth import ProfileError
+from acn_hf.depth import ProfileError, layers_of
 from acn_hf.embeddings.memory import DepthMemory
 from tests.embeddings.test_truncate import MODELS, build, static
 from tests.support.adapted import any_peft, quiet, with_adapter  # noqa: F401 (a fixture)
@@ -65,6 +65,28 @@ def test_each_text_is_embedded_once(model):
     memory.at(3).encode_query(TEXTS[:4])
     assert len(seen) == 25, "with a prompt it is another text"
     assert again.shape == (4, 16)
+
+
+def test_memory_holds_the_embeddings_and_nothing_else(model):
+    memory = DepthMemory(model)
+    memory.at(0).encode(TEXTS, batch_size=8)
+    storages = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in memory._kept.values()}
+    assert sum(storages.values()) == len(TEXTS) * 4 * 16 * 4
+
+
+@pytest.mark.parametrize("name", ["mean", "final-norm", "acn"])
+def test_the_layers_run_once_for_all_depths(name, tmp_path):
+    model, calls = build(tmp_path, name), []
+    for layer in layers_of(model.transformers_model):
+        linear = next(part for part in layer.modules() if isinstance(part, torch.nn.Linear))
+        linear.register_forward_hook(lambda module, *_: calls.append(module))
+    model.encode(TEXTS, batch_size=8)
+    once = [*calls]
+    DepthMemory(model)  # computes one depth in both ways
+    calls.clear()
+    depth_embeddings(model, TEXTS, batch_size=8)
+    assert len(once) == 9
+    assert calls == once
 
 
 def test_a_view_is_a_sentence_transformer_in_all_else(model):

@@ -16,7 +16,16 @@ from sentence_transformers.sentence_transformer.evaluation import (
     TripletEvaluator,
 )
 
-from acn_hf import DepthError, DepthProfile, EmbeddingGrid, measure_embedding_profile, plot_depth_profile, truncate
+from acn_hf import (
+    DepthError,
+    DepthProfile,
+    EmbeddingGrid,
+    measure_depth_cost,
+    measure_embedding_profile,
+    plot_depth_profile,
+    truncate,
+    write_model_card,
+)
 from acn_hf.depth import ProfileError, doubts_about
 from tests.support.sentence_models import sentence_model, texts
 
@@ -212,6 +221,13 @@ def test_it_is_a_profile_as_any_other(model, tmp_path):
     assert DepthProfile.load(tmp_path / "profile.json") == profile
     assert not any("label" in doubt for doubt in doubts_about(profile, 0.1, 2))
     assert plot_depth_profile(profile).get_ylabel()
+    cost = measure_depth_cost(model.transformers_model, batch_size=1, warmup=0, repeats=2)
+    assert profile.within(cost, max_parameters=profile.num_parameters[2]) == 2
+    truncate(model, 2).save_pretrained(str(tmp_path / "short"))
+    write_model_card(tmp_path / "short", truncate(model, 2).transformers_model, profile=profile)
+    card = (tmp_path / "short" / "README.md").read_text()
+    assert "SentenceTransformer(" in card
+    assert f"| **2** | **{profile.value_at(2):.4f}** |" in card
 
 
 def test_where_there_is_no_evidence_it_says_so(model):

@@ -16,10 +16,11 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from transformers import BertConfig, BertModel, TrainerCallback, TrainingArguments
 
-from acn_hf import FinetuningError, measure_embedding_profile, teach_embeddings, truncate
+from acn_hf import DepthError, FinetuningError, measure_embedding_profile, teach_embeddings, truncate
 from acn_hf.depth import ProfileError
 from acn_hf.embeddings.losses import EveryDepthLoss, TeachingLoss
 from acn_hf.embeddings.student import studying
+from tests.embeddings.test_truncate import build
 from tests.support.sentence_models import PROMPTS, SIZES, sentence_model, texts
 
 TEXTS = texts(64)
@@ -272,6 +273,12 @@ REFUSED = {
     "less than nothing": (TEXTS, {"similarities": -1}, ValueError, "similarities must be a finite number >= 0; got -1"),
     "a loss alone": (TEXTS, {"loss": CoSENTLoss}, ValueError, "loss and pairs belong together; got only loss"),
     "pairs alone": (TEXTS, {"pairs": PAIRS}, ValueError, "loss and pairs belong together; got only pairs"),
+    "a loss of another model": (
+        TEXTS,
+        {"loss": CoSENTLoss(model=None), "pairs": PAIRS},
+        TypeError,
+        r"loss must be a function from the copy to its loss \(lambda student: CoSENTLoss\(student\)\); got one",
+    ),
     "twice": (
         TEXTS,
         {"loss": CachedMultipleNegativesRankingLoss, "pairs": PAIRS},
@@ -313,3 +320,18 @@ def test_a_teacher_that_says_the_same_of_all_is_refused(model, tmp_path):
         teacher[0].model.encoder.layer[-1].output.LayerNorm.weight.zero_()
     with pytest.raises(ProfileError, match="similarities of full depth must differ"):
         teach_embeddings(model, TEXTS, arguments(tmp_path), teacher=teacher)
+
+
+def test_a_weight_of_a_depth_that_the_class_has_not_is_refused(tmp_path):
+    model = build(tmp_path / "modern", "final-norm")
+    with pytest.raises(DepthError, match=r"depth must lie in \[1, 3\] for ModernBertModel, which needs a layer; got 0"):
+        teach_embeddings(model, TEXTS, arguments(tmp_path), weights=[0.25] * 4)
+    teach_embeddings(model, TEXTS, arguments(tmp_path))
+
+
+def test_a_training_goes_on(model, tmp_path):
+    how = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    whole = teach_embeddings(model, TEXTS, arguments(tmp_path, **how))
+    again = arguments(tmp_path, **how, resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    np.testing.assert_allclose(teach_embeddings(model, TEXTS, again).encode(TEXTS), whole.encode(TEXTS), atol=1e-6)
+    assert SentenceTransformer(str(tmp_path / "checkpoint-2"), device="cpu").encode(TEXTS).shape == (64, 16)

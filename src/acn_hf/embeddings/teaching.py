@@ -72,8 +72,8 @@ def teach_embeddings(
         FinetuningError: The weights are sharded over processes, or end as no finite numbers.
         ImportError: sentence-transformers is not installed.
         ProfileError: There are too few different texts, or the teacher gives all of them the same embedding.
-        TypeError: `model` is not a `SentenceTransformer`, its first module is no transformer, or `args` are not those
-            of one.
+        TypeError: `model` is not a `SentenceTransformer`, its first module is no transformer, `args` are not those of
+            one, or `loss` is a loss and not a function to one.
         ValueError: A number is out of its range, teacher and model differ in the dimension of their embeddings, only
             one of `loss` and `pairs` is given, or the loss embeds its texts again in its backward pass.
 
@@ -105,10 +105,9 @@ def teach_embeddings(
     ```
     """
     teacher = model if teacher is None else teacher
-    reader = DepthReader(model)
-    number = len(layers_of(reader.transformer))
+    number = len(layers_of(DepthReader(model).transformer))
     of_depths = depth_weights(weights, number)
-    depths = tuple(depth for depth in reader.depths if of_depths[depth] or depth == number)
+    depths = DepthReader(model, [depth for depth, weight in enumerate(of_depths) if weight]).depths
     shares = tuple(of_depths[depth] for depth in depths)
     arguments = _arguments(args, model)
     full, cut = _uncut(model), [one for one in (*dimensions, model.truncate_dim) if one is not None]
@@ -138,7 +137,15 @@ def _uncut(model: Any) -> Any:
 
 
 def _check(model: Any, teacher: Any, similarities: float, loss: Any, pairs: Any) -> None:
-    """Raise `ValueError` if arguments are out of their range, or do not fit each other."""
+    """Raise an error if arguments are out of their range, or do not fit each other.
+
+    Raises:
+        TypeError: `loss` is a loss of some model.
+        ValueError: A number is out of its range, or something is missing or of another dimension.
+    """
+    if isinstance(loss, nn.Module):
+        name = type(loss).__name__
+        raise TypeError(f"loss must be a function from the copy to its loss (lambda student: {name}(student)); got one")
     if not 0 <= similarities < math.inf:
         raise ValueError(f"similarities must be a finite number >= 0; got {similarities!r}")
     if (loss is None) != (pairs is None):
