@@ -27,6 +27,13 @@ def test_every_depth_is_the_one_that_is_cut(name, how, tmp_path):
         assert np.array_equal(embeddings, truncate(model, depth).encode(TEXTS, batch_size=8, **how))
 
 
+def test_half_precision(model):
+    model.to(torch.bfloat16)
+    for depth, embeddings in enumerate(depth_embeddings(model, TEXTS)):
+        assert embeddings.dtype == torch.bfloat16
+        assert torch.equal(embeddings, truncate(model, depth).encode(TEXTS, convert_to_tensor=True))
+
+
 @quiet
 def test_adapters_stay_active(model, any_peft):  # noqa: F811
     model[0].model = with_adapter(model[0].model)

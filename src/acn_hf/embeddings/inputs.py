@@ -54,5 +54,6 @@ def check_dimensions(model: Any, dimensions: Iterable[int]) -> list[int]:
 
 
 def embed(model: Any, texts: list[str], batch_size: int, **options: Any) -> torch.Tensor:
-    """Return the embeddings of texts as one tensor, without a progress bar."""
-    return model.encode(texts, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False, **options)
+    """Return the embeddings of texts as one tensor of float32, in which few similarities tie."""
+    how = {"batch_size": batch_size, "convert_to_tensor": True, "show_progress_bar": False}
+    return model.encode(texts, **how, **options).float()
