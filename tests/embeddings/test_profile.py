@@ -227,6 +227,9 @@ def test_it_is_a_profile_as_any_other(model, tmp_path):
     write_model_card(tmp_path / "short", truncate(model, 2).transformers_model, profile=profile)
     card = (tmp_path / "short" / "README.md").read_text()
     assert "SentenceTransformer(" in card
+    assert "library_name: sentence-transformers" in card
+    assert "pipeline_tag: sentence-similarity" in card
+    assert "- acn-hf" in card
     assert f"| **2** | **{profile.value_at(2):.4f}** |" in card
 
 

@@ -8,6 +8,9 @@ from .facts import CardFacts
 PLAIN_TAG = "acn-hf"
 """What the card of a model says that is of transformers alone."""
 
+AROUND = "sentence-transformers"
+"""A library whose models hold one of transformers."""
+
 _METRIC_IDS = {
     "answer_f1": "f1",
     "entity_f1": "f1",
@@ -70,7 +73,8 @@ def eval_results(facts: CardFacts) -> list[EvalResult]:
 def merged(old: CardData, new: ModelCardData, previous: CardFacts | None) -> ModelCardData:
     """Return the metadata of a card that held `old` before `new` came.
 
-    Lists are united; elsewhere what is new wins, and what it does not say stays.
+    Lists are united; elsewhere what is new wins, and what it does not say stays. A model of sentence-transformers stays
+    one: its modules stand around the model of transformers that the new card is about.
 
     Args:
         old (`CardData`): Of the card that is there.
@@ -83,6 +87,8 @@ def merged(old: CardData, new: ModelCardData, previous: CardFacts | None) -> Mod
     fields = {**old.__dict__, **{name: value for name, value in new.__dict__.items() if value is not None}}
     for name in ("tags", "datasets", "metrics"):
         fields[name] = list(dict.fromkeys([*_listed(old.get(name)), *_listed(new.get(name))])) or None
+    if old.get("library_name") == AROUND:
+        fields |= {name: old.get(name) for name in ("library_name", "pipeline_tag")}
     others = [result for result in kept if (result.unique_identifier, result.metric_name) not in known]
     fields["eval_results"] = [*others, *new.get("eval_results", [])] or None
     if fields["eval_results"] is None:
