@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ def teach_embeddings(
     *,
     teacher: Any = None,
     weights: Weights = "uniform",
-    dimensions: Any = (),
+    dimensions: Sequence[int] = (),
     similarities: float = 1.0,
     loss: Callable[[Any], nn.Module] | None = None,
     pairs: Any = None,

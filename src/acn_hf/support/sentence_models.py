@@ -45,7 +45,7 @@ def transformer_inside(model: Any) -> tuple[str, Any]:
             return prefix + found[0][0], found[0][1]
     raise TypeError(
         f"the first module of a {kind} must hold one model of transformers itself to have depth; "
-        f"{type(first).__name__} holds none"
+        f"{type(first).__name__} holds {len(found) or 'none'}"
     )
 
 
