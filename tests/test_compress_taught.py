@@ -283,6 +283,23 @@ def test_what_was_done_to_calm_a_copy_is_not_forgotten_when_a_run_goes_on(model,
     assert resumed.calmed == calmed
 
 
+def test_the_calming_that_is_told_is_that_of_the_depth_that_was_chosen(model, tmp_path, monkeypatch):
+    """And not that of the first depth that was tried."""
+    script = Scripted(monkeypatch, (0.1, 0.5, 0.6, 0.7, 0.9), {1: 0.9, 2: 0.9})
+
+    def taught(job, student, make_trainer, weights):
+        if weights == "full":
+            depth = student.config.num_hidden_layers
+            script.tried.append(depth)
+            job.stages.note(f"healed-{depth}", calmed=Calmed((5,), (depth,), depth).to_dict())
+        return student
+
+    monkeypatch.setattr("acn_hf.compression.job.Job.taught", taught)
+    result = run(model, tmp_path, epochs={"teach": 1, "heal": 1}, tolerance=0.0)
+    assert (result.depth, script.tried) == (1, [2, 1])
+    assert result.calmed == Calmed((5,), (1,), 1)
+
+
 class Stop(TrainerCallback):
     def on_step_begin(self, args, state, control, **kwargs):
         if state.global_step == 7:

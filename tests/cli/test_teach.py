@@ -197,7 +197,8 @@ def test_a_job_that_is_done_is_said_to_be_done(run, with_head, files, tmp_path, 
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     done = run(*command, "--resume")
     assert (done.exit_code, done.stderr) == (0, ""), done.output
-    assert done.stdout == f"The job is done: its result, depth 1 of 3, lies in {out}. (--overwrite does it again.)\n"
+    said = f"The job is done: its result, depth 1 of 3, lies in {out}."
+    assert done.stdout == f"{said} (Other options are not compared; --overwrite does it again.)\n"
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert work.exists() is bool(kept)
     assert run(*given, "--resume").exit_code == 0
@@ -313,6 +314,24 @@ SEARCHES = {
     ("--confidence", 0.9): False,
     ("--tolerance", 0.1): True,
 }
+
+
+@pytest.mark.parametrize("mode", [("--dry-run",), ()], ids=["dry", "real"])
+def test_a_limit_that_no_depth_meets_is_refused_before_training(run, bare, files, tmp_path, mode):
+    train, data, _ = files
+    given = ("compress", bare, data, tmp_path / "out", "--teach", train, *QUICK, *mode)
+    done = run(*given, "--max-mb", 0.001)
+    assert done.exit_code == 1
+    assert "no depth meets max_mb=0.001: the smallest, depth 0, has" in done.stderr
+    assert "Fine-tuning" not in done.output
+
+
+def test_there_may_be_nothing_to_go_on_with(run, with_head, files, tmp_path):
+    train, data, _ = files
+    given = ("compress", with_head, data, tmp_path / "out", "--teach", train, "--teach-epochs", 1, "--heal", 0)
+    done = run(*given, "--depth", 1, "--resume")
+    assert done.exit_code == 0, done.output
+    assert f"There is nothing to go on with in {tmp_path / 'out.work'}" in done.stdout.replace("\n", "")
 
 
 @pytest.mark.parametrize(("options", "searches"), SEARCHES.items(), ids=str)

@@ -71,7 +71,7 @@ def compress_command(
             from .plan import plan_of
 
             chosen = Choice(depth, limits.given, asked["tolerance"], choice.relative, choice.confidence)
-            console.print(plan_of(run, depth, chosen.searches(teaching.choose_healed)))
+            console.print(plan_of(run, depth, limits.given, chosen.searches(teaching.choose_healed)))
             return
         result = run.compress(metric=choice.metric, strict=strict, **asked)
     if result is not None:  # else another process writes it

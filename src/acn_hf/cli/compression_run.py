@@ -152,7 +152,8 @@ class CompressionRun:
             return ""
         if self.work.is_ours and not self.teaching.keep_work:
             self.work.remove()
-        return f"The job is done: its result, {cut}, lies in {self.out}. (--overwrite does it again.)"
+        what_else = "Other options are not compared; --overwrite does it again."
+        return f"The job is done: its result, {cut}, lies in {self.out}. ({what_else})"
 
     def kept(self) -> str:
         """Return in words what is left when the command ends too early."""
@@ -175,6 +176,8 @@ class CompressionRun:
         teacher = [] if self.teaching.teacher is None else [self.teaching.teacher]
         places = [self.source, *teacher, *(source for source, _ in self.places.values())]
         self.work.check(places, self.out, dry_run=self.teaching.dry_run)
+        if self.teaching.resume and not self.work.is_ours:
+            console.print(f"There is nothing to go on with in {self.work.path}, so everything is done from the start")
 
     def read(self, *, strict: bool) -> None:
         """Load checkpoint and data, and say what there is to do."""

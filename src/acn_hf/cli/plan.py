@@ -14,13 +14,17 @@ TIMED, WARMUP = 4, 2
 """Steps of each kind that are timed, and those before them that are not."""
 
 
-def plan_of(run: "CompressionRun", depth: int | None, searches: bool) -> str:
+def plan_of(run: "CompressionRun", depth: int | None, limits: dict[str, float], searches: bool) -> str:
     """Return what a run would do, with times that follow from a few real steps of each kind.
 
     Args:
         run (`CompressionRun`): That has read its data.
         depth (`int`, *optional*): The depth that was asked for.
+        limits (`dict[str, float]`): What the short model may cost.
         searches (`bool`): Whether smaller depths would be healed too.
+
+    Raises:
+        BudgetError: No depth meets the limits.
     """
     from rich.table import Table
 
@@ -28,13 +32,15 @@ def plan_of(run: "CompressionRun", depth: int | None, searches: bool) -> str:
     from ..support.records import render
 
     settings, layers, rows = run.settings(), len(layers_of(run.network)), len(run.rows["train"])
+    deepest = _deepest_within(run.network, limits) if limits else layers
     table = Table("stage", "layers", "epochs", "steps", "seconds", title="What would be done")
     total = 0.0
     for name, epochs in run.epochs.items():
         steps, times, kept = settings.steps(rows, epochs), 1, layers
         if name == "heal":
             times = math.ceil(math.log2(max(layers, 2))) if searches else 1
-            kept = depth if depth is not None else max(1, layers // 2)  # a search is about half of them on average
+            usual = layers // 2 if searches else deepest  # a search is about half of them on average
+            kept = depth if depth is not None else max(1, usual)
         seconds = _seconds_of_a_step(run, settings, name, kept) * steps * times
         total += seconds
         again = f"up to {times} times " if times > 1 else ""
@@ -55,6 +61,15 @@ def plan_of(run: "CompressionRun", depth: int | None, searches: bool) -> str:
             f"{run.work.path}. Nothing was written.",
         )
     )
+
+
+def _deepest_within(network: Any, limits: dict[str, float]) -> int:
+    """Return the largest depth that meets limits; which one is the best is not known before training."""
+    from ..depth.depth_cost import measure_depth_cost
+    from ..depth.tradeoffs import DepthTradeoffs
+
+    cost = measure_depth_cost(network)
+    return DepthTradeoffs(cost.depths, tuple(map(float, cost.depths)), cost.costs, "depth", True).within(**limits)
 
 
 def _seconds_of_a_step(run: "CompressionRun", settings: "StageSettings", name: str, depth: int) -> float:

@@ -145,6 +145,8 @@ class Job:
         self.tell(self.remarks(short, before, profile, model))
         # The whole model as a view, so that a `forward` bound to it, with autocast, is not timed against one without.
         whole, notes = prefix_view(unwrap(long), profile.depths[-1]), self.stages.notes
+        stages = ["taught", f"healed-{short.depth}"] if short is self.healed.get(short.depth) else ["taught"]
+        calmed = [notes[stage]["calmed"] for stage in stages if "calmed" in notes.get(stage, {})]
         tested = None if test is None else self.tested(test, model, short.model)
         return CompressionResult(
             short.model,
@@ -159,7 +161,7 @@ class Job:
             interval=_interval(beside),
             doubts=tuple(self.doubts),
             tradeoffs=self.tradeoffs,
-            calmed=next((Calmed.from_dict(one["calmed"]) for one in notes.values() if "calmed" in one), None),
+            calmed=Calmed.from_dict(calmed[0]) if calmed else None,
             training={name: one["training"] for name, one in notes.items() if "training" in one},
             seconds={**self.stages.seconds, **self.seconds},
             circumstances=circumstances(None),

@@ -44,7 +44,7 @@ class CompressionResult:
             it gains is a loss below 0.
         doubts (`tuple[str, ...]`): What speaks against the choice, in words.
         tradeoffs (`DepthTradeoffs`, *optional*): The metric and the cost of every depth, where limits chose one.
-        calmed (`Calmed`, *optional*): What was done to the copy before it was taught, if anything was.
+        calmed (`Calmed`, *optional*): What was done to the model before it was taught, or healed, if anything was.
         training (`dict[str, dict]`): The arguments of the Trainer of each stage that decide how it turns out: epochs or
             steps, learning rate, batch size, precision, seed and so on.
         sources (`dict[str, str]`): What the model and the data sets are called, as far as that is known.

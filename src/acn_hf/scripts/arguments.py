@@ -171,7 +171,8 @@ class DepthArguments:
         default=None,
         metadata={
             "help": "Teach every depth: with 'self', the fine-tuned checkpoint --model_name_or_path teaches its own "
-            "copy; or name another checkpoint with the same head. Short for --supervision uniform --distill_from."
+            "copy; or name another checkpoint with the same head. Short for --supervision uniform --distill_from, with "
+            "half of the loss the labels."
         },
     )
     distill_from: str | None = field(

@@ -66,7 +66,7 @@ class Calmed(Record):
         units, silent = ", ".join(map(str, self.units)), ", ".join(map(str, self.silent))
         return (
             f"massive activations (unit {units}) kept depth {silent} from telling examples apart; they were taken out "
-            f"of the copy before it was taught ({self.num_clipped:,} weights clipped)"
+            f"of the copy before it learned from the teacher ({self.num_clipped:,} weights clipped)"
         )
 
 
