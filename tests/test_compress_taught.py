@@ -432,7 +432,7 @@ def test_doubts_are_said_and_strict_refuses_them_before_anything_is_trained(mode
     result = compress(model, one_class, depth=2)
     assert any("have the label" in doubt for doubt in result.doubts)
     for stage in STAGES:
-        with pytest.raises(ProfileError, match="strict=True refuses a choice about which there are doubts"):
+        with pytest.raises(ProfileError, match="strict refuses a choice about which there are doubts"):
             compress(model, one_class, **{stage: _fails}, depth=2, strict=True)
 
 

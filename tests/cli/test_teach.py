@@ -324,6 +324,7 @@ def test_a_limit_that_no_depth_meets_is_refused_before_training(run, bare, files
     assert done.exit_code == 1
     assert "no depth meets max_mb=0.001: the smallest, depth 0, has" in done.stderr
     assert "Fine-tuning" not in done.output
+    assert not (tmp_path / "out.work").exists()
 
 
 def test_there_may_be_nothing_to_go_on_with(run, with_head, files, tmp_path):

@@ -367,7 +367,7 @@ class CompressionRun:
                 asked |= {"choose_healed": self.teaching.choose_healed, "calm": not self.teaching.no_calm}
             elif self.finetuning.finetune is not None:
                 asked["finetune"] = self._finetune(scratch)
-            with full_disk_named(self.work.path), on_stop(self.kept):
+            with full_disk_named(self.work.path), on_stop(self.kept), self.work.removed_if_empty():
                 result = compress(
                     self.network, self._batches("data", "Measuring every depth"), progress=shown, note=warn, **asked
                 )

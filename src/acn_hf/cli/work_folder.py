@@ -95,6 +95,18 @@ class WorkFolder:
                 (self.path / "job.json").unlink(missing_ok=True)
             Stages.begin(self.path / "command", self.resume, options, rows)
 
+    @contextmanager
+    def removed_if_empty(self) -> Iterator[None]:
+        """Remove the folder again where the block ends with an error before there is anything to go on with."""
+        from ..support.processes import is_first_process
+
+        try:
+            yield
+        except BaseException:
+            if is_first_process() and self.is_ours and not self._holds_stages:
+                self.remove()
+            raise
+
     def kept(self) -> str:
         """Return in words what is left when the command ends too early."""
         if not self.is_ours:

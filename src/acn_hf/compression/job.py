@@ -233,7 +233,7 @@ class Job:
     def warn(self, doubts: tuple[str, ...]) -> None:
         """Tell doubts, or raise `ProfileError` if they are not to be left at words."""
         if self.strict and doubts:
-            raise ProfileError(f"strict=True refuses a choice about which there are doubts: {'; '.join(doubts)}")
+            raise ProfileError(f"strict refuses a choice about which there are doubts: {'; '.join(doubts)}")
         self.tell(doubts)
 
     def tell(self, doubts: tuple[str, ...]) -> None:
