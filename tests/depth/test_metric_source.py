@@ -126,5 +126,5 @@ def test_what_does_not_exist_is_named(source, message):
 
 
 def test_what_is_kept_must_be_known():
-    with pytest.raises(ProfileError, match=r"^needs must be one of classes, .*, answers; got 'tag'$"):
+    with pytest.raises(ProfileError, match=r"^needs must be one of classes, .*, scores; got 'tag'$"):
         Metric("mine", True, max, needs="tag")
