@@ -37,9 +37,9 @@ class DepthMemory:
 
     Args:
         model (`SentenceTransformer`): Is left as it is.
-        depths (iterable of `int`, *optional*): See [`DepthReader`].
+        depths (iterable of `int`, *optional*): See `DepthReader`.
 
-    Raises: See [`DepthReader`].
+    Raises: See `DepthReader`.
     """
 
     def __init__(self, model: Any, depths: Iterable[int] | None = None):
