@@ -2,7 +2,7 @@
 
 What is unusual: a recipe is a name of words joined by `+`, and every run is a folder `NAME-seedN` with its profile. So
 the script can be stopped and started again at any time, and several of them may share the work. `compare_runs.py`
-prints the table; `docs/experiments.md` holds it. Tasks and networks are those of `compare_connections.py`.
+prints the table. Tasks and networks are those of `compare_connections.py`.
 
     python examples/compare_recipes.py --task images --data_dir FASHION_MNIST --output_dir runs/recipes \\
         --recipes attention attention+annealed attention+annealed+supervised residual residual+supervised

@@ -12,7 +12,7 @@ from ..depth.errors import ProfileError
 from ..depth.every_depth import truncate
 from ..depth.layers import layers_of
 from ..support.eval_mode import evaluating
-from ..training.finetuning import FinetuningError
+from ..training.finetuning import FinetuningError, check_finite
 from ..training.supervision import Weights, depth_weights
 from .inputs import check_dimensions, different_texts, embed, full_dimension
 from .losses import EveryDepthLoss, TeachingLoss
@@ -123,7 +123,7 @@ def teach_embeddings(
         if loss is not None:
             losses[PAIRS] = EveryDepthLoss(student, loss(student), shares)
         _train(student, arguments, texts, pairs, losses, trainer)
-    _check_finite(student)
+    check_finite(student)
     taught = truncate(student.to(home), number)
     taught.truncate_dim = model.truncate_dim
     return taught.eval()
@@ -218,13 +218,3 @@ def _train(
             f"({trainer.accelerator.distributed_type.value})"
         )
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
-
-
-def _check_finite(model: Any) -> None:
-    """Raise `FinetuningError` if weights are no numbers."""
-    wrong = [name for name, weight in model.state_dict().items() if not torch.isfinite(weight).all()]
-    if wrong:
-        raise FinetuningError(
-            f"the trained weights must be finite numbers; {len(wrong)} tensors hold others ({wrong[0]}, ...): train "
-            "with a lower learning rate"
-        )

@@ -74,7 +74,7 @@ def fine_tune(
     with read_by_their_names(trainer), during(trainer):
         trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
     _check_same(trainer, model)  # a model_init makes another one when training begins
-    _check_finite(model)
+    check_finite(model)
     model.to(home)
     return truncate(model, len(layers_of(unwrap(model))))
 
@@ -188,8 +188,15 @@ def _check_same(trainer: Trainer, model: Any) -> None:
         )
 
 
-def _check_finite(model: Any) -> None:
-    """Refuse weights that are no numbers: the accuracy of such a model would be one, by accident."""
+def check_finite(model: Any) -> None:
+    """Refuse weights that are no numbers: the accuracy of such a model would be one, by accident.
+
+    Args:
+        model (`nn.Module`): Was trained.
+
+    Raises:
+        FinetuningError: It has such weights.
+    """
     wrong = [name for name, weight in model.state_dict().items() if not torch.isfinite(weight).all()]
     if wrong:
         raise FinetuningError(
