@@ -16,6 +16,7 @@ it say how it is trained:
   cosine              the same, along a cosine
   topdown, bottomup   the same, one layer after another
   kept                the same, but it ends at 0.1
+  lower               the same, but the lower third of the layers keeps its short connections
   supervised          the loss at every depth, weighted by depth; of masked words at one other depth in each step
   uniform             the same, with equal weights
   begun               the same for the first half of the steps alone
@@ -58,6 +59,7 @@ ANNEALING: dict[str, dict[str, Any]] = {
     "topdown": {**FALLING, "order": "top_down"},
     "bottomup": {**FALLING, "order": "bottom_up"},
     "kept": {**FALLING, "end": 0.1},
+    "lower": FALLING,
 }
 SUPERVISION = {"supervised": "linear", "uniform": "uniform", "begun": "linear"}
 SCHEDULES: dict[str, dict[str, Any]] = {
@@ -136,8 +138,11 @@ class LayerDropCallback(TrainerCallback):
 
 def apply(words: set[str], task: Task, trainer: Trainer) -> None:
     """Let a Trainer follow a recipe."""
+    num_layers = len(encoder_layers(trainer.model))
     for word in words & set(ANNEALING):
-        ResidualAnnealingCallback(**{"end": 0.0, **ANNEALING[word]}).attach(trainer)
+        lower = num_layers // 3 if word == "lower" else 0
+        end = [1.0] * lower + [0.0] * (num_layers - lower)
+        ResidualAnnealingCallback(**{"end": end, **ANNEALING[word]}).attach(trainer)
     for word in words & set(SUPERVISION):
         num_depths = 1 if task.metric == "loss" else None
         until = 0.5 if word == "begun" else 1.0
