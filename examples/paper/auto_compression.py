@@ -11,16 +11,21 @@ many examples.
 Cost of one run on one CPU core: 3 minutes.
 """
 
+from itertools import product
+
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import SHORT, Laboratory, effective_depth
+from lab.networks import OURS
 from lab.rendering import Section, at_the_end, cell, full_depths, group, mean, series, table
+
+ARCHS = ("acn", "residual", "feedforward", "direct", "acn-annealed")
 
 
 def jobs(laboratory: Laboratory) -> list[Job]:
     runs = []
     for seed in laboratory.seeds:
         for family in laboratory.families("vit", "mixer", "bert"):
-            for arch, num_layers in laboratory.networks(family, "acn", "residual", "feedforward", "direct"):
+            for arch, num_layers in laboratory.networks(family, *ARCHS):
                 runs.append(job(laboratory, family, arch, num_layers, seed))
     return runs
 
@@ -65,15 +70,16 @@ CLAIMED = 0.3
 
 def verdict(groups, full) -> str:
     sentences = []
-    for family, deepest in full.items():
-        acn, residual = (groups.get((family, arch, deepest)) for arch in ("acn", "residual"))
+    for family, arch in product(full, OURS):
+        deepest = full[family]
+        acn, residual = groups.get((family, arch, deepest)), groups.get((family, "residual", deepest))
         if not acn or not residual:
             continue
         spared, theirs = share_left_out(acn, deepest), share_left_out(residual, deepest)
         outcome = "held" if spared >= CLAIMED else "did not hold"
         outcome += ", of the residual network as well" if min(spared, theirs) >= CLAIMED else ""
         sentence = (
-            f"{family}: the claim {outcome}: the ACN can leave out {spared:.0%} of its layers without loss, "
+            f"{family}: the claim {outcome}: {OURS[arch]} can leave out {spared:.0%} of its layers without loss, "
             f"the residual network {theirs:.0%}; the accuracy is {mean(at_the_end(acn)):.3f} against "
             f"{mean(at_the_end(residual)):.3f}"
         )

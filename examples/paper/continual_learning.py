@@ -12,6 +12,7 @@ Cost of one run on one CPU core: 12 seconds with 5 layers, 24 with 10, 34 with 1
 """
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -20,12 +21,13 @@ import torch
 from lab.continual import SynapticIntelligence, average_accuracy, average_forgetting
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Arguments, Laboratory
+from lab.networks import OURS
 from lab.rendering import Section, cell, clear_difference, group, mean, table
 from lab.tasks import TaskSpec, class_tasks, load_task
 from torch import nn
 from transformers import PreTrainedModel
 
-from acn_hf import measure_depth_profile
+from acn_hf import ResidualAnnealingCallback, measure_depth_profile
 
 METHODS = {"naive": None, "SI": 1.0, "SI-100": 100.0}
 """Strength of the penalty of Synaptic Intelligence, if it takes part."""
@@ -62,7 +64,7 @@ def jobs(laboratory: Laboratory) -> list[Job]:
         for seed in laboratory.seeds
         for family in laboratory.families("mixer")
         for method in laboratory.arguments.methods
-        for arch in laboratory.archs("acn", "residual")
+        for arch in laboratory.archs("acn", "residual", "acn-annealed")
         for num_layers in (QUICK_DEPTHS if laboratory.arguments.quick else DEPTHS)
     ]
 
@@ -72,9 +74,10 @@ def job(laboratory: Laboratory, family: str, method: str, arch: str, num_layers:
     tasks = tasks_of(laboratory.task(family), number)
 
     def measure() -> dict:
-        model = laboratory.network(family, arch, num_layers).build(load_task(tasks[0]).fields, seed)
+        network = laboratory.network(family, arch, num_layers)
+        model = network.build(load_task(tasks[0]).fields, seed)
         epochs = QUICK_EPOCHS if laboratory.arguments.quick else EPOCHS
-        matrix = learn_in_turn(model, tasks, METHODS[method], epochs, seed)
+        matrix = learn_in_turn(model, tasks, METHODS[method], epochs, seed, network.annealing())
         return {
             "matrix": matrix,
             "average_accuracy": average_accuracy(matrix),
@@ -102,7 +105,12 @@ def tasks_of(whole: TaskSpec, number: int) -> list[TaskSpec]:
 
 
 def learn_in_turn(
-    model: PreTrainedModel, tasks: Sequence[TaskSpec], strength: float | None, epochs: int, seed: int
+    model: PreTrainedModel,
+    tasks: Sequence[TaskSpec],
+    strength: float | None,
+    epochs: int,
+    seed: int,
+    annealing: ResidualAnnealingCallback | None = None,
 ) -> list[list[float]]:
     """Learn tasks one after another, and return the accuracies on those that were learned, after each.
 
@@ -114,6 +122,7 @@ def learn_in_turn(
         strength (`float`, *optional*): Of Synaptic Intelligence, if it takes part.
         epochs (`int`): Passes over each task.
         seed (`int`): Of the order of the examples.
+        annealing (`ResidualAnnealingCallback`, *optional*): Says the residual scale while the first task is learned.
     """
     heads = [copy.deepcopy(model.classifier) for _ in tasks]
     intelligence = None
@@ -122,7 +131,7 @@ def learn_in_turn(
     order, matrix = torch.Generator().manual_seed(seed), []
     for number, task in enumerate(tasks):
         model.classifier = heads[number]
-        learn(model, rows(task, "train"), epochs, order, intelligence)
+        learn(model, rows(task, "train"), epochs, order, intelligence, annealing if number == 0 else None)
         matrix.append([accuracy(model, head, task) for head, task in zip(heads[: number + 1], tasks, strict=False)])
     return matrix
 
@@ -133,12 +142,18 @@ def learn(
     epochs: int,
     order: torch.Generator,
     intelligence: SynapticIntelligence | None,
+    annealing: ResidualAnnealingCallback | None = None,
 ) -> None:
     """Learn one task."""
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     model.train()
+    step, steps = 0, epochs * math.ceil(len(data["labels"]) / BATCH_SIZE)
     for _ in range(epochs):
         for batch in torch.randperm(len(data["labels"]), generator=order).split(BATCH_SIZE):
+            step += 1
+            if annealing is not None:
+                scale = annealing.scale_at(step, steps, model.config.num_hidden_layers)
+                model.config.residual_scale = model.base_model.config.residual_scale = scale
             optimizer.zero_grad()
             model(**{name: column[batch] for name, column in data.items()}).loss.backward()
             if intelligence is None:
@@ -216,14 +231,15 @@ def values_of(runs, name: str) -> list[float]:
 def verdict(groups) -> str:
     sentences = []
     for family, tasks, method in dict.fromkeys(key[:3] for key in groups):
-        acn, residual = (
-            {key[4]: runs for key, runs in groups.items() if key[:4] == (family, tasks, method, arch)}
-            for arch in ("acn", "residual")
-        )
-        depths = [depth for depth in acn if depth in residual]
-        if depths:
-            pairs = {depth: (acn[depth], residual[depth]) for depth in depths}
-            sentences.append(f"{family}, {tasks} tasks, {method}: {compared(pairs)}")
+        by_depth = {
+            arch: {key[4]: runs for key, runs in groups.items() if key[:4] == (family, tasks, method, arch)}
+            for arch in (*OURS, "residual")
+        }
+        for arch, name in OURS.items():
+            shared = by_depth[arch].keys() & by_depth["residual"].keys()
+            pairs = {depth: (by_depth[arch][depth], by_depth["residual"][depth]) for depth in sorted(shared)}
+            if pairs:
+                sentences.append(f"{family}, {tasks} tasks, {method}: {compared(name, pairs)}")
         if method != "naive":
             sentences += remembered(groups, family, tasks, method)
     if not sentences:
@@ -231,7 +247,7 @@ def verdict(groups) -> str:
     return ". ".join(sentences) + ". Clearly: by more than the spread over seeds."
 
 
-def compared(pairs) -> str:
+def compared(name: str, pairs) -> str:
     """Return what to say of ACNs and residual networks of the same depths."""
     less, more = clear(pairs, "average_forgetting")
     worse, better = clear(pairs, "average_accuracy")
@@ -241,7 +257,7 @@ def compared(pairs) -> str:
     ours = {depth: mean(values_of(acn, "average_accuracy")) for depth, (acn, _) in pairs.items()}
     best, short = max(ours, key=ours.__getitem__), min(pairs)
     return (
-        f"the claim {outcome}, the ACN forgets clearly less at {less} of {len(pairs)} depths and clearly more at "
+        f"the claim {outcome}, {name} forgets clearly less at {less} of {len(pairs)} depths and clearly more at "
         f"{more} ({numbers}); its average accuracy is clearly higher at {better} and clearly lower at {worse}; its "
         f"best is {ours[best]:.3f} with {best} layers, that of the residual network of {short} layers "
         f"{mean(values_of(pairs[short][1], 'average_accuracy')):.3f}"

@@ -20,6 +20,7 @@ from lab.exits import flops_at_exits, flops_of, gather, leave_early, policy_of, 
 from lab.experiment import Experiment, Job, main
 from lab.held_aside import held_aside
 from lab.laboratory import SHORT, Laboratory
+from lab.networks import OURS
 from lab.rendering import Section, cell, group, mean, series, table
 from lab.timing import median_times
 from transformers import PreTrainedModel
@@ -39,7 +40,7 @@ TIMED = {1: 200, 32: 960}
 
 
 def jobs(laboratory: Laboratory) -> list[Job]:
-    archs = laboratory.archs("acn", "residual")
+    archs = laboratory.archs("acn", "residual", "acn-annealed")
     kinds = [(arch, heads) for heads in HEADS for arch in archs]
     if "residual" in archs:
         kinds.append(("residual", "short"))
@@ -207,13 +208,17 @@ def _point(runs, place: int) -> str:
 
 
 def verdict(groups) -> str:
-    return "; ".join(_verdict(groups, family) for family in dict.fromkeys(key[0] for key in groups)) + "."
+    sentences = []
+    for family in dict.fromkeys(key[0] for key in groups):
+        kinds = [arch for arch in OURS if any(key[:2] == (family, arch) for key in groups)]
+        sentences += [_verdict(groups, family, kind) for kind in kinds or ["acn"]]
+    return "; ".join(sentences) + "."
 
 
-def _verdict(groups, family: str) -> str:
+def _verdict(groups, family: str, kind: str) -> str:
     parts, leaving = [], []
     for heads, said in HEADS.items():
-        acn, residual = (groups.get((family, arch, heads)) for arch in ("acn", "residual"))
+        acn, residual = (groups.get((family, arch, heads)) for arch in (kind, "residual"))
         if acn and residual:
             earlier = mean(depths_of(acn)) < mean(depths_of(residual))
             leaving.append(earlier)
@@ -221,11 +226,13 @@ def _verdict(groups, family: str) -> str:
                 f"{mean([run.values['accuracy'] for run in runs]):.3f} with {mean(depths_of(runs)):.2f} layers"
                 for runs in (acn, residual)
             ]
+            leave = "leave" if earlier else "do not leave"
             parts.append(
-                f"through {said} examples {'leave' if earlier else 'do not leave'} the ACN earlier ({numbers[0]}) than "
+                f"through {said} examples {leave} {OURS[kind]} earlier ({numbers[0]}) than "
                 f"the residual network ({numbers[1]})"
             )
-    early = [runs for key, runs in groups.items() if key[0] == family and key[2] in HEADS]
+    compared = {(family, kind), (family, "residual")}
+    early = [runs for key, runs in groups.items() if key[:2] in compared and key[2] in HEADS]
     if parts:
         held = "held" if all(leaving) else "held in part" if any(leaving) else "did not hold"
         parts[0] = f"the claim {held}: {parts[0]}"

@@ -9,8 +9,11 @@ train and test loss are kept for every epoch. The honest baseline is a residual 
 Cost of one run on one CPU core: 3 minutes, 1 with 3 layers.
 """
 
+from itertools import product
+
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Laboratory, effective_depth
+from lab.networks import OURS
 from lab.rendering import Section, at_the_end, cell, clear_difference, full_depths, group, mean, series, table
 from lab.tasks import load_task
 
@@ -31,7 +34,7 @@ def jobs(laboratory: Laboratory) -> list[Job]:
     runs = []
     for seed in laboratory.seeds:
         for family in laboratory.families("vit"):
-            for arch, num_layers in laboratory.networks(family, "acn", "residual"):
+            for arch, num_layers in laboratory.networks(family, "acn", "residual", "acn-annealed"):
                 runs.append(job(laboratory, family, arch, num_layers, seed))
     return runs
 
@@ -105,17 +108,18 @@ def section(results) -> Section:
 
 def verdict(groups, full) -> str:
     sentences = []
-    for family, deepest in full.items():
-        acn = groups.get((family, "acn", deepest))
+    for family, arch in product(full, OURS):
+        deepest = full[family]
+        acn = groups.get((family, arch, deepest))
         rivals = {depth: runs for (name, arch, depth), runs in groups.items() if (name, arch) == (family, "residual")}
         if acn and deepest in rivals:
-            sentences.append(f"{family}: {compared(acn, dict(sorted(rivals.items(), reverse=True)))}")
+            sentences.append(f"{family}: {compared(OURS[arch], acn, dict(sorted(rivals.items(), reverse=True)))}")
     if not sentences:
         return "There is nothing to compare with."
     return ". ".join(sentences) + ". Clearly: by more than the spread over seeds."
 
 
-def compared(acn, rivals) -> str:
+def compared(name: str, acn, rivals) -> str:
     """Return what to say of an ACN beside residual networks, the first of which has as many layers."""
     ahead = [clear_difference(at_the_end(acn), at_the_end(runs)) for runs in rivals.values()]
     outcome = "held" if ahead[0] > 0 else "did not hold"
@@ -134,7 +138,7 @@ def compared(acn, rivals) -> str:
         f"{name.replace('_', ' ')} {ours:.2f} against {theirs:.2f}" for name, (ours, theirs) in losses.items()
     )
     return (
-        f"the claim {outcome}: the ACN has {mean(at_the_end(acn)):.3f}, {', '.join(others)}; {said} with "
+        f"the claim {outcome}: {name} has {mean(at_the_end(acn)):.3f}, {', '.join(others)}; {said} with "
         f"{next(iter(rivals))} layers"
     )
 

@@ -11,9 +11,11 @@ Cost of one run on one CPU core: 40 seconds beside the training of its network, 
 """
 
 from dataclasses import dataclass, field
+from itertools import product
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import SHORT, Arguments, Laboratory, effective_depth
+from lab.networks import OURS
 from lab.noise import add_gaussian_noise, add_salt_and_pepper
 from lab.rendering import Section, cell, full_depths, group, leads, mean, spread, table
 from lab.store import MixedResultsError
@@ -49,7 +51,7 @@ def jobs(laboratory: Laboratory) -> list[Job]:
         for family in laboratory.families("vit", "mixer"):
             if family == "bert":
                 raise ValueError("--family must be vit or mixer, since noise is added to images; got bert")
-            for arch, num_layers in laboratory.networks(family, "acn", "residual"):
+            for arch, num_layers in laboratory.networks(family, "acn", "residual", "acn-annealed"):
                 runs.append(job(laboratory, family, arch, num_layers, seed))
     return runs
 
@@ -156,10 +158,11 @@ def loss_rows(groups, names, noises) -> list[list[str]]:
 
 def lead_rows(groups, full, noises) -> list[list[str]]:
     rows = []
-    for family, depth, runs, others in rivals(groups, full):
+    for family, arch, depth, runs, others in rivals(groups, full):
         found = lead_of(runs, others, noises)
         cells = [("+" if mean(values) > 0 else "") + cell(values) for values in found.values()]
-        rows.append([f"{family}, residual, {depth} layers", *cells, ", ".join(turned(found)) or "nowhere"])
+        name = f"{family}, residual, {depth} layers" + ("" if arch == "acn" else f": {arch}")
+        rows.append([name, *cells, ", ".join(turned(found)) or "nowhere"])
     return rows
 
 
@@ -177,12 +180,12 @@ def depth_table(groups, names, noises) -> str:
 
 
 def rivals(groups, full):
-    """Yield family, depth of the residual network, runs of the ACN, and runs of the residual network."""
-    for family, deepest in full.items():
+    """Yield family, kind of ACN, depth of the residual network, runs of the ACN, and of the residual network."""
+    for (family, deepest), arch in product(full.items(), OURS):
         for depth in (deepest, SHORT):
-            runs, others = groups.get((family, "acn", deepest)), groups.get((family, "residual", depth))
+            runs, others = groups.get((family, arch, deepest)), groups.get((family, "residual", depth))
             if runs and others and lead_of(runs, others, [])[CLEAN]:
-                yield family, depth, runs, others
+                yield family, arch, depth, runs, others
 
 
 def lead_of(runs, others, noises) -> dict[str, list[float]]:
@@ -202,7 +205,7 @@ def turned(found: dict[str, list[float]]) -> list[str]:
 
 def verdict(groups, full, noises) -> str:
     sentences = []
-    for family, depth, runs, others in rivals(groups, full):
+    for family, arch, depth, runs, others in rivals(groups, full):
         found = lead_of(runs, others, noises)
         noisy = {noise: found[noise] for noise in noises}
         ahead = sum(mean(values) > spread(values) for values in noisy.values())
@@ -211,8 +214,8 @@ def verdict(groups, full, noises) -> str:
         shares = [mean([relative_loss(run, noise) for run in side for noise in noises]) for side in (runs, others)]
         held = "holds" if ahead == len(noises) else "does not hold" if ahead == 0 else f"holds in {ahead} of them"
         sentences.append(
-            f"{family}, against the residual network of {depth} layers: under {len(noises)} noises the ACN is ahead in "
-            f"{ahead} and behind in {behind} by more than the spread over seeds (at best "
+            f"{family}, against the residual network of {depth} layers: under {len(noises)} noises {OURS[arch]} is "
+            f"ahead in {ahead} and behind in {behind} by more than the spread over seeds (at best "
             f"{100 * mean(noisy[best]):+.1f} points, {best}; on clean images {100 * mean(found[CLEAN]):+.1f}); noise "
             f"costs it {shares[0]:.0%} of its accuracy, the residual network {shares[1]:.0%}; the order on clean "
             f"images turns round in {len(turned(found))}: the claim {held}"

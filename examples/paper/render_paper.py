@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lab.experiment import Experiment
 from lab.rendering import caution, group
-from lab.store import Result, Store
+from lab.store import ADDED, Result, Store, made_together
 from run_all import experiments
 from transformers import HfArgumentParser
 
@@ -37,8 +37,14 @@ class Arguments:
 
 
 def circumstances(results: Sequence[Result]) -> str:
-    """Return a line for each data set on where and with what its results were measured, and what they cost."""
-    return "\n\n".join(_circumstances(name, part) for (name,), part in group(results, "data").items())
+    """Return a line for each data set on where and with what its results were measured, and what they cost.
+
+    Networks that were added to the page later have a line of their own.
+    """
+    lines = [
+        _circumstances(name, part) for (name,), runs in group(results, "data").items() for part in made_together(runs)
+    ]
+    return "\n\n".join(lines)
 
 
 def _circumstances(data: str, results: Sequence[Result]) -> str:
@@ -47,7 +53,9 @@ def _circumstances(data: str, results: Sequence[Result]) -> str:
     minutes = sum(result.circumstances["seconds"] for result in results) / 60
     trained_at = {commit for result in results for commit in result.circumstances["trained_at"]}
     earlier = ", ".join(sorted(trained_at - {one["commit"]}))
+    name = results[0].settings.get("arch", results[0].settings.get("method"))
     return (
+        f"{f'{name}: ' if name in ADDED else ''}"
         f"{len(results)} runs, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, data {data}; "
         f"commit {one['commit']}{f', networks trained at {earlier}' if earlier else ''}; acn_hf {one['acn_hf']}, "
         f"torch {one['torch']}, transformers {one['transformers']}; {one['device']}, {minutes:.0f} minutes in all"

@@ -11,6 +11,7 @@ Cost of one run on one CPU core: 3 to 5 minutes.
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Laboratory, effective_depth
+from lab.networks import OURS
 from lab.rendering import Section, cell, group, mean, series, table
 
 from acn_hf import residual_scales
@@ -21,7 +22,7 @@ def jobs(laboratory: Laboratory) -> list[Job]:
         job(laboratory, family, arch, seed)
         for seed in laboratory.seeds
         for family in laboratory.families("vit")
-        for arch in laboratory.archs("acn", "residual", "hybrid", "denseformer", "densenet")
+        for arch in laboratory.archs("acn", "residual", "hybrid", "denseformer", "densenet", "acn-annealed")
     ]
 
 
@@ -81,17 +82,21 @@ def verdict(groups) -> str:
                 depth[arch] = mean([run.values["effective_depth"] for run in runs])
                 accuracy[arch] = mean([run.values["accuracies"][-1] for run in runs])
         numbers = ", ".join(f"{arch} {accuracy[arch]:.3f} with {depth[arch]:.1f} layers used" for arch in depth)
-        if "acn" in depth and len(depth) > 1:
-            fewest = min(depth, key=depth.__getitem__) == "acn"
-            best = max(accuracy, key=accuracy.__getitem__)
-            lag = accuracy[best] - accuracy["acn"]
-            behind = f"is {lag:.3f} behind {best}" if lag else "has the best accuracy"
-            held = "held" if fewest and not lag else "held in part" if fewest else "did not hold"
-            uses = "uses the fewest layers" if fewest else "does not use the fewest layers"
-            sentences.append(f"{family}: the claim {held}: the ACN {uses} and {behind} ({numbers})")
-        else:
-            sentences.append(f"{family}: {numbers}")
+        ours = [arch for arch in OURS if arch in depth] if depth.keys() - OURS.keys() else []
+        said = [claim(OURS[arch], arch, depth, accuracy) for arch in ours]
+        sentences.append(f"{family}: " + (f"{', and '.join(said)} ({numbers})" if said else numbers))
     return "; ".join(sentences) + "."
+
+
+def claim(name: str, arch: str, depth: dict[str, float], accuracy: dict[str, float]) -> str:
+    """Return what to say of an ACN beside the relatives, the other ACN aside."""
+    relatives = depth.keys() - OURS.keys()
+    fewest = depth[arch] < min(depth[relative] for relative in relatives)
+    best = max((arch, *sorted(relatives)), key=accuracy.__getitem__)
+    lag = accuracy[best] - accuracy[arch]
+    behind = f"is {lag:.3f} behind {best}" if lag else "has the best accuracy"
+    held = "held" if fewest and not lag else "held in part" if fewest else "did not hold"
+    return f"the claim {held}: {name} {'uses' if fewest else 'does not use'} the fewest layers and {behind}"
 
 
 def draw(axes, groups) -> None:

@@ -15,11 +15,12 @@ Cost of one run on one CPU core: 14 to 21 seconds beside the training of its net
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import SHORT, Arguments, Laboratory, effective_depth
-from lab.networks import Network
+from lab.networks import OURS, Network
 from lab.rendering import Section, cell, group, leads, mean, series, spread, table
 from lab.store import MixedResultsError
 from lab.tasks import TaskSpec, class_tasks, load_task
@@ -54,7 +55,7 @@ class TransferArguments(Arguments):
 
 def methods(laboratory: Laboratory) -> dict[str, tuple[str, str | None]]:
     """Return the methods whose architectures are asked for."""
-    archs = laboratory.archs("acn", "residual", "layerskip")
+    archs = laboratory.archs("acn", "residual", "layerskip", "acn-annealed")
     chosen = {name: method for name, method in METHODS.items() if method[0] in archs}
     return {**chosen, **{arch: (arch, None) for arch in archs if arch not in chosen}}
 
@@ -92,7 +93,7 @@ def job(
             model.base_model.load_state_dict(trained.model.base_model.state_dict())
             values["source_accuracy"] = trained.history[-1]["test_accuracy"]
         begin = time.perf_counter()
-        history = train(model, task, recipe, seed)
+        history = train(model, task, recipe, seed, network.callbacks() if start == "scratch" else ())
         seconds = time.perf_counter() - begin
         values["accuracies"] = laboratory.accuracies(model, task)
         values["effective_depth"] = effective_depth(values["accuracies"])
@@ -176,21 +177,21 @@ def used(run) -> int:
 
 def verdict(groups) -> str:
     sentences = []
-    for images, family in dict.fromkeys(key[:2] for key in groups):
+    for (images, family), arch in product(dict.fromkeys(key[:2] for key in groups), OURS):
         deepest = max(key[3] for key in groups if key[:2] == (images, family))
-        runs = groups.get((images, family, "acn", deepest, "pretrained"))
+        runs = groups.get((images, family, arch, deepest, "pretrained"))
         if not runs:
             continue
         rivals = {
             label(*key[2:], deepest): leads(runs, others, at_full_depth)
             for key, others in groups.items()
-            if key[:2] == (images, family) and others is not runs
+            if key[:2] == (images, family) and others is not runs and (key[2] == arch or key[2] not in OURS)
         }
         said = [f"{compared(values)} over {name}" for name, values in rivals.items() if values]
         accuracy, depth = (mean(values) for values in (map(at_full_depth, runs), map(used, runs)))
         held = outcome(rivals.get("residual", []))
         sentences.append(
-            f"{family}, {images} images a class: the ACN has {accuracy:.3f} and uses {depth:.1f} of its {deepest} "
+            f"{family}, {images} images a class: {OURS[arch]} has {accuracy:.3f} and uses {depth:.1f} of its {deepest} "
             f"layers; its lead in points is {', '.join(said)}; against the residual network the claim {held}"
         )
     return "; ".join(sentences) + "." if sentences else "No ACN was transferred."

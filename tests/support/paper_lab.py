@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -43,6 +44,30 @@ def write_results(path, *results):
     """Write results made by hand into the file of an experiment; their names are their numbers."""
     lines = [json.dumps({"name": str(number), **made.to_dict()}) for number, made in enumerate(results)]
     path.write_text("\n".join([*lines, ""]))
+
+
+def annealed(results):
+    """Return results with an annealed ACN in the place of each ACN."""
+    return [dataclasses.replace(run, settings={**run.settings, **_renamed(run.settings)}) for run in results]
+
+
+def _renamed(settings):
+    return {key: "acn-annealed" for key in ("arch", "method") if settings.get(key) == "acn"}
+
+
+def check_verdict_on_both(section, results):
+    """Check that the sentence on the annealed ACN is that on the ACN, and that neither changes the other."""
+    ours = section(results).verdict
+    theirs = section(annealed(results)).verdict
+    assert "the annealed ACN" in theirs
+    assert theirs == ours.replace("the ACN", "the annealed ACN").replace(
+        "acn from scratch", "acn-annealed from scratch"
+    )
+    twins = [run for run in annealed(results) if "acn-annealed" in run.settings.values()]
+    both = section([*results, *twins]).verdict
+    for claim in (ours, theirs):
+        for sentence in re.split(r"\.? Clearly: .*|\.$", claim)[0].split("; vit, "):
+            assert sentence in both
 
 
 @pytest.fixture

@@ -199,7 +199,7 @@ class Laboratory:
                 check_settings(result, settings, record)
             if result is None or not weights.exists():
                 start = time.perf_counter()
-                history = train(model, data, recipe, seed)
+                history = train(model, data, recipe, seed, network.callbacks())
                 seconds = time.perf_counter() - start
                 save_file(_contiguous(model), weights)
                 result = made_now(settings, {"history": history, "seconds": seconds})

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainerCallback
 
 from acn_hf import (
     AcnBertConfig,
@@ -13,6 +13,7 @@ from acn_hf import (
     AcnMixerForImageClassification,
     AcnViTConfig,
     AcnViTForImageClassification,
+    ResidualAnnealingCallback,
 )
 from acn_hf.exits import long_connection_path
 from acn_hf.modeling.connectivity import LongConnection
@@ -27,10 +28,13 @@ class Architecture:
     Args:
         fields (`dict`): Fields of the config.
         connection (`type`, *optional*): What takes the place of the long connection.
+        annealing (`dict`, *optional*): How the residual scale falls from 1 while a network learns from scratch; see
+            `acn_hf.ResidualAnnealingCallback`.
     """
 
     fields: dict[str, Any]
     connection: type[LongConnection] | None = None
+    annealing: dict[str, Any] | None = None
 
 
 ARCHITECTURES = {
@@ -42,7 +46,12 @@ ARCHITECTURES = {
     "layerskip": Architecture({"residual_scale": 1.0}, LayerSkipConnection),
     "denseformer": Architecture({"residual_scale": 1.0}, DenseFormerConnection),
     "densenet": Architecture({"residual_scale": 0.0}, DenseNetConnection),
+    "acn-annealed": Architecture(
+        {"residual_scale": 0.0, "attention_residual": True}, annealing={"begin": 0.1, "fraction": 0.6}
+    ),
 }
+OURS = {"acn": "the ACN", "acn-annealed": "the annealed ACN"}
+"""The ACNs that claims are about, and what sentences call them."""
 
 MODELS = {
     "vit": (AcnViTConfig, AcnViTForImageClassification),
@@ -107,3 +116,13 @@ class Network:
         if architecture.connection is not None:
             model.set_submodule(long_connection_path(model), architecture.connection(config))
         return model
+
+    def annealing(self) -> ResidualAnnealingCallback | None:
+        """Return what moves the residual scale while the network learns from scratch."""
+        annealing = ARCHITECTURES[self.arch].annealing
+        return None if annealing is None else ResidualAnnealingCallback(**annealing)
+
+    def callbacks(self) -> list[TrainerCallback]:
+        """Return what a training from scratch needs besides."""
+        annealing = self.annealing()
+        return [] if annealing is None else [annealing]

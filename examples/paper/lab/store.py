@@ -18,6 +18,9 @@ from acn_hf.support import Record, circumstances, write_text
 ONE_TABLE = ("commit", "acn_hf", "torch", "transformers", "device", "trained_at")
 """The circumstances that all results of a table share, which is of one data set."""
 
+ADDED = ("acn-annealed",)
+"""Architectures (methods of transfer) that came later: their rows share circumstances of their own."""
+
 ONE_SIZE = ("num_layers", "text_layers", "num_train", "num_test", "num_epochs", "text_epochs")
 """The settings that they share: quick runs and full ones are two tables."""
 
@@ -109,8 +112,13 @@ class Store:
         found = list(self.runs().values())
         if not found:
             raise FileNotFoundError(f"there must be results in {self.path}; there are none")
-        for data in sorted({str(result.settings.get("data")) for result in found}):
-            check_one_table([result for result in found if str(result.settings.get("data")) == data], self.path)
+        by_data = {}
+        for result in found:
+            by_data.setdefault(str(result.settings.get("data")), []).append(result)
+        for _, of_data in sorted(by_data.items()):
+            check_one_table(of_data, self.path, ONE_SIZE)
+            for part in made_together(of_data):
+                check_one_table(part, self.path)
         return found
 
 
@@ -168,13 +176,22 @@ def check_settings(result: Result, settings: dict[str, Any], where: Any) -> None
             )
 
 
-def check_one_table(results: Sequence[Result], where: Any) -> None:
+def made_together(results: Sequence[Result]) -> list[list[Result]]:
+    """Return results in the parts that were made together: those of the page, and of each architecture added later."""
+    parts: dict[str | None, list[Result]] = {}
+    for result in results:
+        name = result.settings.get("arch", result.settings.get("method"))
+        parts.setdefault(name if name in ADDED else None, []).append(result)
+    return list(parts.values())
+
+
+def check_one_table(results: Sequence[Result], where: Any, keys: Sequence[str] = ONE_TABLE) -> None:
     """Refuse results that do not belong into one table.
 
     Raises:
         MixedResultsError: They differ in commit, versions, device or size.
     """
-    for key in (*ONE_TABLE, *ONE_SIZE):
+    for key in keys:
         found = {
             json.dumps((result.settings if key in ONE_SIZE else result.circumstances).get(key)) for result in results
         }

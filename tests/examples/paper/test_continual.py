@@ -6,7 +6,7 @@ import matplotlib
 import pytest
 import torch
 
-from tests.support.paper_lab import laboratory, load, result
+from tests.support.paper_lab import check_verdict_on_both, laboratory, load, result
 
 continual, experiment = load("continual_learning"), load("lab.experiment")
 
@@ -32,8 +32,10 @@ def test_the_runs_learn_task_after_task(lab, monkeypatch):
     assert [(run.settings["method"], run.settings["arch"]) for run in results] == [
         ("naive", "acn"),
         ("naive", "residual"),
+        ("naive", "acn-annealed"),
         ("SI-100", "acn"),
         ("SI-100", "residual"),
+        ("SI-100", "acn-annealed"),
     ]
     for run in results:
         matrix = run.values["matrix"]
@@ -42,7 +44,7 @@ def test_the_runs_learn_task_after_task(lab, monkeypatch):
         assert run.values["learned"] == pytest.approx(sum(row[-1] for row in matrix) / 5)
         assert run.values["average_forgetting"] == continual.average_forgetting(matrix)
     section = continual.EXPERIMENT.section(lab.store("continual_learning").results())
-    assert section.tables[0].count("| SI-100 | 1 | 5 | 1 |") == 2
+    assert section.tables[0].count("| SI-100 | 1 | 5 | 1 |") == 3
 
 
 def learned(lab, strength, arch="acn", epochs=6):
@@ -66,6 +68,23 @@ def test_a_penalty_without_strength_changes_nothing_and_a_large_one_holds_the_la
         for model in (naive, held)
     ]
     assert moved[1] < moved[0]
+
+
+def test_the_residual_scale_falls_while_the_first_task_is_learned(lab, monkeypatch):
+    """Every step reads the scale that `ResidualAnnealingCallback` says, and later tasks those of the ACN."""
+    lab, scales = lab(), []
+    tasks = continual.tasks_of(lab.task("mixer", num_train=200, num_test=None), 5)
+    network = lab.network("mixer", "acn-annealed", 1)
+    model = network.build(continual.load_task(tasks[0]).fields, seed=0)
+    model.register_forward_pre_hook(
+        lambda model, _: scales.append(model.config.residual_scale) if model.training else None
+    )
+    continual.learn_in_turn(model, tasks[:2], None, 2, 0, network.annealing())
+    steps = len(scales) // 2
+    assert scales[:steps] == [network.annealing().scale_at(step + 1, steps, 1) for step in range(steps)]
+    assert (scales[0], min(scales[:steps]), set(scales[steps:])) == (1.0, 0.0, {0.0})
+    layer = model.base_model.layers[0].short_connection
+    assert (layer.scale, layer.attention_scale) == (0.0, 1.0)
 
 
 def test_every_task_has_a_head_of_its_own(lab, monkeypatch):
@@ -198,3 +217,8 @@ def test_the_picture_has_a_line_for_each_network_and_method():
     assert axes.get_xticks().tolist() == [5, 10]
     assert lines["mixer, acn, naive"] == ([5, 10], [pytest.approx(0.11), pytest.approx(0.2)])
     pyplot.close(figure)
+
+
+def test_the_annealed_acn_has_a_sentence_of_its_own():
+    naive = [run for run in by_hand() if run.settings["method"] == "naive"]
+    check_verdict_on_both(continual.section, naive)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from acn_hf import EntropyExit, depth_logits, predict_early_exit
-from tests.support.paper_lab import laboratory, load, result
+from tests.support.paper_lab import check_verdict_on_both, laboratory, load, result
 
 early_exit, exits, experiment, networks = (
     load(n) for n in ("early_exit", "lab.exits", "lab.experiment", "lab.networks")
@@ -144,7 +144,11 @@ def test_the_runs_measure_all_heads(tmp_path, monkeypatch):
     results = experiment.run(early_exit.EXPERIMENT, lab)
     found = {(run.settings["arch"], run.settings["heads"]): run.values for run in results}
     assert list(found) == [
-        *((arch, heads) for heads in ("shared", "supervised", "branches") for arch in ("acn", "residual")),
+        *(
+            (arch, heads)
+            for heads in ("shared", "supervised", "branches")
+            for arch in ("acn", "residual", "acn-annealed")
+        ),
         ("residual", "short"),
     ]
     trained = lab.trained(lab.network("vit", "acn"), 3, recipe=lab.recipe("vit", supervision="linear"))
@@ -207,3 +211,7 @@ def test_the_section_by_hand(tmp_path):
     section.save_picture(tmp_path / "early_exit.png")
     assert (tmp_path / "early_exit.png").stat().st_size > 1000
     assert early_exit.section(runs[:1]).verdict == "vit: there is nothing to compare."
+
+
+def test_the_annealed_acn_has_a_sentence_of_its_own():
+    check_verdict_on_both(early_exit.section, [made("acn", "shared", depth=1.2), made("residual", "shared", depth=3.0)])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from acn_hf import depth_logits
 from acn_hf.data.rows import DataError
-from tests.support.paper_lab import PAPER, counted, load, result, small
+from tests.support.paper_lab import PAPER, annealed, check_verdict_on_both, counted, load, result, small
 from tests.support.programs import run_program
 
 __all__ = ["small"]
@@ -125,6 +125,27 @@ def test_what_a_relative_adds_is_trained(arch):
     added = [p for name, p in model.named_parameters() if "long_connection" in name or "residual_scale" in name]
     assert added
     assert any(parameter.grad.abs().sum() > 0 for parameter in added)
+
+
+def test_an_annealed_network_begins_as_a_residual_one_and_ends_as_an_acn(small, monkeypatch):
+    network, scales = small.network("vit", "acn-annealed"), []
+    build = networks.Network.build
+
+    def watched(self, *arguments):
+        model = build(self, *arguments)
+        model.register_forward_pre_hook(
+            lambda *_: scales.append(model.config.residual_scale) if model.training else None
+        )
+        return model
+
+    monkeypatch.setattr(networks.Network, "build", watched)
+    small.size = replace(small.size, num_epochs=10)
+    trained = small.trained(network, 0)
+    assert (scales[0], scales[-1]) == (1.0, 0.0)
+    assert scales == sorted(scales, reverse=True)
+    assert len(set(scales)) > 2
+    assert trained.model.config.residual_scale == 0.0
+    assert trained.model.config.attention_residual
 
 
 def test_unknown_networks_are_refused():
@@ -273,6 +294,7 @@ def test_sections_of_accuracies_by_hand(tmp_path):
         "accuracy is 0.700 against 0.800."
     )
     assert "| vit, acn | 1 | 0.100 | 0.700 | 0.700 | 0.700 | 0.700 | 1 |" in made.tables[0]
+    check_verdict_on_both(load("auto_compression").section, runs)
     made.save_picture(tmp_path / "paper" / "one.png")
     assert (tmp_path / "paper" / "one.png").stat().st_size > 1000
 
@@ -297,6 +319,12 @@ def test_sections_of_accuracies_by_hand(tmp_path):
     )
     assert "| vit | 0.25 | 0.75 |" in made.tables[1]
     made.save_picture(tmp_path / "three.png")
+    twin = annealed(runs)[1]
+    assert load("residual_relatives").section([*runs, twin]).verdict == (
+        "vit: the claim held in part: the ACN uses the fewest layers and is 0.100 behind hybrid, and the claim held in "
+        "part: the annealed ACN uses the fewest layers and is 0.100 behind hybrid (hybrid 0.800 with 2.0 layers used, "
+        "acn 0.700 with 1.0 layers used, acn-annealed 0.700 with 1.0 layers used)."
+    )
 
 
 @pytest.mark.parametrize("name", ["auto_compression", "task_difficulty", "residual_relatives"])

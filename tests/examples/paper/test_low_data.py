@@ -5,7 +5,7 @@ import dataclasses
 import matplotlib
 import pytest
 
-from tests.support.paper_lab import laboratory, load, result
+from tests.support.paper_lab import check_verdict_on_both, laboratory, load, result
 
 low_data, experiment, rendering = load("low_data"), load("lab.experiment"), load("lab.rendering")
 
@@ -33,7 +33,7 @@ def test_the_runs_learn_a_few_images_of_each_class(tmp_path, monkeypatch):
     lab = laboratory(tmp_path, seeds=[5])
     lab.size = dataclasses.replace(lab.size, num_layers=2, num_test=50)
     networks = [(job.settings["arch"], job.settings["depth"]) for job in low_data.jobs(lab)]
-    assert networks == [("acn", 2), ("residual", 2), ("residual", 1)]
+    assert networks == [("acn", 2), ("residual", 2), ("acn-annealed", 2), ("residual", 1)]
 
     results = experiment.run(low_data.EXPERIMENT, lab)
     trained = lab.trained(
@@ -50,7 +50,7 @@ def test_the_runs_learn_a_few_images_of_each_class(tmp_path, monkeypatch):
         assert values[name] == [epoch[name] for epoch in trained.history]
     assert values["best_accuracy"] == max(values["test_accuracy"])
     assert values["loss_gap"] == values["test_loss"][1] - values["train_loss"][1]
-    assert len(results[2].values["accuracies"]) == 2
+    assert len(results[3].values["accuracies"]) == 2
     assert "vit, residual, 1 layers" in low_data.EXPERIMENT.section(results).markdown()
 
 
@@ -145,3 +145,9 @@ def test_the_picture_has_the_losses_of_one_family():
         "vit, residual, train": [2.0, 0.02],
     }
     pyplot.close(figure)
+
+
+def test_the_annealed_acn_has_a_sentence_of_its_own():
+    check_verdict_on_both(
+        low_data.section, [*two_seeds("acn", 4, [0.7, 0.72], 0.01, 1.26), made("residual", 4, 0, 0.6, 0.02, 2.0)]
+    )

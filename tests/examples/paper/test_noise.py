@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from tests.support.paper_lab import laboratory, load, result
+from tests.support.paper_lab import check_verdict_on_both, laboratory, load, result
 
 noise, experiment, store, tasks = load("noise"), load("lab.experiment"), load("lab.store"), load("lab.tasks")
 
@@ -132,3 +132,7 @@ def test_results_with_other_noises_are_refused():
 
 def test_an_acn_alone_is_not_judged():
     assert noise.section(results()[:2]).verdict == "No ACN stands beside a residual network of the same seed."
+
+
+def test_the_annealed_acn_has_a_sentence_of_its_own():
+    check_verdict_on_both(noise.section, results())

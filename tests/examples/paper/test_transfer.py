@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from tests.support.paper_lab import laboratory, load, result
+from tests.support.paper_lab import check_verdict_on_both, laboratory, load, result
 
 transfer, experiment, store, tasks = load("transfer"), load("lab.experiment"), load("lab.store"), load("lab.tasks")
 
@@ -42,8 +42,8 @@ def test_it_runs(small):
 def test_the_body_is_transferred_and_the_classifier_is_new(small, monkeypatch):
     given = {}
 
-    def no_training(model, task, recipe, seed):
-        given.update({"model": model, "task": task, "recipe": recipe, "seed": seed})
+    def no_training(model, task, recipe, seed, callbacks):
+        given.update({"model": model, "task": task, "recipe": recipe, "seed": seed, "callbacks": list(callbacks)})
         return []
 
     monkeypatch.setattr(transfer, "train", no_training)
@@ -62,6 +62,20 @@ def test_the_body_is_transferred_and_the_classifier_is_new(small, monkeypatch):
     transfer.job(small, "acn", network, None, "scratch", "all", 3).measure()
     for name, value in given["model"].state_dict().items():
         assert torch.equal(value, untrained.state_dict()[name]), name
+
+
+def test_a_network_is_annealed_where_it_begins(small, monkeypatch):
+    """What was annealed before is an ACN already."""
+    given = []
+    monkeypatch.setattr(transfer, "train", lambda *arguments: given.append(arguments) or [])
+    network = small.network("vit", "acn-annealed")
+    for start in ("pretrained", "scratch"):
+        transfer.job(small, "acn-annealed", network, None, start, "all", 0).measure()
+    assert [[type(callback).__name__ for callback in arguments[4]] for arguments in given] == [
+        [],
+        ["ResidualAnnealingCallback"],
+    ]
+    assert [arguments[0].config.residual_scale for arguments in given] == [0.0, 0.0]
 
 
 def test_the_target_is_another_data_set_or_the_other_half(small):
@@ -87,6 +101,8 @@ def test_what_is_compared(small):
             "layerskip-1-pretrained",
             "residual-aligned-1-pretrained",
             "acn-aligned-1-pretrained",
+            "acn-annealed-1-pretrained",
+            "acn-annealed-1-scratch",
             "residual-3-pretrained",
             "residual-3-scratch",
         )
@@ -155,3 +171,7 @@ def test_results_on_other_targets_are_refused():
 
 def test_rivals_alone_are_not_judged():
     assert transfer.section(results()[2:4]).verdict == "No ACN was transferred."
+
+
+def test_the_annealed_acn_has_a_sentence_of_its_own():
+    check_verdict_on_both(transfer.section, results())
