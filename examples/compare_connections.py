@@ -77,6 +77,9 @@ class Arguments:
     num_epochs: float | None = field(default=None, metadata={"help": "Defaults to 40 for digits, 5 for images."})
     max_steps: int = field(default=3000, metadata={"help": "Training steps for text, of 16 sequences."})
     learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate of AdamW, cosine schedule."})
+    initializer_range: float = field(
+        default=0.02, metadata={"help": "Standard deviation of the first weights; 0.02 is what transformers has."}
+    )
     num_train_examples: int = field(default=20_000, metadata={"help": "Training images for the images task."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder with train-images-idx3-ubyte.gz."})
     train_file: list[str] | None = field(default=None, metadata={"help": "Text files, plain or gzipped."})
@@ -147,6 +150,7 @@ def images_task(
             hidden_size=64,
             intermediate_size=256,
             num_hidden_layers=arguments.num_hidden_layers or 12,
+            initializer_range=arguments.initializer_range,
             **width,
             **CONNECTIONS[connection],
         )
@@ -184,6 +188,7 @@ def text(arguments: Arguments, sequence_length: int = 64, vocab_size: int = 4096
             max_position_embeddings=sequence_length,
             hidden_dropout_prob=0.0,
             attention_probs_dropout_prob=0.0,
+            initializer_range=arguments.initializer_range,
             **CONNECTIONS[connection],
         )
         return AcnBertForMaskedLM(config)

@@ -67,7 +67,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "restarted": {"lr_scheduler_type": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": 2}},
     "held": {"lr_scheduler_type": "warmup_stable_decay"},
 }
-SETTINGS = ("task", "family", "num_epochs", "max_steps", "learning_rate", "bf16")
+SETTINGS = ("task", "family", "num_epochs", "max_steps", "learning_rate", "initializer_range", "bf16")
 """What a record says of how a run was trained."""
 SHEDDING: dict[str, dict[str, Any]] = {
     "shed": {"tolerance": 0.005},
@@ -85,6 +85,9 @@ class Arguments:
     num_epochs: float | None = field(default=None, metadata={"help": "Defaults to 40 for digits, 5 for images."})
     max_steps: int = field(default=3000, metadata={"help": "Training steps for text, of 16 sequences."})
     learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate of AdamW."})
+    initializer_range: float = field(
+        default=0.02, metadata={"help": "Standard deviation of the first weights; 0.02 is what transformers has."}
+    )
     family: str = field(default="vit", metadata={"help": "Of the images tasks: vit or mixer."})
     data_dir: str | None = field(default=None, metadata={"help": "Folder with train-images-idx3-ubyte.gz."})
     train_file: list[str] | None = field(default=None, metadata={"help": "Text files, plain or gzipped."})
@@ -201,6 +204,7 @@ def build_task(arguments: Arguments, recipe: str) -> Task:
             num_hidden_layers=parse(recipe)[1],
             num_epochs=arguments.num_epochs,
             max_steps=arguments.max_steps,
+            initializer_range=arguments.initializer_range,
             family=arguments.family,
             data_dir=arguments.data_dir,
             train_file=arguments.train_file,
