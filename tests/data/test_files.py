@@ -81,6 +81,17 @@ def test_another_encoding_is_seen_and_can_be_given(tmp_path):
         assert load_data(path, encoding="latin-1")["text"][0] == "café"
 
 
+def test_utf_16_is_known_by_its_first_bytes(tmp_path):
+    texts = {"data.csv": "text,label\ncafé,1\nbad,0\n", "data.jsonl": '{"text": "café"}\n', "data.txt": "café\n"}
+    for name, text in texts.items():
+        path = written(tmp_path, name, text, "utf-16")
+        with pytest.raises(
+            DataError, match=rf"{name} must be text in UTF-8; .* \(--encoding utf-16, as its first bytes"
+        ):
+            load_data(path)
+        assert load_data(path, encoding="utf-16")["text"][0] == "café"
+
+
 def test_the_files_of_a_folder_are_read_alike(tmp_path):
     written(tmp_path, "train.csv", "text;label\ncafé;1\n", "latin-1")
     written(tmp_path, "test.tsv", "text\tlabel\ncafé\t1\n", "latin-1")

@@ -1,5 +1,6 @@
 """Data sets of files, of folders and of the Hub, with what has to be known to say later where a row stands."""
 
+import codecs
 import csv
 import gzip
 import itertools
@@ -247,9 +248,12 @@ def _check_cells(path: Path, records: list[list[str]]) -> None:
 
 
 def _not_decoded(path: Path, how: dict[str, str], error: UnicodeDecodeError) -> DataError:
+    marks = {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}
+    says_utf16 = "encoding" not in how and error.object[:2] in marks
+    hint = "utf-16, as its first bytes say" if says_utf16 else "latin-1, or cp1252 for files of Windows"
     return DataError(
         f"{path} must be text in {how.get('encoding', 'UTF-8')}; {error.reason} at byte {error.start}: give the "
-        "encoding that it has (--encoding latin-1, or cp1252 for files of Windows)"
+        f"encoding that it has (--encoding {hint})"
     )
 
 
