@@ -14,7 +14,9 @@ from ..modeling.depth import DepthError
 from ..support.auto_classes import auto_class_for
 from ..support.eval_mode import evaluating
 from ..support.records import Record
+from ..support.sentence_models import inner_model
 from ..support.weights import execution_device
+from ..support.wrappers import is_sentence_model
 from .layers import is_acn
 from .stack import find_stack
 
@@ -54,7 +56,7 @@ class Cost(Record):
 
 
 def measure_cost(
-    model: PreTrainedModel,
+    model: Any,
     inputs: dict[str, torch.Tensor] | None = None,
     *,
     batch_size: int = 1,
@@ -64,7 +66,7 @@ def measure_cost(
     """Measure what one forward pass costs, in eval mode and without gradients.
 
     Args:
-        model (`PreTrainedModel`): A model of acn_hf, or an upstream one.
+        model (`PreTrainedModel`, `SentenceTransformer` or `CrossEncoder`): A model of acn_hf, or an upstream one.
         inputs (`dict`, *optional*): What the model takes. Defaults to an image of the config's size, or to a text of
             128 tokens (fewer if the model takes fewer).
         batch_size (`int`, *optional*, defaults to 1): Examples in the default inputs.
@@ -100,26 +102,29 @@ def measure_cost(
         times = [_timed(model, inputs) for _ in range(warmup + repeats)][warmup:]
     quartiles = statistics.quantiles(times, n=4)
     return Cost(
-        num_parameters=model.num_parameters(),
+        num_parameters=_num_parameters(model),
         size_bytes=_stored_bytes(model),
         flops=flops,
         latency_ms=statistics.median(times),
         latency_spread_ms=quartiles[2] - quartiles[0],
         batch_size=len(next(iter(inputs.values()))),
         device=str(execution_device(model)),
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=str(_network(model).dtype).removeprefix("torch."),
     )
 
 
-def example_inputs(model: PreTrainedModel, batch_size: int = 1) -> dict[str, torch.Tensor]:
+def example_inputs(model: Any, batch_size: int = 1) -> dict[str, torch.Tensor]:
     """Return inputs of the model's own size: zeros for images, videos and sound, or tokens.
 
     A text has 128 tokens, fewer if the model takes fewer. Sound is a spectrogram of the config's size, or a second of
-    samples or frames.
+    samples or frames. A model of sentence-transformers is given a mask of attention too, which pooling reads.
 
     Raises:
         ValueError: The config does not say what the main input looks like.
     """
+    if is_sentence_model(model):
+        tokens = example_inputs(inner_model(model), batch_size)["input_ids"][..., : model.max_seq_length]
+        return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
     name = model.main_input_name
     if name != "input_ids":
         any_length = ONE_SECOND if name == "input_values" else FRAMES_IN_ONE_SECOND
@@ -203,7 +208,25 @@ def inner_config(model: PreTrainedModel) -> Any:
         return model.config
 
 
-def _count_flops(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> int:
+def _network(model: Any) -> PreTrainedModel:
+    return inner_model(model) if is_sentence_model(model) else model
+
+
+def _num_parameters(model: Any) -> int:
+    if not is_sentence_model(model):
+        return model.num_parameters()
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def _answer(model: Any, inputs: dict[str, torch.Tensor]) -> None:
+    """Compute a pass; a model of sentence-transformers takes its inputs as one, and adds to them."""
+    if is_sentence_model(model):
+        model(dict(inputs))
+    else:
+        model(**inputs)
+
+
+def _count_flops(model: Any, inputs: dict[str, torch.Tensor]) -> int:
     try:
         return _counted(model, inputs)
     except AssertionError:
@@ -213,17 +236,17 @@ def _count_flops(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> int
             return _counted(model, inputs)
 
 
-def _counted(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> int:
+def _counted(model: Any, inputs: dict[str, torch.Tensor]) -> int:
     # torch counts no FLOPs of the fused attention on CPU; the plain one is made of products that it counts.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(**inputs)
+        _answer(model, inputs)
     return counter.get_total_flops()
 
 
-def _timed(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> float:
+def _timed(model: Any, inputs: dict[str, torch.Tensor]) -> float:
     _synchronize(execution_device(model))
     start = time.perf_counter()
-    model(**inputs)
+    _answer(model, inputs)
     _synchronize(execution_device(model))
     return (time.perf_counter() - start) * 1000
 
@@ -233,7 +256,7 @@ def _synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _stored_bytes(model: PreTrainedModel) -> int:
+def _stored_bytes(model: Any) -> int:
     parts = [part for tensor in model.state_dict().values() for part in _parts(tensor)]
     # By their storage, which offloaded weights have too; all of these are at address 0.
     unique = {(part.untyped_storage()._cdata, part.storage_offset()): part for part in parts}

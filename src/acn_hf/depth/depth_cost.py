@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from rich.table import Table
-from transformers import PreTrainedModel
 
 from ..modeling.depth import DepthError, check_depth
 from ..support.records import Record, render
-from ..support.wrappers import unwrap
+from ..support.sentence_models import inner_model
+from ..support.wrappers import unwrap_parallel
 from .cost import Cost, example_inputs, measure_cost
-from .layers import layers_of, prefix_view
+from .every_depth import view_at
+from .layers import layers_of
 from .self_check import check_by_example, check_lowest
 
 
@@ -90,8 +91,9 @@ def measure_depth_cost(
     """Measure what the model costs when it is cut at each depth; nothing is copied, and nothing is changed.
 
     Args:
-        model (`PreTrainedModel` or `PeftModel`): Any model with one stack of layers, with any head or
-            none. What `torch.compile` and data parallelism return is taken for the model inside.
+        model (`PreTrainedModel`, `PeftModel`, `SentenceTransformer` or `CrossEncoder`): Any model with one stack of
+            layers, with any head or none; or one of sentence-transformers, with all of its modules. What
+            `torch.compile` and data parallelism return is taken for the model inside.
         depths (iterable of `int`, *optional*): Defaults to all that the class can do, `0..L` as a rule. Full depth is
             always measured too.
         batch_size (`int`, *optional*, defaults to 1): Examples in a pass.
@@ -121,31 +123,35 @@ def measure_depth_cost(
 
     ```
     """
-    model = unwrap(model)
-    num_layers = len(layers_of(model))
+    model, inner = unwrap_parallel(model), inner_model(model)
+    num_layers = len(layers_of(inner))
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1; got {batch_size}")
-    lowest = check_by_example(model)
+    lowest = check_by_example(inner)
     asked = range(lowest, num_layers + 1) if depths is None else depths
     chosen = sorted({num_layers, *(check_depth(depth, num_layers) for depth in asked)})
-    check_lowest(model, chosen[0], lowest)
+    check_lowest(inner, chosen[0], lowest)
     inputs = _inputs(model, batch_size, sequence_length)
     costs = tuple(
-        measure_cost(prefix_view(model, depth), inputs, warmup=warmup, repeats=repeats)
+        measure_cost(view_at(model, depth), inputs, warmup=warmup, repeats=repeats)
         for depth in (chosen if progress is None else progress(chosen))
     )
     length = inputs["input_ids"].shape[-1] if "input_ids" in inputs else None
     return DepthCost(tuple(chosen), costs, length)
 
 
-def _inputs(model: PreTrainedModel, batch_size: int, sequence_length: int | None) -> dict[str, torch.Tensor]:
+def _inputs(model: Any, batch_size: int, sequence_length: int | None) -> dict[str, torch.Tensor]:
     inputs = example_inputs(model, batch_size)
     if sequence_length is None:
         return inputs
     if "input_ids" not in inputs:
         raise ValueError(f"sequence_length is for models of text; got {sequence_length} for {type(model).__name__}")
-    longest = model.config.max_position_embeddings
+    longest = inner_model(model).config.max_position_embeddings
     if not 1 <= sequence_length <= longest:
         raise ValueError(f"sequence_length must lie in [1, {longest}] for this model; got {sequence_length}")
-    token = inputs["input_ids"][..., :1]
-    return {**inputs, "input_ids": token.expand(*token.shape[:-1], sequence_length).contiguous()}
+    return {name: _of_length(value, sequence_length) for name, value in inputs.items()}
+
+
+def _of_length(tokens: torch.Tensor, number: int) -> torch.Tensor:
+    """Return so many of the first token of each text."""
+    return tokens[..., :1].expand(*tokens.shape[:-1], number).contiguous()

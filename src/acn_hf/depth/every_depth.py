@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from ..modeling.checkpoint import weight_files, written_beside
 from ..modeling.depth import replace_submodule
 from ..modeling.injected import adapter_configs, remove_adapters
-from ..support.sentence_models import copy_with, transformer_inside
+from ..support.sentence_models import copy_with, inner_model, transformer_inside
 from ..support.weights import absent_weights
 from ..support.wrappers import is_peft_model, is_sentence_model, unwrap, unwrap_parallel
 from . import layers, outputs
@@ -75,6 +75,20 @@ def truncate(model: Any, depth: int, *, merge_adapter: bool = False) -> Any:
     if merge_adapter and adapter_configs(short):
         remove_adapters(short, merge=True)
     return short
+
+
+def view_at(model: Any, depth: int) -> Any:
+    """Return a view of the first layers of a model, whose modules around them are those of the model itself.
+
+    Args:
+        model (`PreTrainedModel`, `PeftModel`, `SentenceTransformer` or `CrossEncoder`): Is left as it is.
+        depth (`int`): In `[0, L]`.
+
+    Raises:
+        DepthError: `depth` is not a whole number in `[0, L]`, or the layers of the model are not a plain stack.
+    """
+    outer, short = unwrap_parallel(model), layers.prefix_view(inner_model(model), depth)
+    return replace_submodule(outer, transformer_inside(outer)[0], short) if is_sentence_model(outer) else short
 
 
 def _truncate_peft_model(model: "PeftModel", inner: PreTrainedModel, depth: int) -> "PeftModel":

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from .wrappers import is_peft_model, unwrap_parallel
+from .wrappers import is_peft_model, is_sentence_model, unwrap, unwrap_parallel
 
 ENCODER, CLASSIFIER = "SentenceTransformer", "CrossEncoder"
 """The kinds of models of sentence-transformers that have depth."""
@@ -51,6 +51,16 @@ def transformer_inside(model: Any) -> tuple[str, Any]:
 
 def _is_transformer(module: nn.Module) -> bool:
     return is_peft_model(inner := unwrap_parallel(module)) or isinstance(inner, PreTrainedModel)
+
+
+def inner_model(model: Any) -> PreTrainedModel:
+    """Return the model of transformers inside whatever is wrapped around it, sentence-transformers included.
+
+    Raises:
+        TypeError: There is none, or it has no depth; see `unwrap` and `transformer_inside`.
+    """
+    outer = unwrap_parallel(model)
+    return unwrap(transformer_inside(outer)[1] if is_sentence_model(outer) else outer)
 
 
 def copy_with(model: Any, path: str, transformer: Any) -> Any:
