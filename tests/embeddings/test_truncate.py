@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Dense, Router
 from sentence_transformers.sentence_transformer.modules import BoW, Pooling, StaticEmbedding, WordEmbeddings
@@ -139,6 +140,45 @@ def test_a_card_of_the_long_model_is_not_the_card_of_the_short_one(tmp_path):
     card = (tmp_path / "short" / "README.md").read_text()
     assert "The best of six layers" not in card
     assert "library_name: sentence-transformers" in card
+
+
+CARD = (
+    "---\nlicense: mit\nlanguage:\n- en\nbase_model:\n- someone/longer\ntags:\n- onnx\n---\n# The best of six layers\n"
+)
+
+
+def metadata_of(folder):
+    return ModelCard((folder / "README.md").read_text()).data
+
+
+def test_licence_language_and_base_model_are_kept(tmp_path):
+    build(tmp_path / "bare", "mean").save_pretrained(str(tmp_path / "long"))
+    (tmp_path / "long" / "README.md").write_text(CARD)
+    model = SentenceTransformer(str(tmp_path / "long"), device="cpu")
+    short = truncate(truncate(model, 2), 1)
+    short.save_pretrained(str(tmp_path / "short"))
+    data = metadata_of(tmp_path / "short")
+    assert (data.license, data.language, data.base_model) == ("mit", ["en"], "someone/longer")
+    assert "onnx" not in data.tags
+    assert {"sentence-transformers", "feature-extraction"} <= set(data.tags)
+    assert model.model_card_data.license is None
+    short.model_card_data.license = "apache-2.0"  # what a user says counts
+    truncate(short, 1).save_pretrained(str(tmp_path / "shorter"))
+    assert metadata_of(tmp_path / "shorter").license == "apache-2.0"
+
+
+@pytest.mark.parametrize("text", ["---\nlicense: [\n---\n", "no metadata", "---\nlicense: [mit, other]\n---\n"])
+def test_a_card_that_says_no_licence_is_no_obstacle(tmp_path, text):
+    build(tmp_path / "bare", "mean").save_pretrained(str(tmp_path / "long"))
+    (tmp_path / "long" / "README.md").write_text(text)
+    short = truncate(SentenceTransformer(str(tmp_path / "long"), device="cpu"), 1)
+    assert short.model_card_data.license is None
+
+
+def test_a_training_of_the_copy_adds_nothing_to_the_card_of_the_model(tmp_path):
+    model = build(tmp_path, "mean")
+    truncate(model, 1).model_card_data.add_tags("generated_from_trainer")
+    assert "generated_from_trainer" not in model.model_card_data.tags
 
 
 def test_a_cross_encoder(tmp_path):

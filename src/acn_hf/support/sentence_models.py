@@ -4,6 +4,8 @@ import copy
 from collections import OrderedDict
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
+from huggingface_hub import ModelCard
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -66,15 +68,16 @@ def inner_model(model: Any) -> PreTrainedModel:
 def copy_with(model: Any, path: str, transformer: Any) -> Any:
     """Return a copy of a model of sentence-transformers that shares nothing with it, around another transformer.
 
-    Its model card begins anew: what the card of `model` says, scores among it, is not known of the copy.
+    Its model card begins anew: what the card of `model` says, scores among it, is not known of the copy. Licence,
+    language and base model are.
 
     Args:
         model (`SentenceTransformer` or `CrossEncoder`): Is left as it is.
         path (`str`): Dotted name of the transformer inside.
         transformer (`PreTrainedModel` or `PeftModel`): Takes its place. It is not copied.
     """
-    card = model.model_card_data
-    memo: dict[int, Any] = {id(model.get_submodule(path)): transformer, id(card): new_card(card)}
+    memo: dict[int, Any] = {id(model.get_submodule(path)): transformer}
+    memo[id(model.model_card_data)] = card_of_copy(model)
     for holder in (model, next(model.children())):
         memo |= {id(vars(holder)[name]): OrderedDict() for name in _HOOKS}
     twin = copy.deepcopy(model, memo)
@@ -85,8 +88,37 @@ def copy_with(model: Any, path: str, transformer: Any) -> Any:
     return twin
 
 
+def card_of_copy(model: Any) -> Any:
+    """Return the data of the model card of a copy: those of the model, and what the card that it was read with says.
+
+    Of that card licence, language and base model are taken, where the data do not say them.
+    """
+    fresh = new_card(model.model_card_data)
+    for name, value in _said_by_text(model._model_card_text).items():
+        if not getattr(fresh, name):
+            setattr(fresh, name, value)
+    return fresh
+
+
 def new_card(card: Any) -> Any:
-    """Return a copy of the data of a model card, without what was measured."""
+    """Return a copy of the data of a model card, without what was measured; a training adds nothing to `card`."""
     fresh = copy.copy(card)
+    for name, value in vars(card).items():
+        if isinstance(value, (list, dict)):
+            setattr(fresh, name, copy.copy(value))
     fresh.eval_results_dict, fresh.training_logs, fresh.trainer = {}, [], None
     return fresh
+
+
+def _said_by_text(text: str | None) -> dict[str, Any]:
+    """Return what the metadata of a model card say that holds for a copy too; nothing where they cannot be read."""
+    if not text:
+        return {}
+    try:
+        data = ModelCard(text, ignore_metadata_errors=True).data
+    except (ValueError, yaml.YAMLError):
+        return {}
+    base = data.get("base_model")
+    one_base = base[0] if isinstance(base, list) and len(base) == 1 else base
+    said = {"license": data.get("license"), "language": data.get("language"), "base_model": one_base}
+    return {name: value for name, value in said.items() if value and (name == "language" or isinstance(value, str))}
