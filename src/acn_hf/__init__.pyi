@@ -14,6 +14,9 @@ from .analysis import (
 from .compress import (
     compress as compress,
 )
+from .compression.embeddings import (
+    compress_embeddings as compress_embeddings,
+)
 from .compression.result import (
     CompressionResult as CompressionResult,
 )

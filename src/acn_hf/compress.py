@@ -144,19 +144,19 @@ def compress(
     with tempfile.TemporaryDirectory() as scratch:
         book = AnswerBook(Path(scratch) if work_dir is None else Path(work_dir), lambda asked: show(asked, ASKING))
         job = Job(
-            data,
-            options,
-            choice,
-            makers,
-            stages,
-            book,
-            SOFT_LABELS if soft_labels is None else soft_labels,
-            num_depths,
-            merge_adapter,
-            calm,
-            strict,
-            show,
-            tell,
+            data=data,
+            options=options,
+            choice=choice,
+            makers=makers,
+            stages=stages,
+            book=book,
+            soft_labels=SOFT_LABELS if soft_labels is None else soft_labels,
+            num_depths=num_depths,
+            merge_adapter=merge_adapter,
+            calm=calm,
+            strict=strict,
+            progress=show,
+            note=tell,
         )
         return job.run(model, teacher, choice.searches(choose_healed), test)
 

@@ -1,218 +1,60 @@
-"""The stages of `compress`, and the search for the smallest depth that is good enough when it is healed."""
+"""The stages of `compress`: a model with a head, which is fine-tuned, taught by logits, cut and healed."""
 
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 from transformers import Trainer
 
-from ..depth.choice import Choice
-from ..depth.cost import measure_cost
-from ..depth.depth_cost import DepthCost, measure_depth_cost
-from ..depth.doubts import doubts_about, doubts_about_data, never_answered, same_answers
-from ..depth.every_depth import truncate
-from ..depth.evidence import Evidence
-from ..depth.layers import layers_of, prefix_view
-from ..depth.metrics import ProfileError
+from ..depth.doubts import never_answered
+from ..depth.layers import layers_of
 from ..depth.profile import DepthProfile, measure_depth_profile
-from ..depth.tradeoffs import DepthTradeoffs
-from ..publishing.compressed import TestValues
 from ..publishing.facts import training_fields
-from ..support.processes import same_everywhere
-from ..support.provenance import circumstances
 from ..support.wrappers import unwrap
 from ..training.answers import AnswerBook
-from ..training.calming import Calmed
 from ..training.distillation import DistillationLoss
 from ..training.finetuning import Finetune, fine_tune
-from ..training.stages import Stages
 from ..training.teaching import taught_by
-from .result import CompressionResult
-
-Progress = Callable[[Iterable[Any], str], Iterable[Any]]
-"""From things that are taken one by one, and what is done with them, to what is iterated over."""
+from .any_job import AnyJob, Short
 
 
-@dataclass(frozen=True)
-class Short:
-    """A model that was cut.
-
-    Args:
-        model (`PreTrainedModel` or `PeftModel`): Itself.
-        depth (`int`): Its number of layers.
-        trained (`DepthProfile`, *optional*): Its metric, if it was trained after it was cut.
-    """
-
-    model: Any
-    depth: int
-    trained: DepthProfile | None = None
-
-
-@dataclass
-class Job:
+@dataclass(kw_only=True)
+class Job(AnyJob):
     """One call of `compress`.
 
     Args:
-        data: What the depth is chosen on.
-        options (`dict`): Arguments of [`measure_depth_profile`].
-        choice (`Choice`): How the depth is chosen.
-        makers (`dict[str, Callable]`): From a model to its Trainer, for the stages `tune`, `teach`, `heal`, `finetune`.
-        stages (`Stages`): What is trained already.
         book (`AnswerBook`): What the teacher said already.
         soft_labels (`float`): See [`compress`].
         num_depths (`int`, *optional*): See [`compress`].
-        merge_adapter, calm, strict (`bool`): See [`compress`].
-        progress, note (`Callable`): See [`compress`].
+        calm (`bool`): See [`compress`].
     """
 
-    data: Any
-    options: dict[str, Any]
-    choice: Choice
-    makers: dict[str, Finetune]
-    stages: Stages
     book: AnswerBook
     soft_labels: float
     num_depths: int | None
-    merge_adapter: bool
     calm: bool
-    strict: bool
-    progress: Progress
-    note: Callable[[str], None]
     distillation: DistillationLoss | None = None
-    tradeoffs: DepthTradeoffs | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    """How long was measured in this run: `measured` the metric on the data, `tested` on other data, `cost`."""
-    healed: dict[int, Short] = field(default_factory=dict)
-    doubts: list[str] = field(default_factory=list)
-    """Those that were told."""
 
-    def run(self, model: Any, teacher: Any, searches: bool, test: Any) -> CompressionResult:
-        """Go through the stages.
-
-        Args:
-            model (`PreTrainedModel` or `PeftModel`): What is to be shorter; it is left as it is.
-            teacher (`PreTrainedModel`, *optional*): Who teaches.
-            searches (`bool`): Whether smaller depths are healed too.
-            test (*optional*): Data on which nothing is chosen.
-        """
-        if tune := self.makers.get("tune"):
-            if not self.stages.holds("tuned"):
-                untrained = self.measured(model, **({} if self.choice.limits else {"depths": []}))
-                self.warn(self.data_doubts(untrained, model))
-                self.cost_within_limits(model, untrained)
-            maker = self.noted("tuned", tune)
-            model = self.stages.trained("tuned", self.cut(model), lambda copy: fine_tune(copy, maker)).eval()
-        before = self.measured(model)
-        cost = self.cost_within_limits(model, before)
-        if self.makers:
-            self.warn(self.data_doubts(before, model))
-            self.warn(doubts_about(before, None, before.depths[-1], model=unwrap(model)))
-        if {"teach", "heal"} & set(self.makers):
-            teaches = unwrap(model) if teacher is None else teacher
-            self.distillation = DistillationLoss(teaches, soft_labels=self.soft_labels)
-            self.tell(never_answered(before, model=unwrap(model)) if teacher is None else ())
-        long, profile = model, before
-        if teach := self.makers.get("teach"):
-            long = self.stages.trained(
-                "taught", self.cut(model), lambda copy: self.taught(copy, teach, "uniform")
-            ).eval()
-            profile = self.measured(long)
-        if cost is not None:
-            if profile.num_parameters != before.num_parameters:  # adapters were merged
-                cost = self.cost_of(long, profile)
-            self.tradeoffs = profile.tradeoffs(cost)
-        chosen = same_everywhere(self.choice.depth_of(profile, before.values[-1], self.tradeoffs))
-        if "heal" in self.makers:
-            short = self.smallest_healed(long, profile, before.values[-1], chosen, searches)
-        elif "finetune" in self.makers:
-            short = self.finetuned(long, chosen, profile)
-        else:
-            short = Short(self.cut(long, chosen), chosen)
-        if short.depth not in profile.depths:  # layers left while it trained
-            self.options["depths"] = [*profile.depths, short.depth]
-            profile = self.measured(long)
-        return self.result(model, long, short, before, profile, test)
-
-    def result(
-        self, model: Any, long: Any, short: Short, before: DepthProfile, profile: DepthProfile, test: Any
-    ) -> CompressionResult:
-        """Return what came out, and what speaks against it."""
-        beside = against(before, profile, short)
-        is_said = bool(self.makers and self.data_doubts(before, model))
-        allowed = None if is_said or not self.choice.is_by_tolerance else self.choice.allowed(before.values[-1])
-        self.warn(doubts_about(beside or profile, allowed, short.depth, model=unwrap(model)))
-        self.tell(self.remarks(short, before, profile, model))
-        # The whole model as a view, so that a `forward` bound to it, with autocast, is not timed against one without.
-        whole, notes = prefix_view(unwrap(long), profile.depths[-1]), self.stages.notes
-        stages = ["taught", f"healed-{short.depth}"] if short is self.healed.get(short.depth) else ["taught"]
-        calmed = [notes[stage]["calmed"] for stage in stages if "calmed" in notes.get(stage, {})]
-        tested = None if test is None else self.tested(test, model, short.model)
-        return CompressionResult(
-            short.model,
-            short.depth,
-            profile,
-            cost_before=self.timed("cost", measure_cost, whole),
-            cost_after=self.timed("cost", measure_cost, unwrap(short.model.eval())),
-            finetuned=None if short.trained is None else short.trained.values[-1],
-            before=None if profile is before or long is model else before,
-            healed={depth: one.trained.values[-1] for depth, one in sorted(self.healed.items()) if one.trained},
-            test=tested,
-            interval=_interval(beside),
-            doubts=tuple(self.doubts),
-            tradeoffs=self.tradeoffs,
-            calmed=Calmed.from_dict(calmed[0]) if calmed else None,
-            training={name: one["training"] for name, one in notes.items() if "training" in one},
-            seconds={**self.stages.seconds, **self.seconds},
-            circumstances=circumstances(None),
-        )
-
-    def cut(self, model: Any, depth: int | None = None) -> Any:
-        """Return the first layers of a model, by default all, as a model that nobody else holds."""
-        whole = len(layers_of(unwrap(model)))
-        return truncate(model, whole if depth is None else depth, merge_adapter=self.merge_adapter)
-
-    def timed(self, what: str, measure: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Return what a function measures, and add how long that took."""
-        start = time.monotonic()
-        measured = measure(*args, **options)
-        self.seconds[what] = self.seconds.get(what, 0.0) + time.monotonic() - start
-        return measured
-
-    def measured(self, model: Any, **options: Any) -> DepthProfile:
+    def measure(self, model: Any, data: Any, **options: Any) -> DepthProfile:
         """Return the metric at every depth of a model, unless `options` ask for others."""
-        return self.timed("measured", measure_depth_profile, model, self.data, **{**self.options, **options})
+        return measure_depth_profile(model, data, **options)
 
-    def cost_of(self, model: Any, profile: DepthProfile) -> DepthCost:
-        """Return what each depth of a profile costs, as the first process measured it."""
-        options = {"depths": profile.depths, "progress": lambda depths: self.progress(depths, "Measuring the cost")}
-        return same_everywhere(self.timed("cost", measure_depth_cost, unwrap(model), **options))
+    def tuned(self, model: Any) -> Any:
+        """Return the model fine-tuned, if that was asked for."""
+        tune = self.makers.get("tune")
+        if tune is None:
+            return model
+        if not self.stages.holds("tuned"):
+            untrained = self.measured(model, **({} if self.choice.limits else {"depths": []}))
+            self.warn(self.data_doubts(untrained, model))
+            self.cost_within_limits(model, untrained)
+        maker = self.noted("tuned", tune)
+        return self.stages.trained("tuned", self.cut(model), lambda copy: fine_tune(copy, maker)).eval()
 
-    def cost_within_limits(self, model: Any, profile: DepthProfile) -> DepthCost | None:
-        """Return what each depth costs if there are limits, which one meets: that none does is seen before training."""
-        if not self.choice.limits:
-            return None
-        cost = self.cost_of(model, profile)
-        profile.tradeoffs(cost).within(**self.choice.limits)
-        return cost
-
-    def end_of(self, model: Any, num_examples: int) -> DepthProfile:
-        """Return the metric of a model at its full depth, on data that must hold so many examples."""
-        profile = self.measured(model, depths=[])
-        if profile.num_examples != num_examples:
-            raise ProfileError(
-                "when models are trained the data must hold the same examples whenever they are read; they held "
-                f"{num_examples} before and {profile.num_examples} after"
-            )
-        return profile
-
-    def tested(self, test: Any, full: Any, short: Any) -> TestValues:
-        """Return the metric of two models on other data."""
-        options = {**self.options, "depths": []}
-        at_full, at_short = (
-            self.timed("tested", measure_depth_profile, model, test, **options) for model in (full, short)
-        )
-        return TestValues(at_full.values[-1], at_short.values[-1], at_full.num_examples)
+    def meet_teacher(self, model: Any, teacher: Any, before: DepthProfile) -> None:
+        """Say what a model that teaches itself never says."""
+        teaches = unwrap(model) if teacher is None else teacher
+        self.distillation = DistillationLoss(teaches, soft_labels=self.soft_labels)
+        self.tell(never_answered(before, model=unwrap(model)) if teacher is None else ())
 
     def noted(self, stage: str, maker: Finetune) -> Finetune:
         """Return a maker whose Trainers' arguments are noted, with which the stage can be done again."""
@@ -224,24 +66,6 @@ class Job:
             return trainer
 
         return make_trainer
-
-    def data_doubts(self, profile: DepthProfile, model: Any) -> tuple[str, ...]:
-        """Return why the data can choose no depth, whatever is trained; mostly nothing."""
-        allowed = self.choice.allowed(profile.values[-1]) if self.choice.is_by_tolerance else None
-        return doubts_about_data(profile, allowed, model=unwrap(model))
-
-    def warn(self, doubts: tuple[str, ...]) -> None:
-        """Tell doubts, or raise `ProfileError` if they are not to be left at words."""
-        if self.strict and doubts:
-            raise ProfileError(f"strict refuses a choice about which there are doubts: {'; '.join(doubts)}")
-        self.tell(doubts)
-
-    def tell(self, doubts: tuple[str, ...]) -> None:
-        """Tell what speaks against the choice, each thing once."""
-        for doubt in doubts:
-            if doubt not in self.doubts:
-                self.doubts.append(doubt)
-                self.note(doubt)
 
     def taught(self, student: Any, make_trainer: Finetune, weights: str) -> Any:
         """Return what the teacher makes of a model."""
@@ -258,112 +82,14 @@ class Job:
             note=lambda calmed: self.stages.note(stage, calmed=calmed.to_dict()),
         )
 
+    def shortened(self, long: Any, profile: DepthProfile, reference: float, chosen: int, searches: bool) -> Short:
+        """Return the model that is cut at a depth, and trained then, with or without a teacher, if asked for."""
+        if "finetune" in self.makers:
+            return self.finetuned(long, chosen, profile)
+        return super().shortened(long, profile, reference, chosen, searches)
+
     def finetuned(self, long: Any, depth: int, profile: DepthProfile) -> Short:
         """Cut a model and train what is left, without a teacher."""
         maker = self.noted("finetuned", self.makers["finetune"])
         short = self.stages.trained("finetuned", self.cut(long, depth), lambda copy: fine_tune(copy, maker))
         return Short(short, len(layers_of(unwrap(short))), self.end_of(short, profile.num_examples))
-
-    def heal(self, long: Any, depth: int, profile: DepthProfile) -> Short:
-        """Cut a model at a depth, and let the teacher train what is left."""
-        if depth not in self.healed:
-            short = self.stages.trained(
-                f"healed-{depth}", self.cut(long, depth), lambda copy: self.taught(copy, self.makers["heal"], "full")
-            ).eval()
-            self.healed[depth] = Short(short, depth, self.end_of(short, profile.num_examples))
-        return self.healed[depth]
-
-    def smallest_healed(self, long: Any, profile: DepthProfile, reference: float, chosen: int, searches: bool) -> Short:
-        """Return the model that is healed at a depth, or at a smaller one that is good enough, found by bisection.
-
-        What healing made worse is returned as it was cut; where nothing is cut off there is nothing to heal.
-
-        Args:
-            long (`PreTrainedModel`): What is cut.
-            profile (`DepthProfile`): Of `long`.
-            reference (`float`): What the metric is compared with.
-            chosen (`int`): A depth that is good enough as it is cut, or full depth.
-            searches (`bool`): Whether smaller ones are tried.
-        """
-        depths = [depth for depth in profile.depths if 0 < depth < chosen] if searches else []
-        low, high = 0, len(depths)
-        while low < high:
-            middle = (low + high) // 2
-            end = self.heal(long, depths[middle], profile).trained
-            assert end is not None
-            if same_everywhere(self.choice.is_good_enough(end.values[-1], profile, reference)):
-                high = middle
-            else:
-                low = middle + 1
-        depth = [*depths, chosen][low]
-        if depth == profile.depths[-1]:
-            return Short(self.cut(long), depth)
-        healed = self.heal(long, depth, profile)
-        assert healed.trained is not None
-        is_worse = same_everywhere(profile.is_better(profile.value_at(depth), healed.trained.values[-1]))
-        return Short(self.cut(long, depth), depth) if is_worse else healed
-
-    def remarks(self, short: Short, before: DepthProfile, profile: DepthProfile, model: Any) -> tuple[str, ...]:
-        """Return what to say where training was of no use, of some depths or of the model that came out."""
-        dead = _dead_depths(profile, unwrap(model)) if "teach" in self.makers else ()
-        return (*dead, *self._harm(short, before, profile))
-
-    def _harm(self, short: Short, before: DepthProfile, profile: DepthProfile) -> tuple[str, ...]:
-        at_first, taught = before.values[-1], profile.values[-1]
-        is_taught = "teach" in self.makers and short.depth == profile.depths[-1] and short.trained is None
-        if is_taught and profile.is_better(at_first, taught):
-            return (
-                f"nothing was cut off, and teaching made full depth worse: {profile.metric} {at_first:.4f} before, "
-                f"{taught:.4f} taught; the model as it was is the better one",
-            )
-        cut, healed = profile.value_at(short.depth), self.healed.get(short.depth)
-        what = f"{profile.metric} {cut:.4f} as cut"
-        if healed is not None and healed.trained is not None and short.trained is None:
-            value = healed.trained.values[-1]
-            return (f"healing made it worse, and was left out: {what}, {value:.4f} healed",)
-        if short.trained is not None and profile.is_better(cut, short.trained.values[-1]):
-            return (f"fine-tuning made it worse: {what}, {short.trained.values[-1]:.4f} fine-tuned",)
-        return ()
-
-
-def against(before: DepthProfile, profile: DepthProfile, short: Short) -> DepthProfile | None:
-    """Return the profile of two depths that a short model makes with the model that it came from.
-
-    Args:
-        before (`DepthProfile`): Whose full depth counts.
-        profile (`DepthProfile`): Of what was cut.
-        short (`Short`): The short model; `None` is returned if nothing was cut off.
-    """
-    full, depth = before.depths[-1], short.depth
-    ours, at = (profile, depth) if short.trained is None else (short.trained, short.trained.depths[-1])
-    if depth >= full or before.evidence is None or ours.evidence is None:
-        return None
-    evidence = Evidence(before.evidence.metric)
-    for (kept, references), (kept_by_us, _) in zip(before.evidence.batches(), ours.evidence.batches(), strict=True):
-        evidence.extend([({depth: kept_by_us[at], full: kept[full]}, references)])
-    return DepthProfile(
-        (depth, full),
-        (ours.value_at(at), before.values[-1]),
-        before.metric,
-        before.greater_is_better,
-        before.num_examples,
-        (ours.num_parameters[ours.depths.index(at)], before.num_parameters[-1]),
-        evidence,
-    )
-
-
-def _dead_depths(profile: DepthProfile, model: Any) -> tuple[str, ...]:
-    """Return in words which depths that have layers give one answer to every example."""
-    first = int(profile.depths[0] == 0)
-    if len(profile.depths) <= first:
-        return ()
-    of_layers = {name: getattr(profile, name)[first:] for name in ("depths", "values", "num_parameters")}
-    return same_answers(replace(profile, **of_layers), model=model)
-
-
-def _interval(beside: DepthProfile | None) -> tuple[float, float] | None:
-    """Return what the short model loses, as far as the examples can tell."""
-    try:
-        return None if beside is None else beside.loss_interval(beside.depths[0])
-    except ProfileError:  # too few examples
-        return None

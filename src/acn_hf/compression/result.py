@@ -173,7 +173,7 @@ class CompressionResult:
 
     def _write(self, folder: Path, target: Path, processor: Any, facts: dict[str, Any]) -> None:
         """Write everything into `folder`, with the card that `target` has as a part of the new one."""
-        self.model.save_pretrained(folder)
+        self.model.save_pretrained(str(folder))
         if processor is not None:
             processor.save_pretrained(folder)
         self.profile.save(folder / "depth_profile.json")
@@ -205,7 +205,7 @@ class CompressionResult:
             low, high = self.interval
             rows.append(("loses, with 95% confidence", "", f"{low:.4f} to {high:.4f}"))
         if self.test is not None:
-            rows.append((f"{metric}, test data", f"{self.test.full:.4f}", f"{self.test.short:.4f}"))
+            rows.append((f"{self.test.metric or metric}, test data", f"{self.test.full:.4f}", f"{self.test.short:.4f}"))
         return rows
 
     def depths_table(self) -> Table:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..modeling.depth import check_depth
-from ..support.wrappers import unwrap
+from ..support.sentence_models import inner_model
 from .layers import layers_of
 from .metrics import ROUNDING, ProfileError
 from .profile import DepthProfile
@@ -65,8 +65,9 @@ class Choice:
     def check(self, model: Any) -> None:
         """Raise `DepthError` if a depth that is given is none of the model, before anything is measured."""
         if self.depth is not None:
-            check_depth(self.depth, len(layers_of(unwrap(model))))
-            check_by_example(unwrap(model), self.depth)
+            network = inner_model(model)
+            check_depth(self.depth, len(layers_of(network)))
+            check_by_example(network, self.depth)
 
     def depth_of(self, profile: DepthProfile, reference: float, tradeoffs: DepthTradeoffs | None = None) -> int:
         """Return the depth that is chosen.

@@ -10,7 +10,7 @@ from rich.table import Table
 from ..modeling.depth import DepthError, check_depth
 from ..support.records import Record, render
 from ..support.sentence_models import inner_model
-from ..support.wrappers import unwrap_parallel
+from ..support.wrappers import is_sentence_model, unwrap_parallel
 from .cost import Cost, example_inputs, measure_cost
 from .every_depth import view_at
 from .layers import layers_of
@@ -123,7 +123,8 @@ def measure_depth_cost(
 
     ```
     """
-    model, inner = unwrap_parallel(model), inner_model(model)
+    inner = inner_model(model)
+    model = outer if is_sentence_model(outer := unwrap_parallel(model)) else inner
     num_layers = len(layers_of(inner))
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1; got {batch_size}")

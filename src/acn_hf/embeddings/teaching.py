@@ -12,7 +12,7 @@ from ..depth.errors import ProfileError
 from ..depth.every_depth import truncate
 from ..depth.layers import layers_of
 from ..support.eval_mode import evaluating
-from ..training.finetuning import FinetuningError, check_finite
+from ..training.finetuning import FinetuningError, check_finite, silence
 from ..training.supervision import Weights, depth_weights
 from .inputs import check_dimensions, different_texts, embed, full_dimension
 from .losses import EveryDepthLoss, TeachingLoss
@@ -104,6 +104,35 @@ def teach_embeddings(
 
     ```
     """
+    return taught_embeddings(
+        model,
+        texts,
+        args,
+        teacher=teacher,
+        weights=weights,
+        dimensions=dimensions,
+        similarities=similarities,
+        loss=loss,
+        pairs=pairs,
+        **trainer,
+    )
+
+
+def taught_embeddings(
+    model: Any,
+    texts: list[str],
+    args: Any,
+    *,
+    teacher: Any = None,
+    weights: Weights = "uniform",
+    dimensions: Sequence[int] = (),
+    similarities: float = 1.0,
+    loss: Callable[[Any], nn.Module] | None = None,
+    pairs: Any = None,
+    is_quiet: bool = False,
+    **trainer: Any,
+) -> Any:
+    """Do what [`teach_embeddings`] does; a quiet training prints nothing but what its callbacks show."""
     teacher = model if teacher is None else teacher
     number = len(layers_of(DepthReader(model).transformer))
     of_depths = depth_weights(weights, number)
@@ -122,7 +151,7 @@ def teach_embeddings(
         }
         if loss is not None:
             losses[PAIRS] = EveryDepthLoss(student, loss(student), shares)
-        _train(student, arguments, texts, pairs, losses, trainer)
+        _train(student, arguments, texts, pairs, losses, trainer, is_quiet)
     check_finite(student)
     taught = truncate(student.to(home), number)
     taught.truncate_dim = model.truncate_dim
@@ -198,7 +227,13 @@ def _wanted(teacher: Any, model: Any, texts: list[str], args: Any) -> tuple[torc
 
 
 def _train(
-    student: Any, args: Any, texts: list[str], pairs: Any, losses: dict[str, nn.Module], options: dict[str, Any]
+    student: Any,
+    args: Any,
+    texts: list[str],
+    pairs: Any,
+    losses: dict[str, nn.Module],
+    options: dict[str, Any],
+    is_quiet: bool,
 ) -> None:
     """Train a student itself.
 
@@ -211,7 +246,11 @@ def _train(
     data: dict[str, Any] = {TEXTS: Dataset.from_dict({COLUMN: texts, "label": range(len(texts))})}
     if pairs is not None:
         data[PAIRS] = pairs
+    if is_quiet:
+        student.model_card_data.widget = [{}]  # else upstream looks for examples, and shows how far it is
     trainer = SentenceTransformerTrainer(student, args, train_dataset=data, loss=losses, **options)
+    if is_quiet:
+        silence(trainer)
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         raise FinetuningError(
             "the weights of a model that is taught must be whole; the Trainer shards them over processes "

@@ -16,6 +16,7 @@ class TestValues(Record):
         full (`float`): Of the model before it was taught and cut.
         short (`float`): Of the short model.
         num_examples (`int`): Number of rows.
+        metric (`str`, *optional*): Which one, where it may be another one than that of the profile.
     """
 
     __test__ = False  # its name is no reason for pytest to collect it
@@ -23,6 +24,7 @@ class TestValues(Record):
     full: float
     short: float
     num_examples: int
+    metric: str | None = None
 
 
 class Compressed(Protocol):

@@ -55,7 +55,7 @@ def eval_results(facts: CardFacts) -> list[EvalResult]:
     on_data = [(facts.dataset_id or dataset, dataset, *one) for one in measured]
     test = None if facts.compression is None else facts.compression.test
     if test is not None and facts.test_data is not None and facts.profile is not None:
-        on_data.append((facts.test_data, facts.test_data, facts.profile.metric, test.short, None))
+        on_data.append((facts.test_data, facts.test_data, test.metric or facts.profile.metric, test.short, None))
     return [
         EvalResult(
             task_type=task,

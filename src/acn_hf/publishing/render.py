@@ -147,6 +147,7 @@ def _tested(facts: CardFacts) -> str | None:
     if profile is None or test is None or facts.value is None:
         return None
     long = _long(facts) or profile
+    other = "" if test.metric in (None, profile.metric) else f"{test.metric} "
     rows = [
         (_data(facts) or "the data", "the depth", profile.num_examples, long.values[-1], facts.value),
         (facts.test_data or "the test data", "nothing", test.num_examples, test.full, test.short),
@@ -154,8 +155,8 @@ def _tested(facts: CardFacts) -> str | None:
     return _table(
         [profile.metric, "before", "this model"],
         (
-            [f"on {name}, by which {what} was chosen ({number:,} examples)", f"{full:.4f}", f"{short:.4f}"]
-            for name, what, number, full, short in rows
+            [f"{kind}on {name}, by which {what} was chosen ({number:,} examples)", f"{full:.4f}", f"{short:.4f}"]
+            for kind, (name, what, number, full, short) in zip(("", other), rows, strict=True)
         ),
     )
 

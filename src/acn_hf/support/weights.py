@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 
 def is_offloaded(model: nn.Module) -> bool:
@@ -49,7 +48,7 @@ def execution_device(model: Any) -> torch.device:
     return torch.device(devices[0]) if devices else model.device
 
 
-def weights_digest(model: PreTrainedModel) -> str:
+def weights_digest(model: nn.Module) -> str:
     """Return what tells the weights of a model from all others."""
     digest = hashlib.sha256(type(model).__name__.encode())
     for name, value in sorted(model.state_dict().items()):

@@ -157,9 +157,14 @@ def quiet_trainer(
         kind (`type`, *optional*, defaults to `Trainer`): A subclass.
     """
     trainer = kind(model, arguments, train_dataset=rows, data_collator=collate, callbacks=list(callbacks))
+    silence(trainer)
+    return trainer
+
+
+def silence(trainer: Trainer) -> None:
+    """Let a Trainer print nothing, but for what its other callbacks show."""
     for prints in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(prints)
-    return trainer
 
 
 def _check_rows(trainer: Trainer) -> None:

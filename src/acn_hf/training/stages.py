@@ -16,7 +16,7 @@ from ..depth.layers import layers_of
 from ..modeling.checkpoint import written_beside
 from ..support.processes import is_first_process, join_processes, same_everywhere, wait_for_all
 from ..support.records import write_text
-from ..support.wrappers import unwrap
+from ..support.sentence_models import inner_model
 
 JOB, FACTS, WEIGHTS = "job.json", "stage.json", "weights.safetensors"
 
@@ -95,7 +95,7 @@ class Stages:
 
         Args:
             name (`str`): Of the stage.
-            model (`PreTrainedModel` or `PeftModel`): A copy that nobody else holds.
+            model (`PreTrainedModel`, `PeftModel` or `SentenceTransformer`): A copy that nobody else holds.
             train (`Callable`): From `model` to another one of its class, with as many layers or fewer.
 
         Raises:
@@ -129,7 +129,7 @@ class Stages:
             with written_beside(stored) as beside:
                 save_model(model, str(beside / WEIGHTS))
                 facts = {
-                    "depth": len(layers_of(unwrap(model))),
+                    "depth": len(layers_of(inner_model(model))),
                     "seconds": self.seconds[stored.name],
                     "notes": self.notes.get(stored.name, {}),
                 }

@@ -1,0 +1,63 @@
+"""The stages of `compress_embeddings`: a SentenceTransformer teaches every depth of its copy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..depth.layers import layers_of
+from ..depth.profile import DepthProfile
+from ..embeddings.profile import measure_embedding_profile
+from ..embeddings.references import NEIGHBOURS
+from ..embeddings.teaching import taught_embeddings
+from ..publishing.facts import training_fields
+from ..support.sentence_models import card_of_copy, inner_model
+from .any_job import AnyJob
+
+TrainingArguments = Any
+"""`SentenceTransformerTrainingArguments`, of a package that need not be installed."""
+MakeArguments = Callable[[int], TrainingArguments]
+"""From the number of layers of a model to how it is trained."""
+
+
+@dataclass(kw_only=True)
+class EmbeddingJob(AnyJob):
+    """One call of `compress_embeddings`; its makers are functions from a number of layers to training arguments.
+
+    Args:
+        reference (`SentenceTransformer`): With whose embeddings those of every depth are compared.
+        metric (`str`, *optional*): Of the data; see [`measure_embedding_profile`].
+        train (`list[str]`): The texts that are taught with.
+        teaching (`dict`): Further arguments of [`teach_embeddings`], for every stage.
+    """
+
+    reference: Any
+    metric: str | None = None
+    train: list[str] = field(default_factory=list)
+    teaching: dict[str, Any] = field(default_factory=dict)
+
+    def measure(self, model: Any, data: Any, **options: Any) -> DepthProfile:
+        """Return how well every depth does, to an evaluator, or compared with the reference on texts."""
+        is_evaluator = callable(data)
+        is_of_same_kind = is_evaluator == callable(self.data)
+        metric = self.metric if is_of_same_kind else None
+        if not is_of_same_kind:
+            options.pop("greater_is_better", None)
+        if not is_evaluator:
+            options |= {"reference": self.reference}
+            metric = metric or NEIGHBOURS
+        profile = measure_embedding_profile(model, data, metric=metric, **options)
+        assert isinstance(profile, DepthProfile), "no dimensions are asked for"
+        return profile
+
+    def taught(self, student: Any, maker: MakeArguments, weights: str) -> Any:
+        """Return what the reference makes of a model; its card is that of the student, and holds no texts."""
+        number = len(layers_of(inner_model(student)))
+        arguments = maker(number)
+        stage = "taught" if weights == "uniform" else f"healed-{number}"
+        self.stages.note(stage, training=training_fields(arguments))
+        taught = taught_embeddings(
+            student, self.train, arguments, teacher=self.reference, weights=weights, is_quiet=True, **self.teaching
+        )
+        taught.model_card_data = card_of_copy(student)
+        taught.model_card_data.register_model(taught)
+        return taught
