@@ -53,7 +53,17 @@ def compress_command(
     """
     _check_one_choice(depth, choice, limits)
     run = CompressionRun(
-        model, data, out, data_options, conversion, teaching, finetuning, learning, device, test, test_split
+        source=model,
+        data=data,
+        out=out,
+        reading=data_options,
+        conversion=conversion,
+        teaching=teaching,
+        finetuning=finetuning,
+        learning=learning,
+        device=device,
+        test=test,
+        test_split=test_split,
     )
     run.check_apart()
     if teaching.resume and not overwrite and (done := run.done(depth)) is not None:

@@ -1,31 +1,26 @@
 """From the paths of a command line to the arguments of `compress`, and its result to a folder."""
 
 import functools
-import json
-import os
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
     from ..compression.result import CompressionResult
     from ..training.finetuning import Finetune
     from ..training.stage_trainer import StageSettings
 
-from .base import Shown, console, errors, shown, warn
-from .compression_data import fingerprint, name_of, origin, shared_in, story, untaught_in, with_split
-from .options import ConversionOptions, DataOptions, FinetuningOptions, check_apart
+from .base import Shown, console, shown, warn
+from .compression_data import origin, shared_in, untaught_in, with_split
+from .long_run import LongRun
+from .options import ConversionOptions, FinetuningOptions
 from .progress import counted, shown_training
-from .teaching_options import LearningOptions, TeachingOptions
-from .work_folder import WorkFolder
 
 TUNING_EPOCHS = 2.0
-TEST_SPLITS = ("test", "validation", "train")
-"""Of them the first that there is."""
 MASKED_BATCH = 8
 """Blocks in a step of masked language models, which have as many logits for a token as their vocabulary has words."""
 STAGES = {
@@ -37,49 +32,19 @@ STAGES = {
 """What a progress bar says of each stage."""
 
 
-@dataclass
-class CompressionRun:
-    """What `acn-hf compress` was asked for, and what it read.
+@dataclass(kw_only=True)
+class CompressionRun(LongRun):
+    """A run of `acn-hf compress` for a model with a head.
 
     Args:
-        source (`str`): The checkpoint.
-        data (`str`): What the depth is chosen on.
-        out (`Path`): Where the short one is written.
-        reading, conversion, teaching, finetuning, learning: Groups of options.
-        device (`str`): Where it is trained and measured.
-        test, test_split (`str`, *optional*): Data on which nothing is chosen, and their split.
+        conversion, finetuning: Groups of options.
     """
 
-    source: str
-    data: str
-    out: Path
-    reading: DataOptions
     conversion: ConversionOptions
-    teaching: TeachingOptions
     finetuning: FinetuningOptions
-    learning: LearningOptions
-    device: str
-    test: str | None = None
-    test_split: str | None = None
-    network: Any = None
     processor: Any = None
     collate: Any = None
-    rows: dict[str, Any] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
     new_weights: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-    """About the data, those that were told."""
-
-    @property
-    def seed(self) -> int:
-        """Of a new head, and of every training."""
-        return self.learning.seed or 0
-
-    @property
-    def work(self) -> WorkFolder:
-        """Where stages and checkpoints lie meanwhile."""
-        usual = self.out.absolute().with_name(f"{self.out.absolute().name}.work")
-        return WorkFolder(self.teaching.work_dir or usual, self.teaching.resume)
 
     @property
     def epochs(self) -> dict[str, float]:
@@ -111,83 +76,21 @@ class CompressionRun:
         return not reads_labels(self.network)
 
     @property
-    def places(self) -> dict[str, tuple[str, Any]]:
-        """Where the data that were given lie, with the split of them, or the splits of which the first is read."""
-        train, split = self.teaching.teach, self.teaching.split
-        if train is None:
-            train, split = self.finetuning.finetune, self.finetuning.train_split
-        given: dict[str, tuple[str | None, Any]] = {
-            "train": (train, split),
-            "data": (self.data, self.reading.split),
-            "test": (self.test, self.test_split or TEST_SPLITS),
-        }
-        return {name: (source, split) for name, (source, split) in given.items() if source is not None}
-
-    @property
-    def sources(self) -> dict[str, str]:
-        """What model and data are called."""
-        named = {"model": name_of(self.source)}
-        if self.teaching.teacher is not None:
-            named["teacher"] = name_of(self.teaching.teacher)
-        return named | {name: with_split(source, split) for name, (source, split) in self.places.items()}
-
-    def done(self, depth: int | None) -> str | None:
-        """Return in words that there is nothing left to do, if the target holds what came out of this job already.
-
-        What the job left in its folder is removed, as at its end. A process that is not the first has nothing to say.
-
-        Args:
-            depth (`int`, *optional*): The depth that is asked for.
-        """
-        path = self.out / "result.json"
-        try:
-            found = json.loads(path.read_text())
-            is_this = found["sources"] == self.sources and depth in (None, found["depth"])
-            cut = f"depth {found['depth']} of {found['profile']['depths'][-1]}"
-        except (KeyError, OSError, TypeError, ValueError):  # of another kind, or there is none
-            return None
-        if not is_this or not self.work.is_older_than(path):  # another job was begun since
-            return None
-        if os.environ.get("RANK", "0") != "0":
-            return ""
-        if self.work.is_ours and not self.teaching.keep_work:
-            self.work.remove()
-        what_else = "Other options are not compared; --overwrite does it again."
-        return f"The job is done: its result, {cut}, lies in {self.out}. ({what_else})"
-
-    def kept(self) -> str:
-        """Return in words what is left when the command ends too early."""
-        return "nothing was written" if self.teaching.teach is None else self.work.kept()
+    def training_data(self) -> tuple[str | None, str]:
+        """What is trained on, if anything is, and its split."""
+        if self.teaching.teach is None:
+            return self.finetuning.finetune, self.finetuning.train_split
+        return super().training_data
 
     def check_apart(self) -> None:
         """Refuse ways of training that do not go together, and to measure on what is trained on."""
-        self.learning.check_used("train" in self.places)
-        given = {"--teach": self.teaching.teach, "--finetune": self.finetuning.finetune}
-        if None not in given.values():
+        if None not in (self.teaching.teach, self.finetuning.finetune):
             raise typer.BadParameter("--teach and --finetune both train the cut model; give one of them")
-        for option, source in given.items():
-            if source is not None:
-                check_apart(option, source, self.places["train"][1], self.data, self.reading.split)
-
-    def check_work_folder(self) -> None:
-        """Refuse a folder for the stages that is not ours alone; who trains in one go has none."""
-        if self.teaching.teach is None:
-            return
-        teacher = [] if self.teaching.teacher is None else [self.teaching.teacher]
-        places = [self.source, *teacher, *(source for source, _ in self.places.values())]
-        self.work.check(places, self.out, dry_run=self.teaching.dry_run)
-        if self.teaching.resume and not self.work.is_ours:
-            console.print(f"There is nothing to go on with in {self.work.path}, so everything is done from the start")
+        super().check_apart()
 
     def read(self, *, strict: bool) -> None:
         """Load checkpoint and data, and say what there is to do."""
-        from ..support.processes import is_first_process, join_processes
-
-        if self.device == "cuda" and "LOCAL_RANK" in os.environ:
-            self.device = f"cuda:{os.environ['LOCAL_RANK']}"
-        join_processes(cpu=self.device == "cpu")
-        if not is_first_process():
-            console.quiet = errors.quiet = True
+        self.join()
         rows: dict[str, Any] = {}
         if "train" in self.places:  # the head follows from them
             rows["train"] = self.reading.read(*self.places["train"])
@@ -196,7 +99,7 @@ class CompressionRun:
             if name != "train":
                 rows[name] = self.reading.read(source, split, with_labels=not self._is_masked)
         rows["data"] = self.reading.sample(rows["data"])
-        self._doubt(shared_in(rows, self.reading.columns), strict)
+        self.doubt(shared_in(rows, self.reading.columns), strict)
         if self._is_masked and self.reading.max_length is None and self.teaching.teach is not None:
             from ..depth.cost import usual_length
 
@@ -205,7 +108,7 @@ class CompressionRun:
             self.rows[name], self.collate = self.reading.prepared(
                 self.network, self.processor, part, self.places[name][0], is_trained_on=name == "train"
             )
-        self._doubt(untaught_in(self.network, self.rows), strict)
+        self.doubt(untaught_in(self.network, self.rows), strict)
         self.facts |= origin(self.source, self.data, self.reading.split)
         self.facts["test_data"] = None if self.test is None else with_split(self.test, self.test_split)
 
@@ -233,56 +136,11 @@ class CompressionRun:
             if self.new_weights:
                 console.print(f"The head is new, so the model is fine-tuned first: {', '.join(self.new_weights)}")
         self.processor = self.conversion.load_processor(self.network, self.source)
-        if self.epochs and self.network.dtype.itemsize < 4:
-            console.print(f"The checkpoint holds {self.network.dtype}; it is trained and written in float32")
-            self.network = self.network.float()
+        self.in_float32()
 
-    def _doubt(self, doubts: Iterable[str], strict: bool) -> None:
-        """Warn of what is wrong with the data, or refuse them."""
-        from ..data.idx import DataError
-
-        for doubt in doubts:
-            if strict:
-                raise DataError(f"--strict refuses data about which there are doubts: {doubt}")
-            self.doubts.append(doubt)
-            warn(doubt)
-
-    def _begin(self, settings: "StageSettings") -> None:
-        """Refuse to go on with another command than the one that began."""
-        epochs = {"--tune-epochs": "tune", "--teach-epochs": "teach", "--heal": "heal"}
-        options = {
-            "--seed": self.seed,
-            "--learning-rate": settings.learning_rate,
-            "--train-batch-size": settings.batch_size,
-            "--precision": "bf16" if settings.bf16 else "float32",
-            **{option: self.epochs.get(stage, 0.0) for option, stage in epochs.items()},
-            "--soft-labels": self.soft_labels,
-            "--no-calm": "given" if self.teaching.no_calm else None,
-            "--max-length": self.reading.max_length,
-        }
-        rows = {
-            name: (f"{self.sources[name]} (or how it is read)", fingerprint(self.rows[name]))
-            for name in ("train", "data")  # nothing depends on the test data
-        }
-        self.work.begin(options, rows)
-
-    def settings(self) -> "StageSettings":
-        """Return how the stages are trained."""
-        from ..training.stage_trainer import StageSettings
-
-        rate = self.learning.learning_rate
-        batch_size = self.teaching.train_batch_size or (MASKED_BATCH if self._is_masked else 32)
-        return StageSettings(
-            self.work.path / "checkpoints",
-            self.network.device,
-            learning_rate=1e-4 if rate is None else rate,
-            batch_size=batch_size,
-            eval_batch_size=2 * batch_size,
-            seed=self.seed,
-            bf16=self.learning.uses_bf16(self.network.device),
-            checkpoint_every=self.teaching.checkpoint_every,
-            resume=self.teaching.resume,
-        )
+    def settings(self, batch_size: int = 32) -> "StageSettings":
+        """Return how the stages are trained; see [`LongRun`]."""
+        return super().settings(MASKED_BATCH if self._is_masked else batch_size)
 
     def makers(self, settings: "StageSettings") -> dict[str, "Finetune"]:
         """Return a function from a model to its Trainer for each stage that teaches or is taught before."""
@@ -304,6 +162,24 @@ class CompressionRun:
             return maker([shows, EpochOfMasks(self.collate)] if self._is_masked else [shows])(model)
 
         return make_trainer
+
+    def train_a_little(self, settings: "StageSettings", name: str, depth: int, callback: "TrainerCallback") -> None:
+        """Train a copy of the model that is cut at a depth as a stage does, and throw it away.
+
+        The teacher is asked in each step, which is more than a run does where its answers are remembered.
+        """
+        from ..depth.every_depth import truncate
+        from ..training.distillation import DistillationLoss
+        from ..training.finetuning import fine_tune
+        from ..training.teaching import taught_by
+
+        copy = truncate(self.network, depth, merge_adapter=True)
+        maker = settings.maker(name, self.epochs[name], self.rows["train"], self.collate, [callback])
+        if name == "tune":
+            fine_tune(copy, maker)
+            return
+        weights, num_depths = ("uniform", self.num_depths) if name == "teach" else ("full", None)
+        taught_by(DistillationLoss(self.network, soft_labels=self.soft_labels), copy, maker, weights, num_depths)
 
     def _finetune(self, scratch: str) -> "Finetune":
         from ..training.finetuning import finetuning_arguments, quiet_trainer
@@ -351,7 +227,6 @@ class CompressionRun:
         from ..compress import compress
         from ..data.tasks import usual_metric
         from ..modeling.full_disk import full_disk_named
-        from ..support.processes import is_first_process
         from ..support.stopping import on_stop
 
         asked["metric"] = metric or usual_metric(self.network)
@@ -360,7 +235,9 @@ class CompressionRun:
         with tempfile.TemporaryDirectory() as scratch:
             if self.teaching.teach is not None:
                 settings = self.settings()
-                self._begin(settings)
+                no_calm = "given" if self.teaching.no_calm else None
+                max_length = self.reading.max_length
+                self.begin(settings, soft_labels=self.soft_labels, no_calm=no_calm, max_length=max_length)
                 asked |= self.makers(settings)
                 asked |= {"work_dir": self.work.path, "resume": self.teaching.resume, "teacher": self._teacher()}
                 asked |= {"num_depths": self.num_depths, "soft_labels": self.soft_labels}
@@ -371,19 +248,7 @@ class CompressionRun:
                 result = compress(
                     self.network, self._batches("data", "Measuring every depth"), progress=shown, note=warn, **asked
                 )
-        if not is_first_process():
-            return None
-        result = replace(result, doubts=(*self.doubts, *result.doubts), sources=self.sources)
-        if "train" in self.places:
-            done = {
-                name: number for name, number in self.epochs.items() if name != "heal" or result.finetuned is not None
-            }
-            self.facts["description"] = story(done, self.sources["train"], self.sources.get("teacher"))
-        with on_stop(self.kept):
-            result.save_pretrained(self.out, processor=self.processor, **self.facts)
-        if self.teaching.teach is not None and not self.teaching.keep_work:
-            self.work.remove()
-        return result
+        return self.written(result, self.processor)
 
 
 def _named(classes: dict[str, int]) -> str:

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..training.stage_trainer import StageSettings
-    from .compression_run import CompressionRun
+    from .long_run import LongRun
 
 TIMED, WARMUP = 4, 2
 """Steps of each kind that are timed, and those before them that are not."""
 
 
-def plan_of(run: "CompressionRun", depth: int | None, limits: dict[str, float], searches: bool) -> str:
+def plan_of(run: "LongRun", depth: int | None, limits: dict[str, float], searches: bool) -> str:
     """Return what a run would do, with times that follow from a few real steps of each kind.
 
     Args:
-        run (`CompressionRun`): That has read its data.
+        run (`LongRun`): That has read its data.
         depth (`int`, *optional*): The depth that was asked for.
         limits (`dict[str, float]`): What the short model may cost.
         searches (`bool`): Whether smaller depths would be healed too.
@@ -30,8 +30,9 @@ def plan_of(run: "CompressionRun", depth: int | None, limits: dict[str, float], 
 
     from ..depth.layers import layers_of
     from ..support.records import render
+    from ..support.sentence_models import inner_model
 
-    settings, layers, rows = run.settings(), len(layers_of(run.network)), len(run.rows["train"])
+    settings, layers, rows = run.settings(), len(layers_of(inner_model(run.network))), len(run.rows["train"])
     deepest = _deepest_within(run.network, limits) if limits else layers
     table = Table("stage", "layers", "epochs", "steps", "seconds", title="What would be done")
     total = 0.0
@@ -52,7 +53,7 @@ def plan_of(run: "CompressionRun", depth: int | None, limits: dict[str, float], 
             f"{again}{seconds / times:.0f}",
         )
     measured = ", ".join(f"{len(rows)} rows of {name}" for name, rows in run.rows.items() if name != "train")
-    size = 4 * run.network.num_parameters() / 1e6
+    size = 4 * sum(weight.numel() for weight in run.network.parameters()) / 1e6
     return "\n".join(
         (
             render(table),
@@ -72,17 +73,9 @@ def _deepest_within(network: Any, limits: dict[str, float]) -> int:
     return DepthTradeoffs(cost.depths, tuple(map(float, cost.depths)), cost.costs, "depth", True).within(**limits)
 
 
-def _seconds_of_a_step(run: "CompressionRun", settings: "StageSettings", name: str, depth: int) -> float:
-    """Return how long a step of a stage takes, by a few on a copy of the model.
-
-    The teacher is asked in each of them, which is more than a run does where its answers are remembered.
-    """
+def _seconds_of_a_step(run: "LongRun", settings: "StageSettings", name: str, depth: int) -> float:
+    """Return how long a step of a stage takes, by a few on a copy of the model."""
     from transformers import TrainerCallback
-
-    from ..depth.every_depth import truncate
-    from ..training.distillation import DistillationLoss
-    from ..training.finetuning import fine_tune
-    from ..training.teaching import taught_by
 
     ends: list[float] = []
 
@@ -90,13 +83,6 @@ def _seconds_of_a_step(run: "CompressionRun", settings: "StageSettings", name: s
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             ends.append(time.perf_counter())
 
-    copy = truncate(run.network, depth, merge_adapter=True)
     with tempfile.TemporaryDirectory() as scratch:
-        trial = settings.once(TIMED + WARMUP, Path(scratch))
-        maker = trial.maker(name, run.epochs[name], run.rows["train"], run.collate, [Clock()])
-        if name == "tune":
-            fine_tune(copy, maker)
-        else:
-            weights, num_depths = ("uniform", run.num_depths) if name == "teach" else ("full", None)
-            taught_by(DistillationLoss(run.network, soft_labels=run.soft_labels), copy, maker, weights, num_depths)
+        run.train_a_little(settings.once(TIMED + WARMUP, Path(scratch)), name, depth, Clock())
     return (ends[-1] - ends[-1 - TIMED]) / TIMED

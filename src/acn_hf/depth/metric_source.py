@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -12,26 +12,33 @@ from typing import Any
 
 from .errors import ProfileError
 
+Check = Callable[[Any, str], None]
+"""Is given a value and where it lies, and raises `ProfileError` if it will not do."""
+
 
 def is_source(text: str) -> bool:
     """Return whether a text says where a metric lies: it names a Python file, or has a colon."""
     return text.endswith(".py") or ":" in text
 
 
-def load_object(source: str, kind: type) -> Any:
+def load_object(source: str, kind: type, *, what: str = "metric", check: Check | None = None) -> Any:
     """Return what `metric.py:name`, `metric.py` or `module:name` stands for: a function, or an object of a class.
 
     Args:
         source (`str`): Of a file without a name, the one thing counts that has no underscore before its name and is
             defined there. A module is also looked for in the working directory.
         kind (`type`): The class of what may be given beside a function.
+        what (`str`, *optional*, defaults to `"metric"`): What it is called in errors.
+        check (`Callable`, *optional*): Is given a value that is no object of the class, and the place where it lies,
+            and raises an error if it will not do. Defaults to one that asks for a function of
+            `(predictions, references)`.
 
     Raises:
         ProfileError: There is no such file, module or name, it cannot be loaded, a file holds several things, or what
-            is named is not a function of `(predictions, references)`.
+            is named will not do.
     """
     place, _, name = (source, "", "") if source.endswith(".py") else source.rpartition(":")
-    module = _load(place, source)
+    module = _load(place, source, what)
     found = _public(module, kind)
     if not name:
         if len(found) != 1:
@@ -43,21 +50,21 @@ def load_object(source: str, kind: type) -> Any:
     else:
         metric = vars(module)[name]
     if not isinstance(metric, kind):
-        _check_is_function(metric, f"{place}:{name}")
+        (check or _check_is_function)(metric, f"{place}:{name}")
     return metric
 
 
-def _load(place: str, source: str) -> ModuleType:
+def _load(place: str, source: str, what: str) -> ModuleType:
     is_file = place.endswith(".py")
     if is_file and not Path(place).is_file():
-        raise ProfileError(f"metric {source!r} cannot be loaded: there is no file {place}")
+        raise ProfileError(f"{what} {source!r} cannot be loaded: there is no file {place}")
     try:
         if is_file:
             return _load_file(Path(place))
         with _working_directory_searched():
             return importlib.import_module(place)
     except Exception as error:  # whatever the code of the user raises
-        raise ProfileError(f"metric {source!r} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise ProfileError(f"{what} {source!r} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 def _load_file(path: Path) -> ModuleType:
