@@ -7,6 +7,9 @@ import typer
 
 from .base import command, console
 from .compression_run import CompressionRun
+from .embedding_options import EmbeddingOptions
+from .embedding_run import EmbeddingRun
+from .long_run import LongRun
 from .options import (
     ChoiceOptions,
     ConversionOptions,
@@ -25,7 +28,11 @@ from .work_folder import on_full_disk
 @command("compress")
 def compress_command(
     model: Annotated[
-        str, typer.Argument(help="Checkpoint folder or Hub id, with the head of the task or without one.")
+        str,
+        typer.Argument(
+            help="Checkpoint folder or Hub id, with the head of the task or without one; with --embeddings a "
+            "SentenceTransformer."
+        ),
     ],
     data: Data,
     out: Annotated[Path, typer.Argument(help="New folder for the short checkpoint, its profile and the picture.")],
@@ -36,6 +43,7 @@ def compress_command(
     conversion: ConversionOptions,
     finetuning: FinetuningOptions,
     learning: LearningOptions,
+    embedding: EmbeddingOptions,
     depth: Depth = None,
     test: Annotated[
         str | None, typer.Option(help="Data on which nothing is chosen; full and short model are measured on them.")
@@ -49,31 +57,27 @@ def compress_command(
 
     With --teach the model teaches every depth of its own copy first, and what is cut off is made good for by the same
     teacher. A model without a head for the task gets one, and is fine-tuned before. With --finetune the cut model is
-    trained without a teacher.
+    trained without a teacher. With --embeddings a SentenceTransformer is cut where its embeddings are still like those
+    of full depth; no labels are needed.
     """
     _check_one_choice(depth, choice, limits)
-    run = CompressionRun(
-        source=model,
-        data=data,
-        out=out,
-        reading=data_options,
-        conversion=conversion,
-        teaching=teaching,
-        finetuning=finetuning,
-        learning=learning,
-        device=device,
-        test=test,
-        test_split=test_split,
-    )
+    shared: dict[str, Any] = {"source": model, "data": data, "out": out, "reading": data_options, "teaching": teaching}
+    shared |= {"learning": learning, "device": device, "test": test, "test_split": test_split}
+    asked: dict[str, Any] = {**limits.given, "depth": depth}
+    run: LongRun
+    if embedding.embeddings:
+        embedding.check_others(choice, test, data_options, teaching, conversion, finetuning)
+        run, metric = EmbeddingRun(**shared, evaluator_source=embedding.evaluator), choice.metric
+        asked |= {"greater_is_better": False} if choice.lower_is_better else {}
+    else:
+        run, metric = CompressionRun(**shared, conversion=conversion, finetuning=finetuning), choice.of_labels()
     run.check_apart()
     if teaching.resume and not overwrite and (done := run.done(depth)) is not None:
         console.print(done, end="\n" if done else "")
         return
     check_folder(out, overwrite, source=model)
     run.check_work_folder()
-    asked: dict[str, Any] = {**choice.how, **limits.given, "depth": depth}
-    if limits.given:
-        asked["tolerance"] = None
+    asked |= {**choice.how, "tolerance": choice.tolerance}
     with on_full_disk(run.kept):
         run.read(strict=strict)
         if teaching.dry_run:
@@ -83,7 +87,7 @@ def compress_command(
             chosen = Choice(depth, limits.given, asked["tolerance"], choice.relative, choice.confidence)
             console.print(plan_of(run, depth, limits.given, chosen.searches(teaching.choose_healed)))
             return
-        result = run.compress(metric=choice.metric, strict=strict, **asked)
+        result = run.compress(metric=metric, strict=strict, **asked)
     if result is not None:  # else another process writes it
         _show(result)
         console.print(f"wrote {out}")

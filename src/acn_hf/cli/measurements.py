@@ -32,6 +32,7 @@ def profile_command(
     """Measure a metric at every depth with one pass over the data."""
     if out is not None:
         check_files(overwrite, out, out.with_suffix(".png"))
+    asked = choice.of_labels()
     from ..data.tasks import usual_metric
     from ..depth.profile import measure_depth_profile
     from ..plots import plot_depth_profile
@@ -39,7 +40,7 @@ def profile_command(
     network = conversion.load(model, device)
     rows, collate = data_options.measured(network, conversion.load_processor(network, model), data)
     batches = _batches(rows, collate, data_options)
-    profile = measure_depth_profile(network, batches, metric=choice.metric or usual_metric(network))
+    profile = measure_depth_profile(network, batches, metric=asked or usual_metric(network))
     depth = profile.effective_depth(**choice.how)
     console.print(str(profile))
     console.print(f"effective depth: {depth} of {profile.depths[-1]} (tolerance {choice.how['tolerance']:g})")

@@ -94,9 +94,14 @@ class DataOptions:
         return rows.shuffle(seed=0).select(range(min(self.max_examples, len(rows))))
 
     def read(
-        self, source: str, split: str | Sequence[str] | None = None, *, with_labels: bool = True
+        self,
+        source: str,
+        split: str | Sequence[str] | None = None,
+        *,
+        with_labels: bool = True,
+        with_blanks: bool | None = None,
     ) -> "datasets.Dataset":
-        """Return the rows of a data set that are complete, and say how many are not."""
+        """Return the rows of a data set that are complete, and say how many are not; see [`complete_rows`]."""
         from ..data.checks import complete_rows, require_inputs
         from ..data.files import load_data
         from ..data.idx import DataError
@@ -106,7 +111,7 @@ class DataOptions:
         self._say_separator(rows)
         with named(source):
             require_inputs(rows, self.columns)
-        rows, left_out = complete_rows(rows, self.columns, with_labels=with_labels)
+        rows, left_out = complete_rows(rows, self.columns, with_labels=with_labels, with_blanks=with_blanks)
         if left_out is not None:
             if self.incomplete == "refuse":
                 raise DataError(f"every row must be complete (--incomplete skip leaves others out); {left_out}")
@@ -175,14 +180,19 @@ class ChoiceOptions:
             parser=str,
             metavar="METRIC",
             help=f"One of {', '.join(METRICS)}; or your own: metric.py:function or module:function. "
-            "Defaults by the head.",
+            "Defaults by the head. With --embeddings neighbours, spearman, or the name of a score of the evaluator.",
         ),
     ] = None
     lower_is_better: Annotated[bool, _choice("--lower-is-better", help="Your own metric is good when it is low.")] = (
         False
     )
     tolerance: Annotated[
-        float | None, _choice(min=0.0, help="How much worse than full depth the metric may be.", show_default="0.005")
+        float | None,
+        _choice(
+            min=0.0,
+            help="How much worse than full depth the metric may be.",
+            show_default="0.005, of neighbours and spearman of embeddings 0.05",
+        ),
     ] = None
     relative: Annotated[bool, _choice("--relative", help="The tolerance is a fraction of the full metric.")] = False
     confidence: Annotated[float | None, _choice(help="In (0, 1): a paired bootstrap must exclude a larger loss.")] = (
@@ -194,14 +204,17 @@ class ChoiceOptions:
             raise typer.BadParameter("--lower-is-better is for --metric, which must be given too")
         if self.lower_is_better and self.metric in METRICS:
             raise typer.BadParameter(f"--lower-is-better is for a metric of your own; {self.metric} is known")
-        if self.metric is not None:
-            try:
-                metric = resolve_metric(self.metric, False if self.lower_is_better else None)
-            except ProfileError as error:
-                raise typer.BadParameter(str(error)) from None
-            object.__setattr__(self, "metric", metric)
         if self.confidence is not None and not 0 < self.confidence < 1:
             raise typer.BadParameter(f"confidence must lie in (0, 1); got {self.confidence}")
+
+    def of_labels(self) -> Any:
+        """Return the metric that was asked for, of predictions and labels; `None` if none was."""
+        if self.metric is None:
+            return None
+        try:
+            return resolve_metric(self.metric, False if self.lower_is_better else None)
+        except ProfileError as error:
+            raise typer.BadParameter(str(error)) from None
 
     def check_unused(self, depth: int) -> None:
         """Refuse what would choose a depth where one is given."""

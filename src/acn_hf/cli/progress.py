@@ -1,17 +1,18 @@
 """Progress bars of trainings: how many steps are done, the loss, and the time that is left."""
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 
-def shown_training(description: str) -> "TrainerCallback":
+def shown_training(describe: str | Callable[[Any], str]) -> "TrainerCallback":
     """Return a callback that shows a training on the terminal, or with a line at its end where there is none.
 
     Args:
-        description (`str`): What is trained, and how.
+        describe (`str` or `Callable`): What is trained, and how; or a function to that from the model.
     """
     from rich.progress import (
         BarColumn,
@@ -29,7 +30,8 @@ def shown_training(description: str) -> "TrainerCallback":
         bars: Progress | None = None
         is_shown = False
 
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+            self.description = description = describe if isinstance(describe, str) else describe(model)
             self.is_shown, self.start = state.is_world_process_zero, time.monotonic()
             if not self.is_shown:
                 return
@@ -63,7 +65,7 @@ def shown_training(description: str) -> "TrainerCallback":
             if self.bars is not None:
                 self.bars.stop()
             if self.is_shown:
-                errors.print(f"{description}: done in {time.monotonic() - self.start:.0f} s")
+                errors.print(f"{self.description}: done in {time.monotonic() - self.start:.0f} s")
 
     return ShownTraining()
 

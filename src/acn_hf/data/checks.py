@@ -48,7 +48,7 @@ class Incomplete(Record):
 
 
 def complete_rows(
-    data: datasets.Dataset, columns: Columns, *, with_labels: bool = True
+    data: datasets.Dataset, columns: Columns, *, with_labels: bool = True, with_blanks: bool | None = None
 ) -> tuple[datasets.Dataset, Incomplete | None]:
     """Leave out the rows in which a text, an image or a label is missing.
 
@@ -59,8 +59,9 @@ def complete_rows(
     Args:
         data (`datasets.Dataset`): The rows.
         columns (`Columns`): Those that are read; what the data do not have is not missed.
-        with_labels (`bool`, *optional*, defaults to `True`): Whether labels are read. Where they are not, empty lines
-            of texts stay.
+        with_labels (`bool`, *optional*, defaults to `True`): Whether labels are read.
+        with_blanks (`bool`, *optional*): Whether texts of white space alone stay. Defaults to where no labels are read:
+            an empty line is a part of what is masked.
 
     Returns:
         The rows that are complete, and what was left out, or `None`.
@@ -68,11 +69,12 @@ def complete_rows(
     Raises:
         DataError: No row is complete.
     """
+    with_blanks = not with_labels if with_blanks is None else with_blanks
     inputs = _inputs(data, columns)
     labels = [columns.label] if columns.label in data.column_names else names_of_columns(columns.label)
     names = _there([*inputs, *labels] if with_labels else inputs, data)
     table = data.with_format("arrow").select_columns(names)[:]
-    lacking = {name: _is_missing(table[name], blank_too=with_labels and name in inputs) for name in names}
+    lacking = {name: _is_missing(table[name], blank_too=not with_blanks and name in inputs) for name in names}
     if not names or not (wrong := np.flatnonzero(np.logical_or.reduce(list(lacking.values())))).size:
         return data, None
     first = int(wrong[0])

@@ -54,6 +54,21 @@ def load_sentence_transformer(source: str | os.PathLike, device: str | None = No
     return model.eval()
 
 
+def is_sentence_transformer(folder: str | os.PathLike) -> bool:
+    """Return whether a folder says that it holds a SentenceTransformer."""
+    return Path(folder, MODULES).is_file() and _kind_of(os.fspath(folder)) == ENCODER
+
+
+def module_folders(folder: Path) -> list[str]:
+    """Return the folders inside the one of a model in which its modules lie, as far as they have their own."""
+    return [entry["path"] for entry in json.loads((folder / MODULES).read_text()) if entry["path"]]
+
+
+def _kind_of(source: str) -> str:
+    settings = _file_of(source, SETTINGS)
+    return json.loads(Path(settings).read_text()).get("model_type", ENCODER) if settings else ENCODER
+
+
 def _check_kind(source: str) -> None:
     """Refuse what `SentenceTransformer(source)` would make something else of.
 
@@ -64,9 +79,7 @@ def _check_kind(source: str) -> None:
     modules = _file_of(source, MODULES)
     if modules is None:
         _refuse_other(source)
-    settings = _file_of(source, SETTINGS)
-    kind = json.loads(Path(settings).read_text()).get("model_type", ENCODER) if settings else ENCODER
-    if kind != ENCODER:
+    if (kind := _kind_of(source)) != ENCODER:
         raise NoSentenceTransformerError(f"{source} must hold a {ENCODER}; it holds a {kind}")
 
 

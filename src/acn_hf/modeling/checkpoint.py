@@ -135,7 +135,7 @@ def weight_files(variant: str | None) -> Callable[[str], bool]:
 
 @contextmanager
 def written_beside(target: Path, stale: Callable[[str], bool] = lambda name: False) -> Iterator[Path]:
-    """Yield an empty folder beside `target` whose files move there when the block ends without an error.
+    """Yield an empty folder beside `target` whose files, and folders, move there when the block ends without an error.
 
     Args:
         target (`Path`): Created when the first file is there. After an error it is as it was.
@@ -158,6 +158,8 @@ def written_beside(target: Path, stale: Callable[[str], bool] = lambda name: Fal
             beside.rename(target)
         elif written:
             for path in written:
+                if path.is_dir() and (target / path.name).is_dir():
+                    shutil.rmtree(target / path.name)
                 path.replace(target / path.name)
             names = {path.name for path in written}
             for path in target.iterdir():

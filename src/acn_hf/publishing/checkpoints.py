@@ -13,6 +13,7 @@ from ..conversion.layouts import ConversionError, check_padding_side, layout_of
 from ..conversion.loader import load_model
 from ..conversion.timm_mixers import TimmMixer
 from ..data.rows import DataError, load_processor
+from ..embeddings.loading import is_sentence_transformer, load_sentence_transformer
 from ..modeling.checkpoint import weight_files, written_beside
 from .facts import CardFacts, collect
 from .hub import push_files
@@ -205,7 +206,7 @@ def push_checkpoint(
     replace_card: bool = False,
     **facts: Any,
 ) -> CommitInfo:
-    """Upload a checkpoint with its processor, its model card and its evidence in one commit.
+    """Upload a checkpoint, or a SentenceTransformer, with its processor, card and evidence in one commit.
 
     The checkpoint is loaded first, so that none is uploaded that cannot be. Nothing else of the folder is uploaded: no
     state of a training, and no `training_args.bin`, which may hold a token.
@@ -229,6 +230,7 @@ def push_checkpoint(
         DepthError: The checkpoint lacks weights of some layer.
         HfHubHTTPError: The Hub refuses; the repository is as it was.
         NotADirectoryError: `folder` is no folder.
+        NoSentenceTransformerError: A SentenceTransformer lacks weights of some layer.
         NotAnAcnError: It holds no ACN, or not all of its weights.
         OSError: It holds no checkpoint.
         TypeError: A fact has a name that a card does not know.
@@ -250,7 +252,7 @@ def push_checkpoint(
     return push_files(
         path,
         repo_id,
-        load_model(path, needs_head=False),
+        load_sentence_transformer(path, "cpu") if is_sentence_transformer(path) else load_model(path, needs_head=False),
         private=private,
         token=token,
         revision=revision,

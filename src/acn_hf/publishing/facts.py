@@ -11,12 +11,18 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTraine
 from ..depth.cost import Cost
 from ..depth.profile import DepthProfile
 from ..depth.stack import find_stack
+from ..embeddings.loading import is_sentence_transformer
 from ..modeling.configuration_acn import AcnConfig
 from ..support.auto_classes import auto_class_of, task_of
 from ..support.records import Record
+from ..support.sentence_models import inner_model
+from ..support.wrappers import is_sentence_model
 from .compressed import Compressed, CompressionFacts
 
 RECORD_FILE = "model_card.json"
+
+AROUND = "sentence-transformers"
+"""A library whose models hold one of transformers."""
 
 TRAINING_FIELDS = (
     "num_train_epochs",
@@ -92,6 +98,7 @@ class CardFacts(Record):
         base_model (`str`, *optional*): Id on the Hub of the model that this one was made from.
         license (`str`, *optional*): As the Hub spells it, for example `"apache-2.0"`.
         language (`str`, *optional*): Code of the language of the texts, for example `"en"`.
+        library (`str`, *optional*): What reads the model, if it is not transformers itself: `"sentence-transformers"`.
 
     Raises:
         ValueError: The config names no class that an Auto class serves, its depth is not one of those that the profile
@@ -118,6 +125,7 @@ class CardFacts(Record):
     base_model: str | None = None
     license: str | None = None
     language: str | None = None
+    library: str | None = None
 
     def __post_init__(self) -> None:
         if self.auto_class is None:
@@ -154,6 +162,8 @@ class CardFacts(Record):
     @property
     def task(self) -> str | None:
         """What the Hub calls the task of the model, if it has a name for it."""
+        if self.library is not None:
+            return "sentence-similarity"
         if self.is_acn:
             return PIPELINE_TAGS.get(self.architecture)
         return task_of(self.auto_class, self.config.get("main_input_name"))
@@ -197,11 +207,13 @@ class CardFacts(Record):
         return {**fields, **inner}
 
 
-def config_fields(source: PreTrainedModel | PreTrainedConfig) -> dict[str, Any]:
+def config_fields(source: Any) -> dict[str, Any]:
     """Return what a card keeps of a config: what JSON can hold, without versions and places.
 
-    Of a model that is not an ACN the number of layers is added under that name, whatever its class calls it.
+    Of a model that is not an ACN the number of layers is added under that name, whatever its class calls it. Of a
+    SentenceTransformer it is the config of the transformer inside.
     """
+    source = inner_model(source) if is_sentence_model(source) else source
     is_model = isinstance(source, PreTrainedModel)
     config = source.config if is_model else source
     if not isinstance(config, PreTrainedConfig):
@@ -273,6 +285,8 @@ def collect(
     if source is None and not folder.is_dir():
         raise NotADirectoryError(f"the folder of a checkpoint must be there to have a card; {folder} is no folder")
     config = AutoConfig.from_pretrained(folder) if source is None else source
+    if is_sentence_model(source) or (source is None and is_sentence_transformer(folder)):
+        facts.setdefault("library", AROUND)
     facts.setdefault("name", facts.get("repo_id", folder.absolute().name).split("/")[-1])
     facts.setdefault("processor", processor_in(folder))
     return CardFacts(config=config_fields(config), **facts)

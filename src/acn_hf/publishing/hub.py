@@ -10,12 +10,17 @@ from typing import Any
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import EntryNotFoundError
 
+from ..depth.layers import layers_of
+from ..embeddings.loading import module_folders
 from ..modeling.checkpoint import weight_files
+from ..support.sentence_models import inner_model
+from ..support.wrappers import is_sentence_model
 from .facts import RECORD_FILE, collect
 from .model_card import CARD_FILE, write_into
 
 PUBLISHED = re.compile(
-    r"config\.json|generation_config\.json|\w+\.py|result\.json|compression\.json|depth_profile\.json"
+    r"modules\.json|config_sentence_transformers\.json|sentence_\w+_config\.json"
+    r"|config\.json|generation_config\.json|\w+\.py|result\.json|compression\.json|depth_profile\.json"
     r"|(?:tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|preprocessor_config|processor_config)\.json"
     r"|vocab\.txt|merges\.txt|.*\.model|chat_template\.jinja"
 )
@@ -54,7 +59,7 @@ def upload(
     Weights of another number of shards go in the same commit: `from_pretrained` might read them first.
     """
     api = HfApi()
-    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     stale = weight_files(None)
     there = api.list_repo_files(repo_id, revision=revision, token=token)
     gone = [name for name in there if stale(name) and name not in names]
@@ -93,10 +98,12 @@ def push_files(
         ValueError: The card in the folder is about another model.
     """
     known = collect(folder, None if (folder / RECORD_FILE).is_file() else model, **facts)
-    if (known.architecture, known.depth) != (type(model).__name__, model.config.num_hidden_layers):
+    inner = inner_model(model)
+    name, number = type(inner).__name__, len(layers_of(inner))
+    if (known.architecture, known.depth) != (name, number):
         raise ValueError(
-            f"the card in {folder} must be about the checkpoint there, a {type(model).__name__} of "
-            f"{model.config.num_hidden_layers} layers; it is about a {known.architecture} of {known.depth}: remove "
+            f"the card in {folder} must be about the checkpoint there, a {name} of "
+            f"{number} layers; it is about a {known.architecture} of {known.depth}: remove "
             f"{RECORD_FILE} to have a new one"
         )
     weights = weight_files(None)
@@ -106,9 +113,10 @@ def push_files(
         there, new = Path(scratch, "there"), Path(scratch, "new")
         repo_id = prepare_repo(repo_id, there, private=private, token=token, revision=revision)
         new.mkdir()
-        for path in folder.iterdir():
+        places = [".", *(module_folders(folder) if is_sentence_model(model) else ())]
+        for path in (path for place in places for path in (folder / place).iterdir()):
             if path.is_file() and (weights(path.name) or PUBLISHED.fullmatch(path.name)):
-                _link(path, new / path.name)
+                _link(path, new / path.relative_to(folder))
         keeps = (there / CARD_FILE).is_file() and not replace_card
         write_into(new, collect(new, known, repo_id=repo_id), there if keeps else folder)
         return upload(new, repo_id, commit_message=commit_message, token=token, revision=revision, create_pr=create_pr)
@@ -116,6 +124,7 @@ def push_files(
 
 def _link(path: Path, target: Path) -> None:
     """Put a file into another folder too; weights are large, so it is copied only where links are not possible."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         target.symlink_to(path.absolute())
     except OSError:

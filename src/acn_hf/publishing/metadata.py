@@ -3,13 +3,13 @@
 from huggingface_hub import CardData, EvalResult, ModelCardData
 
 from ..modeling.modeling_acn import HUB_TAGS
-from .facts import CardFacts
+from .facts import AROUND, CardFacts
 
 PLAIN_TAG = "acn-hf"
 """What the card of a model says that is of transformers alone."""
 
-AROUND = "sentence-transformers"
-"""A library whose models hold one of transformers."""
+AROUND_TAGS = [AROUND, "sentence-similarity", "feature-extraction"]
+"""How that library tags its models itself."""
 
 _METRIC_IDS = {
     "answer_f1": "f1",
@@ -35,12 +35,12 @@ def metadata(facts: CardFacts) -> ModelCardData:
         datasets=None if facts.dataset_id is None else [facts.dataset_id],
         eval_results=results or None,
         language=facts.language,
-        library_name="transformers",
+        library_name=facts.library or "transformers",
         license=facts.license,
         metrics=sorted({result.metric_type for result in results}) or None,
         model_name=facts.name if results else None,
         pipeline_tag=facts.task,
-        tags=list(HUB_TAGS) if facts.is_acn else [PLAIN_TAG],
+        tags=[*(AROUND_TAGS if facts.library else ()), *(HUB_TAGS if facts.is_acn else [PLAIN_TAG])],
     )
 
 

@@ -80,8 +80,11 @@ def write_model_card(
 
 
 def write_into(folder: Path, facts: CardFacts, target: Path) -> None:
-    """Write a card's three files into `folder`, from where they will move to `target`, whose card is kept."""
-    card = target / CARD_FILE
+    """Write a card's three files into `folder`, from where they will move to `target`, whose card is kept.
+
+    Where `target` has none, one that was saved into `folder` together with the model is.
+    """
+    card = next((path for path in (target / CARD_FILE, folder / CARD_FILE) if path.is_file()), target / CARD_FILE)
     existing = card.read_text(encoding="utf-8") if card.is_file() else None
     picture = save_picture(facts, folder)
     text = render_model_card(facts, picture=picture, existing=existing, previous=facts_in(target))

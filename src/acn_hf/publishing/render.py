@@ -10,6 +10,7 @@ from huggingface_hub import ModelCard
 
 from ..depth.cost import Cost
 from ..depth.profile import DepthProfile
+from ..embeddings.references import NEIGHBOURS, SPEARMAN
 from ..support.records import Record
 from .facts import CardFacts
 from .metadata import merged, metadata
@@ -24,6 +25,13 @@ _CONNECTION_FIELDS = (
     "pooling",
     "block_type",
 )
+MEANINGS = {
+    NEIGHBOURS: "the share of the nearest neighbours of a text that are its nearest neighbours to the model which "
+    "embeddings are compared with, at its full depth",
+    SPEARMAN: "the rank correlation of the similarities of all pairs of texts with those that the model gives which "
+    "embeddings are compared with, at its full depth",
+}
+"""What is compared where there are no labels."""
 _NAMED_WHERE_SET = ("direct_gradient_only",)
 
 
@@ -74,6 +82,7 @@ def _parts(facts: CardFacts, picture: str | None) -> dict[str, Any]:
         "compared": _compared(facts),
         "tested": _tested(facts),
         "doubts": () if facts.compression is None else facts.compression.doubts,
+        "explained": _explained(facts),
         "costs": _costs(facts),
         "circumstances": _circumstances(facts.cost_after or facts.cost_before),
         "results": _results(facts),
@@ -159,6 +168,16 @@ def _tested(facts: CardFacts) -> str | None:
             for kind, (name, what, number, full, short) in zip(("", other), rows, strict=True)
         ),
     )
+
+
+def _explained(facts: CardFacts) -> str | None:
+    """Return what the metrics of embeddings are that a reader does not know by their names."""
+    if facts.library is None or facts.profile is None:
+        return None
+    test = None if facts.compression is None else facts.compression.test
+    named = {facts.profile.metric, None if test is None else test.metric}
+    said = [f"`{name}`: {meaning}." for name, meaning in MEANINGS.items() if name in named]
+    return "\n\n".join(said) or None
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

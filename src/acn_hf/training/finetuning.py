@@ -118,15 +118,18 @@ def finetuning_arguments(
     )
 
 
-def quiet_arguments(folder: str, device: torch.device, **how: Any) -> TrainingArguments:
+def quiet_arguments(
+    folder: str, device: torch.device, *, kind: type[TrainingArguments] = TrainingArguments, **how: Any
+) -> TrainingArguments:
     """Return arguments of a Trainer that stays on a device, takes every column, and reports to nobody.
 
     Args:
         folder (`str`): Where the Trainer may write.
         device (`torch.device`): Where the model is; on a CPU it stays there.
+        kind (`type`, *optional*, defaults to `TrainingArguments`): A subclass.
         how: Further arguments of [`~transformers.TrainingArguments`].
     """
-    return TrainingArguments(
+    return kind(
         folder,
         use_cpu=device.type == "cpu",
         remove_unused_columns=False,

@@ -77,12 +77,11 @@ class StageSettings:
             collate (`Callable`): Makes a batch of them.
             callbacks (`Sequence[TrainerCallback]`, *optional*): What the Trainer has besides.
         """
-        if not num_epochs > 0:
-            raise ValueError(f"the epochs of a stage must be > 0; got {num_epochs}")
+        self._check_epochs(num_epochs)
 
         def make_trainer(model: Any) -> Trainer:
-            folder = self.folder / f"{name}-{model.config.get_text_config().num_hidden_layers}"
-            arguments = self._arguments(folder, num_epochs, len(rows))
+            number = model.config.get_text_config().num_hidden_layers
+            arguments = self.arguments(name, number, num_epochs, len(rows))
             trainer = quiet_trainer(model, arguments, rows, collate, callbacks, kind=StageTrainer)
             if auto_class_for(type(unwrap(model))) == "AutoModelForMaskedLM":  # its head is as dear as many layers
                 LabelledTokensCallback().attach(trainer)
@@ -90,16 +89,31 @@ class StageSettings:
 
         return make_trainer
 
-    def once(self, max_steps: int, folder: Path) -> "StageSettings":
-        """Return the same for a few steps that leave nothing."""
-        return replace(self, max_steps=max_steps, folder=folder, resume=False)
+    def arguments(
+        self,
+        name: str,
+        num_layers: int,
+        num_epochs: float,
+        num_rows: int,
+        kind: type[TrainingArguments] = TrainingArguments,
+    ) -> TrainingArguments:
+        """Return the arguments of the Trainer of a stage.
 
-    def _arguments(self, folder: Path, num_epochs: float, num_rows: int) -> TrainingArguments:
+        Args:
+            name (`str`): Of the stage; with the number of layers it names the folder of its checkpoints.
+            num_layers (`int`): Of the model that is trained.
+            num_epochs (`float`): How often each example is seen, above 0.
+            num_rows (`int`): How many examples there are.
+            kind (`type`, *optional*, defaults to `TrainingArguments`): A subclass.
+        """
+        self._check_epochs(num_epochs)
+        folder = self.folder / f"{name}-{num_layers}"
         steps = self.steps(num_rows, num_epochs)
         every = self.checkpoint_every or max(1, steps // CHECKPOINTS_OF_A_STAGE)
         return quiet_arguments(
             str(folder),
             self.device,
+            kind=kind,
             num_train_epochs=num_epochs,
             max_steps=self.max_steps or -1,
             learning_rate=self.learning_rate,
@@ -114,6 +128,14 @@ class StageSettings:
             logging_steps=max(1, min(every, steps // 20)),
             resume_from_checkpoint=newest_checkpoint(folder) if self.resume else None,
         )
+
+    def once(self, max_steps: int, folder: Path) -> "StageSettings":
+        """Return the same for a few steps that leave nothing."""
+        return replace(self, max_steps=max_steps, folder=folder, resume=False)
+
+    def _check_epochs(self, num_epochs: float) -> None:
+        if not num_epochs > 0:
+            raise ValueError(f"the epochs of a stage must be > 0; got {num_epochs}")
 
 
 class StageTrainer(Trainer):
