@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
@@ -13,6 +14,7 @@ from acn_hf import CardFacts, measure_embedding_profile
 from acn_hf.compression.embedding_job import EmbeddingJob
 from acn_hf.training.stages import Stages
 from tests.support.command_line import names_in, one_line, run, wrong_usage
+from tests.support.hub_server import OWNER_TOKEN
 from tests.support.sentence_models import PROMPTS, SIZES, sentence_model, texts, transformer_folder
 
 __all__ = ["run"]
@@ -359,3 +361,15 @@ def test_duplicates_count_once(run, long, files, tmp_path):
     done = run("compress", long, data, tmp_path / "out", "--embeddings", "--depth", 1)
     assert "5 of 65 texts are there already; each counts once" in done.stderr
     assert json.loads((tmp_path / "out" / "result.json").read_text())["profile"]["num_examples"] == 60
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+def test_a_model_of_the_hub(run, hub, long, files, tmp_path):
+    SentenceTransformer(str(long), device="cpu").push_to_hub("someone/long", token=OWNER_TOKEN)
+    done = run("compress", "someone/long", files[1], tmp_path / "out", "--embeddings", "--depth", 1)
+    assert done.exit_code == 0, done.output
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert ModelCard(card).data.base_model == "someone/long"
+    assert "Made from `someone/long`." in card
+    done = run("compress", "someone/nothing", files[1], tmp_path / "none", "--embeddings", "--depth", 1)
+    assert "someone/nothing must be a model of sentence-transformers" in one_line(done)

@@ -20,6 +20,8 @@ from ..publishing.facts import collect
 from ..publishing.hub import prepare_repo, upload
 from ..publishing.model_card import write_into
 from ..support.records import render, write_text
+from ..support.sentence_models import with_card
+from ..support.wrappers import is_sentence_model
 from ..training.calming import Calmed
 
 
@@ -28,7 +30,8 @@ class CompressionResult:
     """A short model and the evidence for it.
 
     Args:
-        model (`PreTrainedModel` or `PeftModel`): The short model, independent of the long one, in eval mode.
+        model (`PreTrainedModel`, `PeftModel` or `SentenceTransformer`): The short model, independent of the long one,
+            in eval mode.
         depth (`int`): Its number of layers.
         profile (`DepthProfile`): The metric at every depth of the long model, after it was taught;
             `profile.value_at(depth)` is the one of the short model as it was cut.
@@ -173,7 +176,11 @@ class CompressionResult:
 
     def _write(self, folder: Path, target: Path, processor: Any, facts: dict[str, Any]) -> None:
         """Write everything into `folder`, with the card that `target` has as a part of the new one."""
-        self.model.save_pretrained(str(folder))
+        model = self.model
+        if is_sentence_model(model):  # which writes a card of its own
+            named = {"model_name": "name", "model_id": "repo_id", "base_model": "base_model"}
+            model = with_card(model, **{ours: facts.get(theirs) for ours, theirs in named.items()})
+        model.save_pretrained(str(folder))
         if processor is not None:
             processor.save_pretrained(folder)
         self.profile.save(folder / "depth_profile.json")

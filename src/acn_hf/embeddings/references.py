@@ -91,4 +91,4 @@ def spearman(wanted: np.ndarray, found: np.ndarray) -> float:
 def overlap(wanted: torch.Tensor, found: torch.Tensor) -> np.ndarray:
     """Return for each text the share of its nearest neighbours that are among those found."""
     hits = (wanted.unsqueeze(2) == found.to(wanted.device).unsqueeze(1)).any(dim=2)
-    return hits.float().mean(dim=1).double().cpu().numpy()
+    return hits.double().mean(dim=1).cpu().numpy()

@@ -100,6 +100,22 @@ def card_of_copy(model: Any) -> Any:
     return fresh
 
 
+def with_card(model: Any, **said: Any) -> Any:
+    """Return a view of a model whose card says some things besides; what it says already stays.
+
+    Args:
+        model (`SentenceTransformer` or `CrossEncoder`): Is left as it is.
+        said: `model_name`, `model_id`, `base_model` and so on; `None` says nothing.
+    """
+    view = copy.copy(model)
+    view.model_card_data = new_card(model.model_card_data)
+    for name, value in said.items():
+        if value is not None and not getattr(view.model_card_data, name):
+            setattr(view.model_card_data, name, value)
+    view.model_card_data.register_model(view)
+    return view
+
+
 def new_card(card: Any) -> Any:
     """Return a copy of the data of a model card, without what was measured; a training adds nothing to `card`."""
     fresh = copy.copy(card)
