@@ -42,7 +42,11 @@ class EmbeddingOptions:
 
     embeddings: Annotated[
         bool,
-        _embeddings("--embeddings", help="MODEL is a SentenceTransformer, DATA are texts without labels."),
+        _embeddings(
+            "--embeddings",
+            help="MODEL is a SentenceTransformer, DATA are texts without labels. --metric is neighbours (the default), "
+            "spearman, or the name of a score of the evaluator; of texts --tolerance is 0.05 if it is not given.",
+        ),
     ] = False
     evaluator: Annotated[
         str | None,

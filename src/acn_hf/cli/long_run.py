@@ -194,7 +194,7 @@ class LongRun:
             **{option: self.epochs.get(stage, 0.0) for option, stage in epochs.items()},
             **{f"--{name.replace('_', '-')}": value for name, value in others.items()},
         }
-        rows = {
+        rows: dict[str, tuple[str, str]] = {
             name: (f"{self.sources[name]} (or how it is read)", fingerprint(self.rows[name]))
             for name in ("train", "data")  # nothing depends on the test data
             if name in self.rows

@@ -33,7 +33,9 @@ def _scales(text: str) -> list[float]:
 
 
 Model = Annotated[str, typer.Argument(help="Checkpoint folder or Hub id.")]
-Data = Annotated[str, typer.Argument(help="Hub name, CSV, TSV, Parquet or JSON file, image folder, or saved data set.")]
+Data = Annotated[
+    str, typer.Argument(help="Hub name, CSV, TSV, Parquet, JSON or text file, image folder, or saved data set.")
+]
 Device = Annotated[str, typer.Option(help="Where to run, e.g. cuda.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over what is there.")]
 Depth = Annotated[int | None, typer.Option(min=0, help="Cut at this depth.")]
@@ -180,19 +182,14 @@ class ChoiceOptions:
             parser=str,
             metavar="METRIC",
             help=f"One of {', '.join(METRICS)}; or your own: metric.py:function or module:function. "
-            "Defaults by the head. With --embeddings neighbours, spearman, or the name of a score of the evaluator.",
+            "Defaults by the head.",
         ),
     ] = None
     lower_is_better: Annotated[bool, _choice("--lower-is-better", help="Your own metric is good when it is low.")] = (
         False
     )
     tolerance: Annotated[
-        float | None,
-        _choice(
-            min=0.0,
-            help="How much worse than full depth the metric may be.",
-            show_default="0.005, of neighbours and spearman of embeddings 0.05",
-        ),
+        float | None, _choice(min=0.0, help="How much worse than full depth the metric may be.", show_default="0.005")
     ] = None
     relative: Annotated[bool, _choice("--relative", help="The tolerance is a fraction of the full metric.")] = False
     confidence: Annotated[float | None, _choice(help="In (0, 1): a paired bootstrap must exclude a larger loss.")] = (
