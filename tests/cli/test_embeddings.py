@@ -341,6 +341,18 @@ def test_an_evaluator_is_for_embeddings(run, long, files, tmp_path):
     assert "--evaluator is for --embeddings, which must be given too" in said
 
 
+def test_a_card_says_of_no_teaching_that_was_left_out(run, long, files, tmp_path):
+    train, data, _ = files
+    done = run("compress", long, data, tmp_path / "out", "--embeddings", "--teach", train, "--tolerance", 0, *QUICK)
+    assert done.exit_code == 0, done.output
+    assert "warning: no depth below 3 was chosen, and nothing is cut off" in done.stderr
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "taught for" not in card
+    assert "1.0000" in card
+    some = texts(30, seed=9)
+    assert np.array_equal(embed(tmp_path / "out", some), embed(long, some))
+
+
 def test_a_metric_of_texts_is_checked(run, long, files, tmp_path):
     command = ("compress", long, files[1], tmp_path / "out", "--embeddings", "--metric")
     assert "metric must be 'spearman' or 'neighbours' for plain texts" in one_line(run(*command, "accuracy"))

@@ -94,6 +94,23 @@ def test_teaching_and_healing_help(calm, tmp_path):
     assert cut.value < taught.value < healed.value
 
 
+def test_where_nothing_is_cut_off_the_model_stays_as_it_was(calm, tmp_path):
+    noted = []
+    how = {"train": TRAIN, "teach": arguments(tmp_path / "t"), "heal": lambda n: arguments(tmp_path / f"h-{n}")}
+    result = compress_embeddings(calm, DATA, tolerance=0.0, test=TEST, note=noted.append, **how)
+    assert (result.depth, result.value, result.full_value, result.finetuned) == (3, 1.0, 1.0, None)
+    assert (result.test.full, result.test.short) == (1.0, 1.0)
+    assert np.array_equal(result.model.encode(TEST), calm.encode(TEST))
+    assert result.before is None
+    assert set(result.healed) == {2}
+    assert any(
+        text.startswith("no depth below 3 was chosen, and nothing is cut off: the model is as") for text in noted
+    )
+    assert result.model is not calm
+    limited = compress_embeddings(calm, DATA, max_mb=100, train=TRAIN, teach=arguments(tmp_path / "limited"))
+    assert (limited.depth, limited.tradeoffs.values[-1]) == (3, 1.0)
+
+
 def test_what_comes_out_says_nothing_of_the_texts(calm, tmp_path):
     result = compress_embeddings(calm, DATA, depth=1, train=TRAIN, teach=arguments(tmp_path / "taught"))
     result.model.save_pretrained(str(tmp_path / "short"))

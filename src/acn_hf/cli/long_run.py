@@ -238,7 +238,9 @@ class LongRun:
         result = replace(result, doubts=(*self.doubts, *result.doubts), sources=self.sources)
         if "train" in self.places:
             done = {
-                name: number for name, number in self.epochs.items() if name != "heal" or result.finetuned is not None
+                name: number
+                for name, number in self.epochs.items()
+                if {"heal": result.finetuned, "teach": result.before}.get(name, number) is not None
             }
             self.facts["description"] = story(done, self.sources["train"], self.sources.get("teacher"))
         with on_stop(self.kept):

@@ -90,6 +90,15 @@ class AnyJob:
         """Return the model that is to be shorter, ready to be measured."""
         return model
 
+    def leaves_untaught(self, before: DepthProfile, profile: DepthProfile) -> bool:
+        """Return whether a model from which nothing is cut off stays as it was, though every depth of it was taught.
+
+        Args:
+            before (`DepthProfile`): The metric at every depth before it was taught.
+            profile (`DepthProfile`): And after.
+        """
+        return False
+
     def meet_teacher(self, model: Any, teacher: Any, before: DepthProfile) -> None:
         """Get to know who teaches, before anything is taught."""
 
@@ -122,6 +131,9 @@ class AnyJob:
             self.tradeoffs = profile.tradeoffs(cost)
         chosen = same_everywhere(self.choice.depth_of(profile, before.values[-1], self.tradeoffs))
         short = self.shortened(long, profile, before.values[-1], chosen, searches)
+        if short.depth == profile.depths[-1] and long is not model and self.leaves_untaught(before, profile):
+            long, profile, short = model, before, Short(self.cut(model), short.depth)
+            self.tradeoffs = None if cost is None else before.tradeoffs(cost)
         if short.depth not in profile.depths:  # layers left while it trained
             self.options["depths"] = [*profile.depths, short.depth]
             profile = self.measured(long)

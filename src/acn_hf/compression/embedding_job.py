@@ -11,7 +11,7 @@ from ..embeddings.references import NEIGHBOURS
 from ..embeddings.teaching import taught_embeddings
 from ..publishing.facts import training_fields
 from ..support.sentence_models import card_of_copy, inner_model
-from .any_job import AnyJob
+from .any_job import AnyJob, Short
 
 TrainingArguments = Any
 """`SentenceTransformerTrainingArguments`, of a package that need not be installed."""
@@ -48,6 +48,19 @@ class EmbeddingJob(AnyJob):
         profile = measure_embedding_profile(model, data, metric=metric, **options)
         assert isinstance(profile, DepthProfile), "no dimensions are asked for"
         return profile
+
+    def leaves_untaught(self, before: DepthProfile, profile: DepthProfile) -> bool:
+        """Return whether full depth is better as it was: then nobody needs to embed anything again."""
+        return profile.is_better(before.values[-1], profile.values[-1])
+
+    def remarks(self, short: Short, before: DepthProfile, profile: DepthProfile, model: Any) -> tuple[str, ...]:
+        """Return what to say where training was of no use."""
+        untaught = (
+            f"no depth below {short.depth} was chosen, and nothing is cut off: the model is as it was, since teaching "
+            f"made its full depth worse in {profile.metric}"
+        )
+        is_untaught = "teach" in self.makers and profile is before
+        return (*([untaught] if is_untaught else ()), *super().remarks(short, before, profile, model))
 
     def taught(self, student: Any, maker: MakeArguments, weights: str) -> Any:
         """Return what the reference makes of a model; its card is that of the student, and holds no texts."""

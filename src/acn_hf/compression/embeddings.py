@@ -90,7 +90,8 @@ def compress_embeddings(
             `greater_is_better`.
 
     Returns:
-        `CompressionResult`: Its `model` is a `SentenceTransformer` that shares nothing with the others.
+        `CompressionResult`: Its `model` is a `SentenceTransformer` that shares nothing with the others. Where nothing
+        is cut off, and teaching made full depth worse, it is a copy of `model` as it was.
 
     Raises:
         BudgetError: No depth is within the limits.
