@@ -138,7 +138,9 @@ def test_embeddings(tmp_path):
     printed = run_training_page("docs/embeddings.md", tmp_path)
     assert "Depth profile over 72 examples" in printed
     assert "spearman by depth and dimension" in printed
+    assert "Compressed to 2 of" in printed
     assert {"modules.json", "model.safetensors", "1_Pooling"} <= {path.name for path in (tmp_path / "short").iterdir()}
+    assert {"modules.json", "result.json", "README.md"} <= {path.name for path in (tmp_path / "compressed").iterdir()}
 
 
 def test_analysis(tmp_path):
