@@ -26,7 +26,7 @@ NAME is one of
 and may end in a learning rate of its own, as adaptive-mse@5e-5. A step is a batch of `batch_size` texts in all of them,
 two texts of which make a pair. The time of a run is that of its training, with what the model says about the texts.
 
-Cost: 1,000 steps of 32 short sentences and 6 layers of width 384 take about 5 minutes of two CPU cores.
+Cost: 1,000 steps of 32 short sentences and 6 layers of width 384 take about 12 minutes of one CPU core.
 """
 
 import json

@@ -1,6 +1,8 @@
 """`acn-hf compress --embeddings`: from a SentenceTransformer and texts to the short one."""
 
+import errno
 import json
+import os
 import re
 
 import numpy as np
@@ -156,6 +158,33 @@ def test_a_run_that_was_stopped_goes_on_to_the_bit(run, long, files, tmp_path, m
     assert not work.exists()
     done = run("compress", long, data, out, *options, "--resume")
     assert done.stdout.startswith(f"The job is done: its result, depth 1 of 3, lies in {out}.")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))], ids=repr)
+def test_what_is_stopped_while_it_is_written_leaves_nothing_half(run, long, files, tmp_path, monkeypatch, error):
+    train, data, _ = files
+    out = tmp_path / "out"
+    command = ("compress", long, data, out, "--embeddings", "--teach", train, "--depth", 1, *QUICK)
+    save = SentenceTransformer.save_pretrained
+
+    def stopped(model, path, *args, **kwargs):
+        save(model, path, *args, **kwargs)
+        if "checkpoint" not in str(path):
+            raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SentenceTransformer, "save_pretrained", stopped)
+        done = run(*command)
+    assert done.exit_code == (130 if isinstance(error, KeyboardInterrupt) else 1), done.output
+    kept = f"what is done lies in {out}.work; the same command with --resume goes on from there"
+    assert kept in done.stderr.strip().splitlines()[-1]
+    assert names_in(tmp_path) == {"train.txt", "data.csv", "test.jsonl", "out.work"}
+    done = run(*command, "--resume")
+    assert done.exit_code == 0, done.output
+    assert "Teaching" not in done.stderr
+    assert "Healing" not in done.stderr
+    assert SentenceTransformer(str(out), device="cpu")[0].model.config.num_hidden_layers == 1
+    assert names_in(tmp_path) == {"train.txt", "data.csv", "test.jsonl", "out"}
 
 
 def test_a_run_goes_on_only_as_it_began(run, long, files, tmp_path, monkeypatch):

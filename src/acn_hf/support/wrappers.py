@@ -46,7 +46,8 @@ def unwrap(model: Any) -> PreTrainedModel:
     if is_sentence_model(model):
         raise TypeError(
             f"this takes a model of transformers; of a {type(model).__name__} give the one inside "
-            "(model.transformers_model), or measure its embeddings with acn_hf.measure_embedding_profile"
+            "(model.transformers_model), or measure its embeddings with acn_hf.measure_embedding_profile and cut it "
+            "with acn_hf.compress_embeddings"
         )
     if not isinstance(model, PreTrainedModel):
         raise TypeError(f"only models of transformers have depth; got {type(model).__name__}")
