@@ -2,13 +2,12 @@
 
 What is unusual: nobody labels anything that is trained on. Who is right about a text is the long model itself, at full
 depth and with all of its dimensions. Every run is a folder `NAME-seedN` with its profile, so the script can be stopped
-and started again at any time, and several of them may share the work. `compare_runs.py` prints the recall of every run;
-the other measures, and the smaller dimensions, stand in the record.
+and started again at any time, and several of them may share the work. `--tables` prints each measure at each dimension;
+`compare_runs.py` prints the recall alone.
 
     python examples/compare_embeddings.py --model sentence-transformers/all-MiniLM-L6-v2 --train_file texts.txt \\
         --held_out_file held_out.txt --labelled_train_file train.csv --labelled_test_file test.csv \\
-        --output_dir runs/embeddings --record embeddings.json
-    python examples/compare_runs.py runs/embeddings
+        --output_dir runs/embeddings --record embeddings.json --tables
 
 NAME is one of
 
@@ -49,15 +48,18 @@ from sentence_transformers import (
 from sentence_transformers.sentence_transformer import losses
 from transformers import HfArgumentParser, set_seed
 
-from acn_hf import DepthProfile, depth_embeddings, teach_embeddings, truncate
+from acn_hf import DepthProfile, depth_embeddings, truncate
 from acn_hf.data import load_data
 from acn_hf.depth import layers_of
 from acn_hf.embeddings.inputs import check_dimensions, embed, full_dimension
 from acn_hf.embeddings.loading import load_sentence_transformer
 from acn_hf.embeddings.references import Similarities, overlap, spearman
+from acn_hf.embeddings.teaching import taught_embeddings
 from acn_hf.scripts import record_of_runs
+from acn_hf.scripts.run_tables import Network, depth_table
 from acn_hf.support import circumstances, write_text
 from acn_hf.support.sentence_models import inner_model
+from acn_hf.training.finetuning import silence
 
 SETTINGS = ("model", "steps", "heal_steps", "batch_size", "learning_rate", "dimensions", "bf16")
 """What a record says of how a run was trained."""
@@ -90,6 +92,7 @@ class Arguments:
     bf16: bool = field(default=False, metadata={"help": "Compute in bfloat16."})
     device: str = field(default="cpu", metadata={"help": "Where."})
     record: str | None = field(default=None, metadata={"help": "JSON file for what all runs of the folder came to."})
+    tables: bool = field(default=False, metadata={"help": "Print every measure of all runs of the folder."})
 
 
 @dataclass
@@ -220,11 +223,12 @@ class Runs:
             how = self.training(self.arguments.steps, rate, scratch)
             if name in ("taught", "taught-dims"):
                 dimensions = self.measures.dimensions[1:] if rest else []
-                return teach_embeddings(self.model, self.texts.train, how, dimensions=dimensions)
+                return taught_embeddings(self.model, self.texts.train, how, dimensions=dimensions, is_quiet=True)
             if kind == "healed":
                 how = self.training(self.arguments.heal_steps, rate, scratch)
                 short = truncate(taught, int(rest))
-                return teach_embeddings(short, self.texts.train, how, teacher=self.model, weights="full")
+                teaching: dict[str, Any] = {"teacher": self.model, "weights": "full", "is_quiet": True}
+                return taught_embeddings(short, self.texts.train, how, **teaching)
             if kind == "kept":
                 student = keep_layers(self.model, int(rest))
                 return self.by_loss(student, losses.MSELoss(student), self.of_texts(), how)
@@ -241,7 +245,10 @@ class Runs:
 
     def by_loss(self, student: Any, loss: torch.nn.Module, rows: Dataset, how: Any) -> SentenceTransformer:
         """Train a student by a loss of sentence-transformers, and return it."""
-        SentenceTransformerTrainer(student, how, train_dataset=rows, loss=loss).train()
+        student.model_card_data.widget = [{}]  # else it looks for examples
+        trainer = SentenceTransformerTrainer(student, how, train_dataset=rows, loss=loss)
+        silence(trainer)
+        trainer.train()
         return truncate(student, len(layers_of(inner_model(student)))).eval()
 
     def of_texts(self) -> Dataset:
@@ -346,6 +353,25 @@ def keep_layers(model: SentenceTransformer, number: int) -> SentenceTransformer:
     return short
 
 
+def tables(record: dict[str, Any]) -> str:
+    """Return a Markdown table for each measure at each dimension: a row for each run, a column for each depth."""
+    found: dict[str, dict[str, list[DepthProfile]]] = {}
+    minutes: dict[str, list[float]] = {}
+    for run in record["runs"]:
+        minutes.setdefault(run["name"], []).append(run["train_runtime"] / 60)
+        for measure, by_dimension in run["measures"].items():
+            for dimension, values in by_dimension.items():
+                sizes = (0,) * len(values)
+                profile = DepthProfile(tuple(run["depths"]), tuple(values), measure, True, run["num_examples"], sizes)
+                found.setdefault(f"{measure}, {dimension} dimensions", {}).setdefault(run["name"], []).append(profile)
+    parts = []
+    for title, runs in found.items():
+        networks = [Network(name, tuple(profiles), tuple(minutes[name]), ()) for name, profiles in runs.items()]
+        parts.append(f"### {title}\n\n{depth_table(networks)}\n")
+    times = [f"| {name} | {statistics.mean(each):.1f} |" for name, each in minutes.items()]
+    return "\n".join([*parts, "### Minutes of training\n", "| run | minutes |", "| --- | --- |", *times])
+
+
 def main(argv: list[str] | None = None) -> None:
     (arguments,) = HfArgumentParser(Arguments, description=__doc__).parse_args_into_dataclasses(argv)
     model = load_sentence_transformer(arguments.model, arguments.device)
@@ -358,8 +384,10 @@ def main(argv: list[str] | None = None) -> None:
             runs.check(name)
         for name in arguments.runs or runs.names():
             runs.run(name)
+    record = record_of_runs(Path(arguments.output_dir), SETTINGS)
+    if arguments.tables:
+        print(tables(record))
     if arguments.record is not None:
-        record = record_of_runs(Path(arguments.output_dir), SETTINGS)
         write_text(arguments.record, json.dumps(record, indent=1) + "\n")
 
 

@@ -58,7 +58,7 @@ def arguments(long, tmp_path):
 @pytest.mark.parametrize("runs", [FAST, pytest.param(SLOW, marks=pytest.mark.slow)], ids=["ours", "theirs"])
 def test_runs_are_done_once_and_recorded(arguments, tmp_path, capsys, runs):
     compare_embeddings.main([*arguments, "--runs", *runs])
-    assert capsys.readouterr().out.count("-seed0: ") == len(runs)
+    assert len(capsys.readouterr().out.splitlines()) == len(runs), "nothing else is printed"
     record = {run["name"]: run for run in json.loads((tmp_path / "record.json").read_text())["runs"]}
     assert set(record) == set(runs)
     for name, run in record.items():
@@ -72,8 +72,13 @@ def test_runs_are_done_once_and_recorded(arguments, tmp_path, capsys, runs):
         assert ("sentences_per_second" in run) is (name in ("cut", "kept-1"))
         assert run["torch"]
         assert run["settings"]["steps"] == 3
-    compare_embeddings.main([*arguments, "--runs", *runs])
-    assert "-seed0: " not in capsys.readouterr().out
+    compare_embeddings.main([*arguments, "--runs", *runs, "--tables"])
+    printed = capsys.readouterr().out
+    assert "-seed0: " not in printed
+    assert printed.count("### ") == 4 * 3 + 1
+    value = f"{record[runs[0]]['measures']['accuracy']['4'][-1]:.3f}"
+    row = printed.split("### accuracy, 4 dimensions")[1].split(f"| {runs[0]} |")[1].splitlines()[0]
+    assert row.endswith(f"| {value} |")
 
 
 def test_the_measures_are_those_of_profiles(arguments, long, tmp_path):
