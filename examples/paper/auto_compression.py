@@ -15,10 +15,10 @@ from itertools import product
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import SHORT, Laboratory, effective_depth
-from lab.networks import OURS
+from lab.networks import OURS, RIVALS
 from lab.rendering import Section, at_the_end, cell, full_depths, group, mean, series, table
 
-ARCHS = ("acn", "residual", "feedforward", "direct", "acn-annealed")
+ARCHS = ("acn", "residual", "feedforward", "direct", "acn-annealed", "residual-scaled")
 
 
 def jobs(laboratory: Laboratory) -> list[Job]:
@@ -72,7 +72,7 @@ def verdict(groups, full) -> str:
     sentences = []
     for family, arch in product(full, OURS):
         deepest = full[family]
-        acn, residual = groups.get((family, arch, deepest)), groups.get((family, "residual", deepest))
+        acn, residual = groups.get((family, arch, deepest)), groups.get((family, RIVALS[arch], deepest))
         if not acn or not residual:
             continue
         spared, theirs = share_left_out(acn, deepest), share_left_out(residual, deepest)
@@ -83,7 +83,7 @@ def verdict(groups, full) -> str:
             f"the residual network {theirs:.0%}; the accuracy is {mean(at_the_end(acn)):.3f} against "
             f"{mean(at_the_end(residual)):.3f}"
         )
-        short = groups.get((family, "residual", SHORT)) if deepest > SHORT else None
+        short = groups.get((family, RIVALS[arch], SHORT)) if deepest > SHORT else None
         sentences.append(
             sentence + (f", and {mean(at_the_end(short)):.3f} of {SHORT} residual layers from scratch" if short else "")
         )

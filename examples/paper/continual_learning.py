@@ -21,7 +21,7 @@ import torch
 from lab.continual import SynapticIntelligence, average_accuracy, average_forgetting
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Arguments, Laboratory
-from lab.networks import OURS
+from lab.networks import OURS, RIVALS
 from lab.rendering import Section, cell, clear_difference, group, mean, table
 from lab.tasks import TaskSpec, class_tasks, load_task
 from torch import nn
@@ -64,7 +64,7 @@ def jobs(laboratory: Laboratory) -> list[Job]:
         for seed in laboratory.seeds
         for family in laboratory.families("mixer")
         for method in laboratory.arguments.methods
-        for arch in laboratory.archs("acn", "residual", "acn-annealed")
+        for arch in laboratory.archs("acn", "residual", "acn-annealed", "residual-scaled")
         for num_layers in (QUICK_DEPTHS if laboratory.arguments.quick else DEPTHS)
     ]
 
@@ -233,11 +233,11 @@ def verdict(groups) -> str:
     for family, tasks, method in dict.fromkeys(key[:3] for key in groups):
         by_depth = {
             arch: {key[4]: runs for key, runs in groups.items() if key[:4] == (family, tasks, method, arch)}
-            for arch in (*OURS, "residual")
+            for arch in (*OURS, *RIVALS.values())
         }
         for arch, name in OURS.items():
-            shared = by_depth[arch].keys() & by_depth["residual"].keys()
-            pairs = {depth: (by_depth[arch][depth], by_depth["residual"][depth]) for depth in sorted(shared)}
+            ours, theirs = by_depth[arch], by_depth[RIVALS[arch]]
+            pairs = {depth: (ours[depth], theirs[depth]) for depth in sorted(ours.keys() & theirs.keys())}
             if pairs:
                 sentences.append(f"{family}, {tasks} tasks, {method}: {compared(name, pairs)}")
         if method != "naive":

@@ -20,7 +20,7 @@ from lab.exits import flops_at_exits, flops_of, gather, leave_early, policy_of, 
 from lab.experiment import Experiment, Job, main
 from lab.held_aside import held_aside
 from lab.laboratory import SHORT, Laboratory
-from lab.networks import OURS
+from lab.networks import OURS, RIVALS
 from lab.rendering import Section, cell, group, mean, series, table
 from lab.timing import median_times
 from transformers import PreTrainedModel
@@ -40,10 +40,9 @@ TIMED = {1: 200, 32: 960}
 
 
 def jobs(laboratory: Laboratory) -> list[Job]:
-    archs = laboratory.archs("acn", "residual", "acn-annealed")
+    archs = laboratory.archs("acn", "residual", "acn-annealed", "residual-scaled")
     kinds = [(arch, heads) for heads in HEADS for arch in archs]
-    if "residual" in archs:
-        kinds.append(("residual", "short"))
+    kinds += [(arch, "short") for arch in archs if arch in RIVALS.values()]
     families = laboratory.families("vit")
     if "bert" in families:
         raise ValueError("--family must name families of images here, whose heads read no mask; got 'bert'")
@@ -218,7 +217,7 @@ def verdict(groups) -> str:
 def _verdict(groups, family: str, kind: str) -> str:
     parts, leaving = [], []
     for heads, said in HEADS.items():
-        acn, residual = (groups.get((family, arch, heads)) for arch in (kind, "residual"))
+        acn, residual = (groups.get((family, arch, heads)) for arch in (kind, RIVALS[kind]))
         if acn and residual:
             earlier = mean(depths_of(acn)) < mean(depths_of(residual))
             leaving.append(earlier)
@@ -231,7 +230,7 @@ def _verdict(groups, family: str, kind: str) -> str:
                 f"through {said} examples {leave} {OURS[kind]} earlier ({numbers[0]}) than "
                 f"the residual network ({numbers[1]})"
             )
-    compared = {(family, kind), (family, "residual")}
+    compared = {(family, kind), (family, RIVALS[kind])}
     early = [runs for key, runs in groups.items() if key[:2] in compared and key[2] in HEADS]
     if parts:
         held = "held" if all(leaving) else "held in part" if any(leaving) else "did not hold"
@@ -240,7 +239,7 @@ def _verdict(groups, family: str, kind: str) -> str:
         parts.append(
             f"{ahead} of {len(early)} early exits are more accurate than the same network cut to as many layers"
         )
-    short = groups.get((family, "residual", "short"))
+    short = groups.get((family, RIVALS[kind], "short"))
     if short:
         accuracy, flops = _gain(short)
         others = [_gain(runs) for runs in early]

@@ -13,7 +13,7 @@ from itertools import product
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Laboratory, effective_depth
-from lab.networks import OURS
+from lab.networks import OURS, RIVALS
 from lab.rendering import Section, at_the_end, cell, clear_difference, full_depths, group, mean, series, table
 from lab.tasks import load_task
 
@@ -30,11 +30,14 @@ EPOCH_TEST = 500
 """Test images that are read after every epoch; the networks are compared on all."""
 
 
+ARCHS = ("acn", "residual", "acn-annealed", "residual-scaled")
+
+
 def jobs(laboratory: Laboratory) -> list[Job]:
     runs = []
     for seed in laboratory.seeds:
         for family in laboratory.families("vit"):
-            for arch, num_layers in laboratory.networks(family, "acn", "residual", "acn-annealed"):
+            for arch, num_layers in laboratory.networks(family, *ARCHS):
                 runs.append(job(laboratory, family, arch, num_layers, seed))
     return runs
 
@@ -111,7 +114,8 @@ def verdict(groups, full) -> str:
     for family, arch in product(full, OURS):
         deepest = full[family]
         acn = groups.get((family, arch, deepest))
-        rivals = {depth: runs for (name, arch, depth), runs in groups.items() if (name, arch) == (family, "residual")}
+        rival = (family, RIVALS[arch])
+        rivals = {depth: runs for (*network, depth), runs in groups.items() if tuple(network) == rival}
         if acn and deepest in rivals:
             sentences.append(f"{family}: {compared(OURS[arch], acn, dict(sorted(rivals.items(), reverse=True)))}")
     if not sentences:

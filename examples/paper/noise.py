@@ -15,7 +15,7 @@ from itertools import product
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import SHORT, Arguments, Laboratory, effective_depth
-from lab.networks import OURS
+from lab.networks import OURS, RIVALS
 from lab.noise import add_gaussian_noise, add_salt_and_pepper
 from lab.rendering import Section, cell, full_depths, group, leads, mean, spread, table
 from lab.store import MixedResultsError
@@ -45,13 +45,16 @@ class NoiseArguments(Arguments):
                     raise ValueError(f"--{name} must lie in [0, 1]; got {strength}")
 
 
+ARCHS = ("acn", "residual", "acn-annealed", "residual-scaled")
+
+
 def jobs(laboratory: Laboratory) -> list[Job]:
     runs = []
     for seed in laboratory.seeds:
         for family in laboratory.families("vit", "mixer"):
             if family == "bert":
                 raise ValueError("--family must be vit or mixer, since noise is added to images; got bert")
-            for arch, num_layers in laboratory.networks(family, "acn", "residual", "acn-annealed"):
+            for arch, num_layers in laboratory.networks(family, *ARCHS):
                 runs.append(job(laboratory, family, arch, num_layers, seed))
     return runs
 
@@ -161,7 +164,7 @@ def lead_rows(groups, full, noises) -> list[list[str]]:
     for family, arch, depth, runs, others in rivals(groups, full):
         found = lead_of(runs, others, noises)
         cells = [("+" if mean(values) > 0 else "") + cell(values) for values in found.values()]
-        name = f"{family}, residual, {depth} layers" + ("" if arch == "acn" else f": {arch}")
+        name = f"{family}, {RIVALS[arch]}, {depth} layers"
         rows.append([name, *cells, ", ".join(turned(found)) or "nowhere"])
     return rows
 
@@ -183,7 +186,7 @@ def rivals(groups, full):
     """Yield family, kind of ACN, depth of the residual network, runs of the ACN, and of the residual network."""
     for (family, deepest), arch in product(full.items(), OURS):
         for depth in (deepest, SHORT):
-            runs, others = groups.get((family, arch, deepest)), groups.get((family, "residual", depth))
+            runs, others = groups.get((family, arch, deepest)), groups.get((family, RIVALS[arch], depth))
             if runs and others and lead_of(runs, others, [])[CLEAN]:
                 yield family, arch, depth, runs, others
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.experiment import Experiment
+from lab.networks import ADDED
 from lab.rendering import caution, group
-from lab.store import ADDED, Result, Store, made_together
+from lab.store import Result, Store, came_later, made_together
 from run_all import experiments
 from transformers import HfArgumentParser
 
@@ -53,9 +54,9 @@ def _circumstances(data: str, results: Sequence[Result]) -> str:
     minutes = sum(result.circumstances["seconds"] for result in results) / 60
     trained_at = {commit for result in results for commit in result.circumstances["trained_at"]}
     earlier = ", ".join(sorted(trained_at - {one["commit"]}))
-    name = results[0].settings.get("arch", results[0].settings.get("method"))
+    names = f"{' and '.join(ADDED)}: " if came_later(results[0]) else ""
     return (
-        f"{f'{name}: ' if name in ADDED else ''}"
+        f"{names}"
         f"{len(results)} runs, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}, data {data}; "
         f"commit {one['commit']}{f', networks trained at {earlier}' if earlier else ''}; acn_hf {one['acn_hf']}, "
         f"torch {one['torch']}, transformers {one['transformers']}; {one['device']}, {minutes:.0f} minutes in all"

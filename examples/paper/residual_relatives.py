@@ -11,7 +11,7 @@ Cost of one run on one CPU core: 3 to 5 minutes.
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Laboratory, effective_depth
-from lab.networks import OURS
+from lab.networks import ADDED, OURS, are_compared
 from lab.rendering import Section, cell, group, mean, series, table
 
 from acn_hf import residual_scales
@@ -22,7 +22,7 @@ def jobs(laboratory: Laboratory) -> list[Job]:
         job(laboratory, family, arch, seed)
         for seed in laboratory.seeds
         for family in laboratory.families("vit")
-        for arch in laboratory.archs("acn", "residual", "hybrid", "denseformer", "densenet", "acn-annealed")
+        for arch in laboratory.archs("acn", "residual", "hybrid", "denseformer", "densenet", *ADDED)
     ]
 
 
@@ -82,21 +82,28 @@ def verdict(groups) -> str:
                 depth[arch] = mean([run.values["effective_depth"] for run in runs])
                 accuracy[arch] = mean([run.values["accuracies"][-1] for run in runs])
         numbers = ", ".join(f"{arch} {accuracy[arch]:.3f} with {depth[arch]:.1f} layers used" for arch in depth)
-        ours = [arch for arch in OURS if arch in depth] if depth.keys() - OURS.keys() else []
-        said = [claim(OURS[arch], arch, depth, accuracy) for arch in ours]
+        said = [
+            claim(arch, depth, accuracy, relatives)
+            for arch in OURS
+            if arch in depth and (relatives := sorted(other for other in depth if others(arch, other)))
+        ]
         sentences.append(f"{family}: " + (f"{', and '.join(said)} ({numbers})" if said else numbers))
     return "; ".join(sentences) + "."
 
 
-def claim(name: str, arch: str, depth: dict[str, float], accuracy: dict[str, float]) -> str:
-    """Return what to say of an ACN beside the relatives, the other ACN aside."""
-    relatives = depth.keys() - OURS.keys()
+def others(arch: str, other: str) -> bool:
+    """Return whether another architecture is one that an ACN is compared with."""
+    return other != arch and are_compared(arch, other)
+
+
+def claim(arch: str, depth: dict[str, float], accuracy: dict[str, float], relatives: list[str]) -> str:
+    """Return what to say of an ACN beside its relatives."""
     fewest = depth[arch] < min(depth[relative] for relative in relatives)
-    best = max((arch, *sorted(relatives)), key=accuracy.__getitem__)
+    best = max((arch, *relatives), key=accuracy.__getitem__)
     lag = accuracy[best] - accuracy[arch]
     behind = f"is {lag:.3f} behind {best}" if lag else "has the best accuracy"
     held = "held" if fewest and not lag else "held in part" if fewest else "did not hold"
-    return f"the claim {held}: {name} {'uses' if fewest else 'does not use'} the fewest layers and {behind}"
+    return f"the claim {held}: {OURS[arch]} {'uses' if fewest else 'does not use'} the fewest layers and {behind}"
 
 
 def draw(axes, groups) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import SHORT, Arguments, Laboratory, effective_depth
-from lab.networks import OURS, Network
+from lab.networks import ADDED, OURS, RIVALS, Network, are_compared
 from lab.rendering import Section, cell, group, leads, mean, series, spread, table
 from lab.store import MixedResultsError
 from lab.tasks import TaskSpec, class_tasks, load_task
@@ -55,7 +55,7 @@ class TransferArguments(Arguments):
 
 def methods(laboratory: Laboratory) -> dict[str, tuple[str, str | None]]:
     """Return the methods whose architectures are asked for."""
-    archs = laboratory.archs("acn", "residual", "layerskip", "acn-annealed")
+    archs = laboratory.archs("acn", "residual", "layerskip", *ADDED)
     chosen = {name: method for name, method in METHODS.items() if method[0] in archs}
     return {**chosen, **{arch: (arch, None) for arch in archs if arch not in chosen}}
 
@@ -67,8 +67,8 @@ def jobs(laboratory: Laboratory) -> list[Job]:
             if family == "bert":
                 raise ValueError("--family must be vit or mixer, since images are transferred; got bert")
             networks = [(name, laboratory.depth(family), *method) for name, method in methods(laboratory).items()]
-            if "residual" in methods(laboratory):
-                networks.append(("residual", SHORT, "residual", None))
+            shown = [arch for arch in RIVALS.values() if arch in methods(laboratory)]
+            networks += [(arch, SHORT, arch, None) for arch in shown]
             for name, num_layers, arch, supervision in networks:
                 network = laboratory.network(family, arch, num_layers)
                 for start in ("pretrained",) if supervision else ("pretrained", "scratch"):
@@ -185,11 +185,11 @@ def verdict(groups) -> str:
         rivals = {
             label(*key[2:], deepest): leads(runs, others, at_full_depth)
             for key, others in groups.items()
-            if key[:2] == (images, family) and others is not runs and (key[2] == arch or key[2] not in OURS)
+            if key[:2] == (images, family) and others is not runs and are_compared(arch, key[2])
         }
         said = [f"{compared(values)} over {name}" for name, values in rivals.items() if values]
         accuracy, depth = (mean(values) for values in (map(at_full_depth, runs), map(used, runs)))
-        held = outcome(rivals.get("residual", []))
+        held = outcome(rivals.get(RIVALS[arch], []))
         sentences.append(
             f"{family}, {images} images a class: {OURS[arch]} has {accuracy:.3f} and uses {depth:.1f} of its {deepest} "
             f"layers; its lead in points is {', '.join(said)}; against the residual network the claim {held}"

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from acn_hf import measure_depth_profile
 
-from .networks import ARCHITECTURES, MODELS, Network
+from .networks import ARCHITECTURES, MODELS, RIVALS, Network
 from .store import Result, Store, check_settings, lock, made_now
 from .tasks import Task, TaskSpec, load_task
 from .training import Recipe, train
@@ -132,10 +132,10 @@ class Laboratory:
     def networks(self, family: str, *default: str) -> list[tuple[str, int]]:
         """Return architecture and depth of each network that is compared: those that are asked for, at full depth.
 
-        With the residual network goes the honest baseline, one of few layers from scratch.
+        With each residual network goes the honest baseline, one of few layers from scratch.
         """
         archs = self.archs(*default)
-        short = [("residual", SHORT)] if "residual" in archs else []
+        short = [(arch, SHORT) for arch in archs if arch in RIVALS.values()]
         return [*((arch, self.depth(family)) for arch in archs), *short]
 
     def families(self, *default: str) -> tuple[str, ...]:

@@ -37,6 +37,9 @@ class Architecture:
     annealing: dict[str, Any] | None = None
 
 
+SCALED = {"initializer_range": 0.1}
+"""First weights for a width of 64; the 0.02 of transformers are for 768."""
+
 ARCHITECTURES = {
     "acn": Architecture({"residual_scale": 0.0}),
     "residual": Architecture({"residual_scale": 1.0}),
@@ -47,11 +50,24 @@ ARCHITECTURES = {
     "denseformer": Architecture({"residual_scale": 1.0}, DenseFormerConnection),
     "densenet": Architecture({"residual_scale": 0.0}, DenseNetConnection),
     "acn-annealed": Architecture(
-        {"residual_scale": 0.0, "attention_residual": True}, annealing={"begin": 0.1, "fraction": 0.6}
+        {"residual_scale": 0.0, "attention_residual": True, **SCALED}, annealing={"begin": 0.1, "fraction": 0.6}
     ),
+    "residual-scaled": Architecture({"residual_scale": 1.0, **SCALED}),
 }
 OURS = {"acn": "the ACN", "acn-annealed": "the annealed ACN"}
 """The ACNs that claims are about, and what sentences call them."""
+
+RIVALS = {"acn": "residual", "acn-annealed": "residual-scaled"}
+"""The residual network that each is compared with: that of the same first weights."""
+
+ADDED = ("acn-annealed", "residual-scaled")
+"""Those that came to the page later; they are compared with each other alone."""
+
+
+def are_compared(name: str, other: str) -> bool:
+    """Return whether two architectures, or methods that are called like them, came to the page together."""
+    return (name in ADDED) == (other in ADDED)
+
 
 MODELS = {
     "vit": (AcnViTConfig, AcnViTForImageClassification),

@@ -15,11 +15,10 @@ from filelock import FileLock
 
 from acn_hf.support import Record, circumstances, write_text
 
+from .networks import ADDED
+
 ONE_TABLE = ("commit", "acn_hf", "torch", "transformers", "device", "trained_at")
 """The circumstances that all results of a table share, which is of one data set."""
-
-ADDED = ("acn-annealed",)
-"""Architectures (methods of transfer) that came later: their rows share circumstances of their own."""
 
 ONE_SIZE = ("num_layers", "text_layers", "num_train", "num_test", "num_epochs", "text_epochs")
 """The settings that they share: quick runs and full ones are two tables."""
@@ -177,12 +176,16 @@ def check_settings(result: Result, settings: dict[str, Any], where: Any) -> None
 
 
 def made_together(results: Sequence[Result]) -> list[list[Result]]:
-    """Return results in the parts that were made together: those of the page, and of each architecture added later."""
-    parts: dict[str | None, list[Result]] = {}
+    """Return results in the parts that were made together: those of the page, and what came to it later."""
+    parts: dict[bool, list[Result]] = {}
     for result in results:
-        name = result.settings.get("arch", result.settings.get("method"))
-        parts.setdefault(name if name in ADDED else None, []).append(result)
+        parts.setdefault(came_later(result), []).append(result)
     return list(parts.values())
+
+
+def came_later(result: Result) -> bool:
+    """Return whether a result is of a network that came to the page later."""
+    return result.settings.get("arch", result.settings.get("method")) in ADDED
 
 
 def check_one_table(results: Sequence[Result], where: Any, keys: Sequence[str] = ONE_TABLE) -> None:

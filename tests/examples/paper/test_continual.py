@@ -33,9 +33,11 @@ def test_the_runs_learn_task_after_task(lab, monkeypatch):
         ("naive", "acn"),
         ("naive", "residual"),
         ("naive", "acn-annealed"),
+        ("naive", "residual-scaled"),
         ("SI-100", "acn"),
         ("SI-100", "residual"),
         ("SI-100", "acn-annealed"),
+        ("SI-100", "residual-scaled"),
     ]
     for run in results:
         matrix = run.values["matrix"]
@@ -44,7 +46,7 @@ def test_the_runs_learn_task_after_task(lab, monkeypatch):
         assert run.values["learned"] == pytest.approx(sum(row[-1] for row in matrix) / 5)
         assert run.values["average_forgetting"] == continual.average_forgetting(matrix)
     section = continual.EXPERIMENT.section(lab.store("continual_learning").results())
-    assert section.tables[0].count("| SI-100 | 1 | 5 | 1 |") == 3
+    assert section.tables[0].count("| SI-100 | 1 | 5 | 1 |") == 4
 
 
 def learned(lab, strength, arch="acn", epochs=6):

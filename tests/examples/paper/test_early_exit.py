@@ -147,9 +147,10 @@ def test_the_runs_measure_all_heads(tmp_path, monkeypatch):
         *(
             (arch, heads)
             for heads in ("shared", "supervised", "branches")
-            for arch in ("acn", "residual", "acn-annealed")
+            for arch in ("acn", "residual", "acn-annealed", "residual-scaled")
         ),
         ("residual", "short"),
+        ("residual-scaled", "short"),
     ]
     trained = lab.trained(lab.network("vit", "acn"), 3, recipe=lab.recipe("vit", supervision="linear"))
     values = found["acn", "supervised"]

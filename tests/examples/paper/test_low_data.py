@@ -33,7 +33,10 @@ def test_the_runs_learn_a_few_images_of_each_class(tmp_path, monkeypatch):
     lab = laboratory(tmp_path, seeds=[5])
     lab.size = dataclasses.replace(lab.size, num_layers=2, num_test=50)
     networks = [(job.settings["arch"], job.settings["depth"]) for job in low_data.jobs(lab)]
-    assert networks == [("acn", 2), ("residual", 2), ("acn-annealed", 2), ("residual", 1)]
+    assert networks == [
+        *[("acn", 2), ("residual", 2), ("acn-annealed", 2), ("residual-scaled", 2)],
+        *[("residual", 1), ("residual-scaled", 1)],
+    ]
 
     results = experiment.run(low_data.EXPERIMENT, lab)
     trained = lab.trained(
@@ -50,7 +53,7 @@ def test_the_runs_learn_a_few_images_of_each_class(tmp_path, monkeypatch):
         assert values[name] == [epoch[name] for epoch in trained.history]
     assert values["best_accuracy"] == max(values["test_accuracy"])
     assert values["loss_gap"] == values["test_loss"][1] - values["train_loss"][1]
-    assert len(results[3].values["accuracies"]) == 2
+    assert len(results[4].values["accuracies"]) == 2
     assert "vit, residual, 1 layers" in low_data.EXPERIMENT.section(results).markdown()
 
 

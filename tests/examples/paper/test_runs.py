@@ -151,13 +151,13 @@ def test_results_on_two_data_sets_are_two_tables(tmp_path):
 
 @pytest.mark.parametrize("setting", ["arch", "method"])
 def test_what_was_added_later_has_circumstances_of_its_own(tmp_path, setting):
-    rows = [("acn", "old"), ("residual", "old"), ("acn-annealed", "new"), ("acn-annealed", "new")]
+    rows = [("acn", "old"), ("residual", "old"), ("acn-annealed", "new"), ("residual-scaled", "new")]
     made = [result({"seed": n, setting: name}, {"x": 1}, commit=commit) for n, (name, commit) in enumerate(rows)]
     write_results(tmp_path / "one.jsonl", *made)
     assert len(store.Store(tmp_path, "one").results()) == 4
     said = load("render_paper").circumstances(made).split("\n\n")
     assert said[0].startswith("2 runs, 2 seeds, data digits; commit old;")
-    assert said[1].startswith("acn-annealed: 2 runs, 2 seeds, data digits; commit new;")
+    assert said[1].startswith("acn-annealed and residual-scaled: 2 runs, 2 seeds, data digits; commit new;")
     other = result({"seed": 4, setting: "acn-annealed"}, {"x": 1}, commit="old")
     for wrong in (other, result({"seed": 4, setting: "acn"}, {"x": 1}, commit="new")):
         write_results(tmp_path / "one.jsonl", *made, wrong)

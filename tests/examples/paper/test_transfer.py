@@ -103,8 +103,12 @@ def test_what_is_compared(small):
             "acn-aligned-1-pretrained",
             "acn-annealed-1-pretrained",
             "acn-annealed-1-scratch",
+            "residual-scaled-1-pretrained",
+            "residual-scaled-1-scratch",
             "residual-3-pretrained",
             "residual-3-scratch",
+            "residual-scaled-3-pretrained",
+            "residual-scaled-3-scratch",
         )
     ]
     small.arguments.arch = ["denseformer"]
