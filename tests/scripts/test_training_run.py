@@ -62,12 +62,49 @@ def test_a_new_model_has_what_was_asked_for_above_what_the_data_say():
         ({"residual_scale": 2.0}, r"residual_scale must lie in \[0, 1\]; got 2"),
         ({"model_type": "vit", "residual_scale": 0.5}, "--residual_scale are for an ACN; got a vit"),
         ({"model_type": "no_such"}, "no_such"),
+        ({"initializer_range": "large"}, "--initializer_range must be auto or a number above 0; got large"),
+        ({"initializer_range": "0"}, "--initializer_range must be auto or a number above 0; got 0"),
+        ({"initializer_range": "inf"}, "--initializer_range must be auto or a number above 0; got inf"),
+        (
+            {"model_type": "segformer", "initializer_range": "auto"},
+            "auto needs one hidden_size, which a segformer does not",
+        ),
+        ({"model_type": "resnet", "initializer_range": "auto"}, "a field that the config of a resnet does not have"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_no_model_has_is_refused(options, message):
     with pytest.raises((ValueError, StrictDataclassError), match=message):
         build_vit(**options)
+
+
+@pytest.mark.parametrize("model_type", ["acn_vit", "vit", "acn_mixer"])
+@pytest.mark.parametrize(("asked", "expected"), [("auto", 0.08), ("0.1", 0.1), (None, 0.02)])
+def test_first_weights_follow_the_width(model_type, asked, expected):
+    """At a width of 48, of which 768 is the square of 4."""
+    fields = "image_size=32,patch_size=2,hidden_size=48,num_hidden_layers=1"
+    heads = "" if model_type == "acn_mixer" else ",num_attention_heads=2"
+    model = build_vit(model_type=model_type, config_overrides=fields + heads, initializer_range=asked)
+    assert model.config.initializer_range == pytest.approx(expected)
+    matrix = next(
+        value for name, value in model.base_model.named_parameters() if value.ndim == 2 and max(value.shape) > 1000
+    )
+    assert matrix.std().item() == pytest.approx(expected, rel=0.05)
+
+
+def test_first_weights_are_those_of_a_new_model(saved):
+    with pytest.raises(
+        ValueError, match=r"--initializer_range is for the first weights of a new model; those of .*saved"
+    ):
+        load(saved, initializer_range="auto")
+    build_vit(config_overrides=VIT, initializer_range="auto").save_pretrained(saved)
+    resume = {"default_type": "acn_vit", "checkpoint": str(saved)}
+    for asked in ("auto", None):
+        resumed = ModelArguments(config_overrides=VIT, initializer_range=asked)
+        model = build_model(AutoModelForImageClassification, resumed, **resume)
+        assert model.config.initializer_range == pytest.approx(0.02 * 48**0.5)
+    with pytest.raises(ValueError, match="the resumed run must have the initializer_range of its checkpoint"):
+        build_model(AutoModelForImageClassification, ModelArguments(initializer_range="0.5"), **resume)
 
 
 @pytest.fixture

@@ -95,6 +95,13 @@ class ModelArguments:
     num_hidden_layers: int | None = field(
         default=None, metadata={"help": "Number of layers; of a checkpoint that many of its first layers."}
     )
+    initializer_range: str | None = field(
+        default=None,
+        metadata={
+            "help": "Standard deviation of the first weights of a new model: a number, or auto, which is the 0.02 of "
+            "transformers at a width of 768, and more for a smaller one: 0.02 * sqrt(768 / hidden_size)."
+        },
+    )
     residual_scale: float | None = field(
         default=None, metadata={"help": "In [0, 1]: 0 is the ACN, 1 the residual network."}
     )

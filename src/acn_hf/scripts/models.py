@@ -1,5 +1,6 @@
 """The model that a script trains: a new one, a checkpoint, or the one that a run is resumed from."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,10 @@ def build_model(
         return model
     source = arguments.model_name_or_path
     if source is not None:
+        if arguments.initializer_range is not None:
+            raise ValueError(
+                f"--initializer_range is for the first weights of a new model; those of {source} are trained already"
+            )
         return _load(auto_class, source, arguments, from_data or {})
     config = _changed(_new_config(arguments, default_type), arguments, from_data or {})
     try:
@@ -166,11 +171,37 @@ def _changed(config: Any, arguments: ModelArguments, from_data: dict[str, Any]) 
     }
     if not isinstance(config, AcnConfig) and set(asked) - {"num_hidden_layers"}:
         raise ValueError(f"--{', --'.join(sorted(asked))} are for an ACN; got a {config.model_type}")
-    fields = {**config.to_dict(), **asked}
+    fields = {**config.to_dict(), **asked, **_first_weights(config, arguments.initializer_range)}
     if asked.get("num_hidden_layers", num_layers(config)) != num_layers(before):
         # Whose entries are those of layers that are no more: the class makes them anew.
         fields = {name: value for name, value in fields.items() if name not in fields_by_layer(before)}
     return kind.from_dict(fields)  # checks all fields together
+
+
+def _first_weights(config: Any, asked: str | None) -> dict[str, float]:
+    """Return the field of a config that says how large the first weights are, if somebody asked for it.
+
+    Raises:
+        ValueError: It is not a number above 0, or the config does not say what it would follow from.
+    """
+    if asked is None:
+        return {}
+    if not hasattr(config, "initializer_range"):
+        raise ValueError(f"--initializer_range is a field that the config of a {config.model_type} does not have")
+    if asked == "auto":
+        width = getattr(config, "hidden_size", None)
+        if not isinstance(width, int):
+            raise ValueError(
+                f"--initializer_range auto needs one hidden_size, which a {config.model_type} does not say"
+            )
+        return {"initializer_range": 0.02 * math.sqrt(768 / width)}
+    try:
+        value = float(asked)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"--initializer_range must be auto or a number above 0; got {asked}")
+    return {"initializer_range": value}
 
 
 def num_layers(config: Any) -> int | None:
