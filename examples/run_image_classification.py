@@ -45,7 +45,9 @@ METRIC = "accuracy"
 
 def main(argv: list[str] | None = None) -> None:
     kinds = (ImageDataArguments, ModelArguments, DepthArguments, RecipeArguments, TrainingArguments)
-    data, model_arguments, depth, _, training = parse_arguments(kinds, __doc__, argv, recipes=("ac-vit", "vit"))
+    data, model_arguments, depth, _, training = parse_arguments(
+        kinds, __doc__, argv, recipes=("ac-vit", "vit", "annealed")
+    )
     checkpoint = start(training)
     with training.main_process_first(desc="reading the images"):
         splits = needed(load_labelled(data), training)

@@ -188,7 +188,9 @@ def split_blocks(train: Any, validation: Any, data: DataArguments) -> tuple[Any,
 
 def main(argv: list[str] | None = None) -> None:
     kinds = (DataArguments, ModelArguments, DepthArguments, RecipeArguments, TrainingArguments)
-    data, model_arguments, depth, _, training = parse_arguments(kinds, __doc__, argv, recipes=("ac-bert", "bert"))
+    data, model_arguments, depth, _, training = parse_arguments(
+        kinds, __doc__, argv, recipes=("ac-bert", "bert", "annealed")
+    )
     checkpoint = start(training)
     with training.main_process_first(desc="reading the texts"):
         train, validation = read_both(data, training)

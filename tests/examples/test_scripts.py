@@ -282,6 +282,27 @@ def test_images_are_pretrained_and_then_classified(script, idx_folder, tmp_path)
     assert torch.equal(before.vit.embeddings.cls_token, after.vit.embeddings.cls_token)
 
 
+@pytest.mark.parametrize("name", ["run_image_classification", "run_image_pretraining", "run_mlm"])
+def test_the_annealed_recipe_ends_at_an_acn(script, idx_folder, tmp_path, name):
+    """It begins with the first weights that a width of 16 needs, and with a residual network."""
+    (tmp_path / "lines.txt").write_text("\n".join(SENTENCES))
+    data = {
+        "run_mlm": ("--train_file", tmp_path / "lines.txt", "--validation_sequences", 2, "--max_seq_length", 16),
+    }.get(name, ("--dataset_name", idx_folder, "--num_held_out", 20, "--max_train_samples", 80))
+    fields = TINY if name == "run_mlm" else f"patch_size=4,{TINY}"
+    steps = ("--do_train", "--do_eval", "--max_steps", 4, "--disable_tqdm", "True", "--use_cpu", "True")
+    script(
+        *(name, *steps, *data, "--recipe", "annealed", "--logging_steps", 1),
+        *("--config_overrides", fields, "--output_dir", tmp_path / "out"),
+    )
+    config = AutoConfig.from_pretrained(tmp_path / "out")
+    assert (config.residual_scale, config.attention_residual) == (0.0, True)
+    assert config.initializer_range == pytest.approx(0.02 * 48**0.5)
+    log = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
+    scales = [entry["residual_scale"] for entry in log if "residual_scale" in entry]
+    assert (scales[0], scales[-1]) == (1.0, 0.0)
+
+
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # by huggingface_hub's own call to httpx
 def test_what_was_trained_is_pushed_with_its_card(script, idx_folder, tmp_path, hub):
     data = ("--dataset_name", idx_folder, "--num_held_out", 20, "--max_train_samples", 80)

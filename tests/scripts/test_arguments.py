@@ -15,6 +15,7 @@ from acn_hf.scripts.arguments import (
     ModelArguments,
     RecipeArguments,
     parse_arguments,
+    shown_setting,
 )
 from acn_hf.scripts.data_arguments import TextDataArguments
 
@@ -94,6 +95,18 @@ def test_a_batch_that_does_not_divide_the_recipes_is_refused(tmp_path):
         parse("--recipe", "vit", "--output_dir", tmp_path, "--per_device_train_batch_size", 100)
 
 
+def test_the_annealed_recipe_fits_any_batch_and_any_checkpoint(tmp_path):
+    batch = ("--per_device_train_batch_size", 100, "--learning_rate", 5e-4)
+    kinds = (ModelArguments, DepthArguments, RecipeArguments, TrainingArguments)
+    model, depth, _, training = parse("--recipe", "annealed", "--output_dir", tmp_path, *batch, kinds=kinds)
+    assert (depth.residual_annealing, depth.residual_annealing_begin) == ([1.0, 0.0], 0.1)
+    assert (model.attention_residual, model.initializer_range, model.model_type) == (True, "auto", None)
+    assert (training.per_device_train_batch_size, training.gradient_accumulation_steps) == (100, 1)
+    assert (training.learning_rate, training.get_warmup_steps(100)) == (5e-4, 10)
+    _, model, _, _ = parse("--recipe", "annealed", "--output_dir", tmp_path, "--model_name_or_path", tmp_path)
+    assert model.initializer_range is None
+
+
 def test_a_recipe_of_another_script_is_refused(tmp_path):
     with pytest.raises(ValueError, match="the recipe must be one of ac-bert, bert here; got vit"):
         parse("--recipe", "vit", "--output_dir", tmp_path, recipes=("ac-bert", "bert"))
@@ -105,7 +118,7 @@ def test_help_says_what_each_recipe_sets(capsys):
     shown = " ".join(capsys.readouterr().out.split())
     for recipe, settings in RECIPES.items():
         for name, value in settings.items():
-            assert f"{name} {value}".replace(",", ", ") in shown, f"{recipe} does not say {name}"
+            assert f"{name} {shown_setting(value)}" in shown, f"{recipe} does not say {name}"
     assert "(default: 5e-05)" in shown
 
 

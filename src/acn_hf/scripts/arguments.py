@@ -30,13 +30,28 @@ _BERT = {
     "config_overrides": "hidden_dropout_prob=0.0,attention_probs_dropout_prob=0.0",
 }
 _VIT = {"total_train_batch_size": 256, "learning_rate": 1e-4, "weight_decay": 0.01, "max_grad_norm": 1.0}
+_ANNEALED = {
+    "attention_residual": True,
+    "residual_annealing": [1.0, 0.0],
+    "residual_annealing_begin": 0.1,
+    "residual_annealing_fraction": 0.6,
+    "initializer_range": "auto",
+    "learning_rate": 1e-3,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.1,
+    "weight_decay": 0.01,
+}
 RECIPES: dict[str, dict[str, Any]] = {
     "ac-bert": {"model_type": "acn_bert", **_BERT, "num_train_epochs": 6},
     "bert": {"model_type": "bert", **_BERT, "num_train_epochs": 3},
     "ac-vit": {"model_type": "acn_vit", **_VIT, "num_train_epochs": 700},
     "vit": {"model_type": "vit", **_VIT, "num_train_epochs": 300},
+    "annealed": _ANNEALED,
 }
-"""What the paper trains with: an ACN gets about twice the steps of the residual network beside it."""
+"""What the paper trains with, where an ACN gets about twice the steps of the residual network beside it.
+
+And `annealed`, which was found here, for ACNs from scratch at equal steps: docs/experiments.md, 2026-11-29.
+"""
 
 DEFAULTS = {
     "report_to": "none",
@@ -46,8 +61,13 @@ DEFAULTS = {
 """Where the scripts differ from the defaults of `TrainingArguments`."""
 
 
+def shown_setting(value: Any) -> str:
+    """Return the value of a setting as a command line has it, with room to break the line."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value).replace(",", ", ")
+
+
 def _describe(recipe: str) -> str:
-    settings = (f"{name} {value}".replace(",", ", ") for name, value in RECIPES[recipe].items())
+    settings = (f"{name} {shown_setting(value)}" for name, value in RECIPES[recipe].items())
     return f"{recipe}: {', '.join(settings)}"
 
 
@@ -57,12 +77,13 @@ SELF = "self"
 
 @dataclass
 class RecipeArguments:
-    """A preset of the paper."""
+    """A preset."""
 
-    recipe: Literal["ac-bert", "bert", "ac-vit", "vit"] | None = field(
+    recipe: Literal["ac-bert", "bert", "ac-vit", "vit", "annealed"] | None = field(
         default=None,
         metadata={
-            "help": "Settings of the paper; what you give yourself wins. total_train_batch_size is reached by "
+            "help": "Settings of the paper, or annealed, for an ACN of any size; what you give yourself wins. "
+            "total_train_batch_size is reached by "
             "gradient accumulation over all devices. For max_steps, give an ACN twice those of the residual network. "
             + "; ".join(_describe(recipe) for recipe in RECIPES)
             + "."
@@ -349,6 +370,10 @@ def _recipe(given: dict[str, Any], recipes: Sequence[str]) -> dict[str, Any]:
     if name not in recipes:
         raise ValueError(f"the recipe must be one of {', '.join(recipes)} here; got {name}")
     recipe = dict(RECIPES[name])
+    if given.get("model_name_or_path") is not None:
+        recipe.pop("initializer_range", None)  # its weights are not the first ones
+    if "total_train_batch_size" not in recipe:
+        return recipe
     total = recipe.pop("total_train_batch_size")
     devices = int(os.environ.get("WORLD_SIZE", 0)) or max(1, torch.cuda.device_count())
     on_device = given.get("per_device_train_batch_size") or min(64, max(1, total // devices))
