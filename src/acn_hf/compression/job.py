@@ -19,6 +19,8 @@ from ..depth.profile import DepthProfile, measure_depth_profile
 from ..depth.tradeoffs import DepthTradeoffs
 from ..publishing.compressed import TestValues
 from ..publishing.facts import training_fields
+from ..report.answers import Answers
+from ..support.auto_classes import auto_class_for
 from ..support.processes import same_everywhere
 from ..support.provenance import circumstances
 from ..support.wrappers import unwrap
@@ -62,7 +64,7 @@ class Job:
         book (`AnswerBook`): What the teacher said already.
         soft_labels (`float`): See [`compress`].
         num_depths (`int`, *optional*): See [`compress`].
-        merge_adapter, calm, strict (`bool`): See [`compress`].
+        merge_adapter, calm, strict, costs (`bool`): See [`compress`].
         progress, note (`Callable`): See [`compress`].
     """
 
@@ -77,6 +79,7 @@ class Job:
     merge_adapter: bool
     calm: bool
     strict: bool
+    costs: bool
     progress: Progress
     note: Callable[[str], None]
     distillation: DistillationLoss | None = None
@@ -148,6 +151,8 @@ class Job:
         stages = ["taught", f"healed-{short.depth}"] if short is self.healed.get(short.depth) else ["taught"]
         calmed = [notes[stage]["calmed"] for stage in stages if "calmed" in notes.get(stage, {})]
         tested = None if test is None else self.tested(test, model, short.model)
+        if self.costs and self.tradeoffs is None:
+            self.tradeoffs = profile.tradeoffs(self.cost_of(long, profile))
         return CompressionResult(
             short.model,
             short.depth,
@@ -165,7 +170,22 @@ class Job:
             training={name: one["training"] for name, one in notes.items() if "training" in one},
             seconds={**self.stages.seconds, **self.seconds},
             circumstances=circumstances(None),
+            choice=self.choice.to_dict(),
+            answers=self.answers(short, before, profile),
         )
+
+    def answers(self, short: Short, before: DepthProfile, profile: DepthProfile) -> Answers | None:
+        """Return what the models that came out at each depth answered; a healed one where it is better than as cut."""
+        trained = {
+            depth: one.trained
+            for depth, one in self.healed.items()
+            if one.trained is not None and not profile.is_better(profile.value_at(depth), one.trained.values[-1])
+        }
+        trained.pop(short.depth, None)
+        if short.trained is not None:
+            trained[short.depth] = short.trained
+        network = unwrap(short.model)
+        return Answers.of(before, profile, trained, auto_class_for(type(network)), network.config)
 
     def cut(self, model: Any, depth: int | None = None) -> Any:
         """Return the first layers of a model, by default all, as a model that nobody else holds."""
