@@ -18,6 +18,7 @@ from .options import (
     Overwrite,
     check_folder,
 )
+from .report import ReportOptions
 from .teaching_options import LearningOptions, LimitOptions, TeachingOptions
 from .work_folder import on_full_disk
 
@@ -36,6 +37,7 @@ def compress_command(
     conversion: ConversionOptions,
     finetuning: FinetuningOptions,
     learning: LearningOptions,
+    page: ReportOptions,
     depth: Depth = None,
     test: Annotated[
         str | None, typer.Option(help="Data on which nothing is chosen; full and short model are measured on them.")
@@ -53,7 +55,7 @@ def compress_command(
     """
     _check_one_choice(depth, choice, limits)
     run = CompressionRun(
-        model, data, out, data_options, conversion, teaching, finetuning, learning, device, test, test_split
+        model, data, out, data_options, conversion, teaching, finetuning, learning, device, test, test_split, page
     )
     run.check_apart()
     if teaching.resume and not overwrite and (done := run.done(depth)) is not None:
@@ -61,6 +63,7 @@ def compress_command(
         return
     check_folder(out, overwrite, source=model)
     run.check_work_folder()
+    page.check()
     asked: dict[str, Any] = {**choice.how, **limits.given, "depth": depth}
     if limits.given:
         asked["tolerance"] = None

@@ -20,6 +20,7 @@ from .base import Shown, console, errors, shown, warn
 from .compression_data import fingerprint, name_of, origin, shared_in, story, untaught_in, with_split
 from .options import ConversionOptions, DataOptions, FinetuningOptions, check_apart
 from .progress import counted, shown_training
+from .report import ReportOptions
 from .teaching_options import LearningOptions, TeachingOptions
 from .work_folder import WorkFolder
 
@@ -48,6 +49,7 @@ class CompressionRun:
         reading, conversion, teaching, finetuning, learning: Groups of options.
         device (`str`): Where it is trained and measured.
         test, test_split (`str`, *optional*): Data on which nothing is chosen, and their split.
+        page (`ReportOptions`): Whether a page is written.
     """
 
     source: str
@@ -61,10 +63,13 @@ class CompressionRun:
     device: str
     test: str | None = None
     test_split: str | None = None
+    page: ReportOptions = field(default_factory=ReportOptions)
     network: Any = None
     processor: Any = None
     collate: Any = None
     rows: dict[str, Any] = field(default_factory=dict)
+    raw: Any = None
+    """What is measured, as it was read."""
     facts: dict[str, Any] = field(default_factory=dict)
     new_weights: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
@@ -196,6 +201,7 @@ class CompressionRun:
             if name != "train":
                 rows[name] = self.reading.read(source, split, with_labels=not self._is_masked)
         rows["data"] = self.reading.sample(rows["data"])
+        self.raw = rows["data"]
         self._doubt(shared_in(rows, self.reading.columns), strict)
         if self._is_masked and self.reading.max_length is None and self.teaching.teach is not None:
             from ..depth.cost import usual_length
@@ -354,7 +360,7 @@ class CompressionRun:
         from ..support.processes import is_first_process
         from ..support.stopping import on_stop
 
-        asked["metric"] = metric or usual_metric(self.network)
+        asked |= {"metric": metric or usual_metric(self.network), "costs": self.page.report}
         if "test" in self.rows:
             asked["test"] = self._batches("test", "Testing")
         with tempfile.TemporaryDirectory() as scratch:
@@ -380,7 +386,8 @@ class CompressionRun:
             }
             self.facts["description"] = story(done, self.sources["train"], self.sources.get("teacher"))
         with on_stop(self.kept):
-            result.save_pretrained(self.out, processor=self.processor, **self.facts)
+            report = self.page.record(result, self.raw, self.reading.columns, self.out.absolute().name)
+            result.save_pretrained(self.out, processor=self.processor, report=report, **self.facts)
         if self.teaching.teach is not None and not self.teaching.keep_work:
             self.work.remove()
         return result

@@ -14,13 +14,13 @@ from ..depth.cost import Cost
 from ..depth.profile import DepthProfile
 from ..depth.tradeoffs import DepthTradeoffs
 from ..modeling.checkpoint import weight_files, written_beside
-from ..publishing.checkpoints import RESULT_NAME
+from ..publishing.checkpoints import REPORT_FILES, RESULT_NAME
 from ..publishing.compressed import TestValues
 from ..publishing.facts import collect
 from ..publishing.hub import prepare_repo, upload
-from ..publishing.model_card import write_into
+from ..publishing.model_card import PAGE_FILE, write_into
 from ..report.answers import Answers
-from ..report.page import PAGE_NAME, render_report, write_report
+from ..report.page import render_report, write_report
 from ..report.record import RECORD_NAME, ReportRecord
 from ..support.records import render, write_text
 from ..training.calming import Calmed
@@ -174,7 +174,7 @@ class CompressionResult:
         target = Path(folder)
         facts.setdefault("name", facts.get("repo_id", target.absolute().name).split("/")[-1])
         is_stale = weight_files(None)
-        with written_beside(target, stale=lambda name: is_stale(name) or name in (PAGE_NAME, RECORD_NAME)) as beside:
+        with written_beside(target, stale=lambda name: is_stale(name) or name in REPORT_FILES) as beside:
             self._write(beside, target, processor, facts, report)
 
     def push_to_hub(
@@ -232,9 +232,9 @@ class CompressionResult:
         self.profile.save(folder / "depth_profile.json")
         self.save(folder / RESULT_NAME)
         if report is not None:
-            write_text(folder / PAGE_NAME, render_report(report))
+            write_text(folder / PAGE_FILE, render_report(report))
             report.save(folder / RECORD_NAME)
-        write_into(folder, collect(folder, result=self, **facts), target)
+        write_into(folder, collect(folder, result=self, **facts), target, has_page=report is not None)
 
     def table(self) -> Table:
         """Return the comparison before / after as a rich table."""

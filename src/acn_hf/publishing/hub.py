@@ -12,7 +12,7 @@ from huggingface_hub.errors import EntryNotFoundError
 
 from ..modeling.checkpoint import weight_files
 from .facts import RECORD_FILE, collect
-from .model_card import CARD_FILE, write_into
+from .model_card import CARD_FILE, PAGE_FILE, write_into
 
 PUBLISHED = re.compile(
     r"config\.json|generation_config\.json|\w+\.py|result\.json|compression\.json|depth_profile\.json"
@@ -82,9 +82,12 @@ def push_files(
     commit_message: str,
     create_pr: bool,
     replace_card: bool,
+    also: tuple[str, ...] = (),
     facts: dict[str, Any],
 ) -> CommitInfo:
     """Upload the published files of a folder, whose checkpoint is `model`, with a card that names the repository.
+
+    Files of the names `also` are uploaded too, if they are there.
 
     Raises:
         HfHubHTTPError: The Hub refuses; the repository is as it was.
@@ -107,10 +110,11 @@ def push_files(
         repo_id = prepare_repo(repo_id, there, private=private, token=token, revision=revision)
         new.mkdir()
         for path in folder.iterdir():
-            if path.is_file() and (weights(path.name) or PUBLISHED.fullmatch(path.name)):
+            if path.is_file() and (weights(path.name) or PUBLISHED.fullmatch(path.name) or path.name in also):
                 _link(path, new / path.name)
         keeps = (there / CARD_FILE).is_file() and not replace_card
-        write_into(new, collect(new, known, repo_id=repo_id), there if keeps else folder)
+        has_page = (new / PAGE_FILE).is_file()
+        write_into(new, collect(new, known, repo_id=repo_id), there if keeps else folder, has_page=has_page)
         return upload(new, repo_id, commit_message=commit_message, token=token, revision=revision, create_pr=create_pr)
 
 

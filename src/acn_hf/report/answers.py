@@ -105,6 +105,11 @@ class Answers:
             return "labels"
         return "classes" if self._are_ids(1) else None
 
+    @property
+    def is_by_example(self) -> bool:
+        """Whether each answer belongs to one row of the data."""
+        return self.kind in ("classes", "labels", "number")
+
     def _are_ids(self, dimensions: int) -> bool:
         return self.references.ndim == dimensions and np.issubdtype(self.references.dtype, np.integer)
 

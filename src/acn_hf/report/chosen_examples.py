@@ -125,7 +125,7 @@ def choose_examples(answers: Answers, rows: Shown, in_a_list: int = IN_A_LIST) -
         rows (`Callable`): From the number of a row to what is shown of it.
         in_a_list (`int`, *optional*, defaults to 10): Most examples of a list; fewer where there are many depths.
     """
-    if answers.kind not in ("classes", "labels", "number") or in_a_list == 0:
+    if not answers.is_by_example or in_a_list == 0:
         return None
     length = max(1, min(in_a_list, MOST_EXAMPLES // (2 * max(len(answers.at), 1))))
     places: dict[int, int] = {}

@@ -15,8 +15,6 @@ from .charts import charts_of
 from .record import ReportRecord
 from .vega import plotting, script_of_vega
 
-PAGE_NAME = "report.html"
-
 
 def render_report(record: ReportRecord) -> str:
     """Return the page of a record as HTML.

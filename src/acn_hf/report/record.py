@@ -96,7 +96,7 @@ class ReportRecord(Record):
             raise ValueError(f"examples must be a whole number >= 0; got {examples!r}")
         figures, answers = Figures.from_dict(result.to_dict()), result.answers
         chosen = None
-        if answers is not None:
+        if answers is not None and answers.is_by_example:
             chosen = choose_examples(answers, shown_rows(rows, processor, columns, answers.num_examples), examples)
         losses = {} if answers is None else _losses(answers)
         classes = None if answers is None else class_figures(answers)
@@ -109,7 +109,7 @@ class ReportRecord(Record):
             classes=classes,
             residuals=residuals,
             examples=chosen,
-            exits=None if exits is None else _exits(exits),
+            exits=None if exits is None else exit_figures(exits),
             command=command,
             absent=_absent(parts, figures, answers, examples),
             version=__version__,
@@ -168,7 +168,8 @@ def _losses(answers: Answers) -> dict[int, tuple[float, float]]:
     return losses
 
 
-def _exits(exits: EarlyExitReport | ExitCalibration) -> dict[str, Any]:
+def exit_figures(exits: EarlyExitReport | ExitCalibration) -> dict[str, Any]:
+    """Return what a page shows of a policy of early exit."""
     counts = list(exits.exit_counts) if isinstance(exits, EarlyExitReport) else None
     return {
         "policy": str(exits.policy),
