@@ -110,8 +110,8 @@ def test_limits_and_exits_are_named():
 
 def test_what_there_is_not_is_said():
     page = page_of(LANGUAGE, with_costs=False)
-    assert "There is nothing to say of single classes: perplexity, a loss is measured" in page
-    assert "None are shown: an answer is not one of few classes" in page
+    assert "There is nothing to say of single classes: perplexity is made of losses, so single answers are not" in page
+    assert "None are shown: perplexity is made of losses, so single answers are not kept" in page
     assert "Points are missing: latency and megabytes were measured of the whole and of the short model alone" in page
     assert "none was asked for" in page_of(examples=0)
 

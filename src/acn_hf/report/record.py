@@ -190,9 +190,12 @@ def _absent(parts: dict[str, Any], figures: Figures, answers: Answers | None, ex
             ("classes", "examples", "losses"), "the result holds no answers to single examples, as it was measured"
         )
     elif answers.kind is None:
-        of = "a loss is measured, and answers are not kept" if answers.metric.needs == "loss" else "of this task"
-        why["classes"] = f"there is nothing to say of single classes: {metric}, {of}"
-        why["examples"] = f"an answer is not one of few classes, nor a number: {metric}, {of}"
+        reason = (
+            f"{metric} is made of losses, so single answers are not kept"
+            if answers.metric.needs == "loss"
+            else "the answers of this task are neither a few classes nor numbers"
+        )
+        why = {"classes": f"there is nothing to say of single classes: {reason}", "examples": reason}
     elif answers.kind == "tags":
         why["examples"] = "texts whose words are tagged are not shown"
     if examples == 0:
