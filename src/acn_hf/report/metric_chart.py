@@ -11,7 +11,7 @@ def metric_chart(record: ReportRecord) -> Chart:
     """Return the metric against depth."""
     alt, _ = plotting()
     figures = record.figures
-    x, y = depth_axis(figures), alt.Y("value:Q", title=None, scale=_scale(alt, record))
+    x, y = depth_axis(figures), alt.Y("value:Q", title=None, scale=_scale(alt, record), axis=_room(alt))
     series = _series(record)
     colours = {"before teaching": BEFORE, "cut and healed": HEALED, "cut and fine-tuned": HEALED}
     scale = alt.Scale(domain=list(series), range=[colours.get(name, ACCENT) for name in series])
@@ -68,6 +68,11 @@ def _scale(alt: Any, record: ReportRecord) -> Any:
     )
 
 
+def _room(alt: Any) -> Any:
+    """Return an axis with room for numbers that have more digits in the close-up."""
+    return alt.Axis(minExtent=40)
+
+
 def _ends(values: list[float]) -> tuple[float, float]:
     """Return between what a scale lies, with some room."""
     low, high = min(values), max(values)
@@ -84,7 +89,7 @@ def _band(alt: Any, record: ReportRecord, x: Any) -> list[Any]:
     ]
     if not ends:
         return []
-    low = alt.Y("low:Q", title=None, scale=_scale(alt, record))
+    low = alt.Y("low:Q", title=None, scale=_scale(alt, record), axis=_room(alt))
     band = alt.Chart(alt.Data(values=ends)).encode(x=x, y=low, y2="high:Q")
     return [
         band.mark_area(clip=True, color=ACCENT, opacity=0.16),

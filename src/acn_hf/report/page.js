@@ -123,7 +123,7 @@
     show(data.chosen);
   });
   at("closeup").addEventListener("change", (event) => {
-    if (views.metric) views.metric.signal("closeup", event.target.checked).runAsync();
+    if (views.metric) views.metric.signal("closeup", event.target.checked).resize().runAsync();
   });
   if (data.classes) {
     at("all-classes").addEventListener("click", () => {

@@ -30,8 +30,11 @@ def plotting() -> tuple[Any, Any]:
 def script_of_vega() -> str:
     """Return the program that draws the charts, with all that it needs."""
     altair, vl_convert = plotting()
-    version = "_".join(altair.SCHEMA_VERSION.split(".")[:2])  # v6.4.1 is v6_4 to vl-convert
-    return vl_convert.javascript_bundle(vl_version=version).replace("</script", "<\\/script")
+    known = vl_convert.get_vegalite_versions()
+    wanted = ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+    # vl-convert may be older than altair, whose charts use nothing here that is new.
+    script = vl_convert.javascript_bundle(vl_version=wanted if wanted in known else known[-1])
+    return script.replace("</script", "<\\/script")
 
 
 def finished(layers: list[Any], description: str, current: bool = True, height: int = HEIGHT) -> Chart:
@@ -40,7 +43,11 @@ def finished(layers: list[Any], description: str, current: bool = True, height: 
     chart = alt.layer(*layers).properties(width="container", height=height, description=description)
     if current:
         chart = chart.add_params(alt.param(name="current", value=0), alt.param(name="closeup", value=False))
-    chart = chart.configure(background="transparent", autosize=alt.AutoSizeParams(type="fit-x", contains="padding"))
+    chart = chart.configure(
+        background="transparent",
+        font="system-ui, sans-serif",
+        autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
+    )
     chart = chart.configure_view(stroke=None).configure_axis(
         labelColor=INK, titleColor=INK, gridColor=GRID, domainColor=QUIET, tickColor=QUIET, labelFontSize=12,
         titleFontSize=13, titleFontWeight="normal", aria=False,

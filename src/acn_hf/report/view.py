@@ -30,6 +30,12 @@ def cost_at(figures: Figures, depth: int) -> Cost | None:
     return known.get(depth)
 
 
+def cost_ratios(figures: Figures, cost: Cost) -> tuple[str, str]:
+    """Return which part of the bytes and of the latency of full depth a cost is, of those measured beside it."""
+    full = cost_at(figures, figures.profile.depths[-1]) or figures.cost_before
+    return f"{cost.size_bytes / full.size_bytes:.0%}", f"{cost.latency_ms / full.latency_ms:.0%}"
+
+
 def front_of(figures: Figures) -> tuple[int, ...]:
     """Return the depths that are better than every smaller one."""
     front: list[int] = []
@@ -52,11 +58,12 @@ def threshold_of(figures: Figures) -> float | None:
 def depth_rows(record: ReportRecord) -> list[dict[str, Any]]:
     """Return for each depth what the page says of it."""
     figures, front = record.figures, front_of(record.figures)
-    full_cost, rows = figures.cost_before, []
+    rows: list[dict[str, Any]] = []
     for depth, parameters in zip(figures.profile.depths, figures.profile.num_parameters, strict=True):
         value, cost = figures.value_at(depth), cost_at(figures, depth)
         better = figures.profile.is_better(value, figures.full_value)
         worse = figures.profile.is_better(figures.full_value, value)
+        ratios = ("", "") if cost is None else cost_ratios(figures, cost)
         rows.append(
             {
                 "depth": depth,
@@ -69,9 +76,9 @@ def depth_rows(record: ReportRecord) -> list[dict[str, Any]]:
                 "parameters": f"{parameters:,}",
                 "parameters_ratio": f"{parameters / figures.profile.num_parameters[-1]:.0%}",
                 "mb": "" if cost is None else f"{cost.size_bytes / 1e6:.2f}",
-                "mb_ratio": "" if cost is None else f"{cost.size_bytes / full_cost.size_bytes:.0%}",
+                "mb_ratio": ratios[0],
                 "latency": "" if cost is None else f"{cost.latency_ms:.2f}",
-                "latency_ratio": "" if cost is None else f"{cost.latency_ms / full_cost.latency_ms:.0%}",
+                "latency_ratio": ratios[1],
                 "gflops": "" if cost is None else f"{cost.flops / 1e9:.4g}",
                 "is_chosen": depth == figures.depth,
                 "is_front": depth in front,
@@ -177,10 +184,11 @@ def headline(record: ReportRecord) -> str:
     """Return the result in one sentence."""
     figures, full = record.figures, record.figures.profile.depths[-1]
     metric, after, before = figures.profile.metric, figures.cost_after, figures.cost_before
+    latency = cost_ratios(figures, cost_at(figures, figures.depth) or after)[1]
     return (
         f"{figures.depth} of {full} layers: {metric} {number(figures.value)} against {number(figures.full_value)} at "
         f"full depth, with {after.num_parameters / before.num_parameters:.0%} of the parameters and "
-        f"{after.latency_ms / before.latency_ms:.0%} of the latency."
+        f"{latency} of the latency."
     )
 
 
