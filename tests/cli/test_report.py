@@ -96,10 +96,14 @@ def test_tags(run, build, tmp_path, metric):
     model = saved(build, tmp_path / "model", "bert-ForTokenClassification", **TAGS)
     rows = [{"text": ["good", "film"], "label": ["O", "B-FILM"]}, {"text": ["bad"], "label": ["O"]}]
     record = reported(run, tmp_path / "short", model, write_lines(tmp_path / "data.json", *rows), "--metric", metric)
-    assert parts(record) == {"classes"}
+    assert parts(record) == ({"classes", "examples"} if metric == "entity_f1" else {"classes"})
     assert record.classes.kind == "tags"
     assert dict(zip(record.classes.names, record.classes.support, strict=True)) == {"O": 2, "B-FILM": 1, "I-FILM": 0}
-    assert "tagged" in record.absent["examples"]
+    if metric == "entity_f1":
+        assert shown(record) <= {"good film", "bad"}
+        assert {example.label for example in record.examples.examples} <= {"film B-FILM", "none"}
+    else:
+        assert "does not say of which text" in record.absent["examples"]
 
 
 def test_masked_words(run, build, tmp_path):
@@ -115,7 +119,9 @@ def test_choices(run, build, tmp_path):
     model = saved(build, tmp_path / "model", "bert-ForMultipleChoice")
     rows = [("bad film", "good", "bad", 1), ("good film", "good", "bad", 0)]
     data = write_table(tmp_path / "data.csv", ("context", "choices0", "choices1", "label"), *rows)
-    assert parts(reported(run, tmp_path / "short", model, data)) == set()
+    record = reported(run, tmp_path / "short", model, data)
+    assert parts(record) == {"examples"}
+    assert shown(record) <= {f"{text} film\n⁂\nchoice 0: good\nchoice 1: bad" for text in ("bad", "good")}
 
 
 @pytest.mark.slow
@@ -124,8 +130,21 @@ def test_questions(run, build, tmp_path):
     rows = [("what", "good bad film", "bad"), ("who", "film good", "film")]
     data = write_table(tmp_path / "data.csv", ("question", "context", "answers"), *rows)
     record = reported(run, tmp_path / "short", model, data, "--metric", "answer_f1")
-    assert parts(record) == set()
+    assert parts(record) == {"examples"}
+    assert shown(record) <= {"what\n⁂\ngood bad film", "who\n⁂\nfilm good"}
     assert set(record.losses) == DEPTHS
+
+
+def test_the_model_is_there_also_where_its_page_cannot_be(run, residual, reviews, tmp_path, monkeypatch):
+    def refuse(record):
+        raise ValueError("no page of this")
+
+    monkeypatch.setattr("acn_hf.compression.result.render_report", refuse)
+    done = run("compress", residual, reviews, tmp_path / "short", "--depth", 1, "--report")
+    assert done.exit_code == 1
+    assert done.stderr.strip().endswith(f"no page of this; without its page, the model lies in {tmp_path / 'short'}")
+    assert {"model.safetensors", "README.md", "result.json"} <= names_in(tmp_path / "short")
+    assert not {"report.html", "report.json"} & names_in(tmp_path / "short")
 
 
 def test_nothing_of_the_data_is_shown_if_none_is_asked_for(run, residual, reviews, tmp_path):

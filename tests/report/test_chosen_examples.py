@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from acn_hf.depth.squad import exact_matches, f1_scores
 from acn_hf.report.chosen_examples import MOST_EXAMPLES, ChosenExamples, choose_examples
-from tests.support.reported import CLASSES, LABELS, NUMBERS, TAGS, answers
+from tests.support.reported import CHOICES, CLASSES, LABELS, LANGUAGE, NUMBERS, QUESTIONS, TAGS, answers
 
 
 def nothing(row):
@@ -15,7 +16,7 @@ def right(known, one):
     return (one.answers == known.references).reshape(known.num_examples, -1).all(axis=1)
 
 
-@pytest.mark.parametrize("task", [CLASSES, LABELS], ids=lambda task: task[1])
+@pytest.mark.parametrize("task", [CLASSES, LABELS, CHOICES], ids=lambda task: "-".join(task))
 def test_those_that_change_the_surest_first(task):
     known = answers(task, number=300)
     chosen = choose_examples(known, nothing, in_a_list=1000)
@@ -67,8 +68,46 @@ def test_there_are_few_however_many_depths_and_rows(depths):
     assert 0 < len(chosen.examples) <= max(MOST_EXAMPLES, 2 * (depths + 1))
 
 
-def test_there_are_none_of_tags_or_where_none_is_asked_for():
-    assert choose_examples(answers(TAGS), nothing) is None
+def test_of_tags_those_with_the_most_wrong_ones():
+    known = answers(TAGS, number=400, names=("O", "B-PER"))
+    chosen = choose_examples(known, lambda row: {"text": "a b c d e", "words": list("abcde")})
+    assert chosen.by == "tags"
+    shown = [chosen.examples[place] for place in chosen.lost[2].shown]
+    wrong = []
+    for example in shown:
+        right, full, here = (
+            array[example.row] for array in (known.references, known.full.answers, known.at[2].answers)
+        )
+        assert right == full != here
+        wrong.append(sum(a != b for a, b in zip(right, here, strict=True)))
+        said = [f"{word} {tag}" for word, tag in zip("abcde", here, strict=True) if tag != "O"]
+        assert example.at[2] == (", ".join(said) or "none", None)
+    assert wrong == sorted(wrong, reverse=True)
+    assert len(shown) > 1
+
+
+def test_of_answers_those_that_share_the_fewest_words():
+    known = answers(QUESTIONS, number=80, names=("", "red", "red wine"))
+    chosen = choose_examples(known, nothing, in_a_list=1000)
+    assert chosen.by == "words"
+    lost = [chosen.examples[place] for place in chosen.lost[1].shown]
+    rows = [example.row for example in lost]
+    assert exact_matches(known.full.answers[rows], known.references[rows]).all()
+    scores = f1_scores(known.at[1].answers[rows], known.references[rows])
+    assert list(scores) == sorted(scores)
+    assert {0.0} < set(scores)
+    assert {example.at[1][0] for example in lost} <= {"no answer", "red", "red wine"}
+    assert {example.label for example in lost} <= {"no answer / the ", "red / the red", "red wine / the red wine"}
+
+
+def test_a_choice_has_its_number():
+    example = choose_examples(answers(CHOICES), nothing).examples[0]
+    assert example.label in ("choice 0", "choice 1", "choice 2")
+
+
+def test_there_are_none_of_language_or_where_none_is_asked_for():
+    assert not answers(LANGUAGE).is_by_example
+    assert choose_examples(answers(LANGUAGE), nothing) is None
     assert choose_examples(answers(), nothing, in_a_list=0) is None
 
 

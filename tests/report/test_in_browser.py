@@ -9,10 +9,17 @@ from acn_hf import ConfidenceExit, EarlyExitReport
 from acn_hf.report import ReportRecord, write_report
 from tests.report.test_page import EVIL, evil_record
 from tests.support.browser import Watched, chromium
-from tests.support.reported import CLASSES, LABELS, LANGUAGE, NUMBERS, TAGS, result, rows
+from tests.support.reported import CLASSES, LABELS, LANGUAGE, NUMBERS, QUESTIONS, TAGS, result, rows
 
 pytestmark = pytest.mark.browser
-TASKS = {"classes": CLASSES, "labels": LABELS, "numbers": NUMBERS, "tags": TAGS, "language": LANGUAGE}
+TASKS = {
+    "classes": CLASSES,
+    "labels": LABELS,
+    "numbers": NUMBERS,
+    "tags": TAGS,
+    "questions": QUESTIONS,
+    "language": LANGUAGE,
+}
 EXITS = EarlyExitReport(ConfidenceExit(0.9), 0.9, (10, 20, 30, 0, 0))
 
 
@@ -28,7 +35,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     for name, task in TASKS.items():
         made = result(task, number=200)
-        record = ReportRecord.of(made, rows=rows(200) if name != "tags" else None, exits=EXITS, name=name)
+        record = ReportRecord.of(made, rows=rows(made.answers.num_examples), exits=EXITS, name=name)
         write_report(folder / f"{name}.html", record)
     write_report(folder / "evil.html", evil_record())
     return folder

@@ -9,7 +9,7 @@ import pytest
 
 from acn_hf import ConfidenceExit, EarlyExitReport
 from acn_hf.report import ReportRecord, render_report, write_report
-from tests.support.reported import CLASSES, LABELS, LANGUAGE, NUMBERS, TAGS, result, rows
+from tests.support.reported import CHOICES, CLASSES, LABELS, LANGUAGE, NUMBERS, QUESTIONS, TAGS, result, rows
 
 EVIL = "</script><script>document.title='hacked'</script><img src=x onerror=alert(1)>{{ 7*7 }}<!--"
 LARGEST = 6_000_000
@@ -40,7 +40,9 @@ def page_of(task=CLASSES, **options):
     return render_report(ReportRecord.of(made, rows=rows(made.answers.num_examples), **given))
 
 
-@pytest.mark.parametrize("task", [CLASSES, LABELS, NUMBERS, TAGS, LANGUAGE], ids=lambda task: task[1])
+@pytest.mark.parametrize(
+    "task", [CLASSES, LABELS, NUMBERS, TAGS, CHOICES, QUESTIONS, LANGUAGE], ids=lambda task: "-".join(task)
+)
 def test_a_page_of_every_task(task):
     page = page_of(task)
     assert len(page.encode()) <= LARGEST

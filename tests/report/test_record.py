@@ -8,7 +8,7 @@ import pytest
 from acn_hf import ConfidenceExit, EarlyExitReport, ExitCalibration
 from acn_hf.report import ReportRecord
 from acn_hf.report.record import RECORD_NAME
-from tests.support.reported import CLASSES, LABELS, LANGUAGE, NUMBERS, TAGS, answers, result, rows
+from tests.support.reported import CHOICES, CLASSES, LABELS, LANGUAGE, NUMBERS, QUESTIONS, TAGS, answers, result, rows
 
 CALIBRATION = ExitCalibration(ConfidenceExit(0.9), 0.01, 0.9, 0.895, 1.5, 60)
 
@@ -19,13 +19,16 @@ CALIBRATION = ExitCalibration(ConfidenceExit(0.9), 0.01, 0.9, 0.895, 1.5, 60)
         (CLASSES, {"classes", "examples"}, set()),
         (LABELS, {"classes", "examples"}, set()),
         (NUMBERS, {"residuals", "examples"}, set()),
-        (TAGS, {"classes"}, {"examples"}),
+        (TAGS, {"classes", "examples"}, set()),
+        (CHOICES, {"examples"}, {"classes"}),
+        (QUESTIONS, {"examples"}, {"classes"}),
         (LANGUAGE, set(), {"classes", "examples"}),
     ],
-    ids=lambda value: value[1] if isinstance(value, tuple) else None,
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else None,
 )
 def test_it_holds_what_there_is_and_says_what_there_is_not(task, there, absent, tmp_path):
-    record = ReportRecord.of(result(task), rows=rows())
+    made = result(task)
+    record = ReportRecord.of(made, rows=rows(made.answers.num_examples))
     parts = {name for name in ("classes", "residuals", "examples") if getattr(record, name) is not None}
     assert parts == there
     assert set(record.absent) == absent
@@ -49,7 +52,7 @@ def test_of_too_few_examples_there_is_no_band():
 
 
 def test_rows_are_looked_at_only_where_they_are_shown():
-    assert ReportRecord.of(result(TAGS), rows=rows(3)).examples is None
+    assert ReportRecord.of(result(LANGUAGE), rows=rows(3)).examples is None
     with pytest.raises(ValueError, match="rows must be those that were measured"):
         ReportRecord.of(result(), rows=rows(3))
 

@@ -24,7 +24,11 @@ def opened(address):
     ("row", "expected"),
     [
         ({"text": "a film", "label": 1}, {"text": "a film"}),
-        ({"text": ["a", "film"]}, {"text": "a film"}),
+        ({"text": ["a", "film"]}, {"text": "a film", "words": ["a", "film"]}),
+        ({"question": "who", "context": "a film"}, {"text": "who\n⁂\na film"}),
+        ({"context": "a", "choices": ["b", "c"]}, {"text": "a\n⁂\nchoice 0: b\nchoice 1: c"}),
+        ({"context": "a", "choices": {"text": ["b"], "label": ["A"]}}, {"text": "a\n⁂\nchoice 0: b"}),
+        ({"context": "a", "choices1": "c", "choices0": "b"}, {"text": "a\n⁂\nchoice 0: b\nchoice 1: c"}),
         ({"input_ids": [1, 2]}, {}),
         ({"label": 1}, {}),
     ],

@@ -8,6 +8,7 @@ from acn_hf import CompressionResult
 from acn_hf.depth.cost import Cost
 from acn_hf.depth.metrics import METRICS
 from acn_hf.depth.profile import DepthProfile
+from acn_hf.depth.spans import as_objects
 from acn_hf.depth.tradeoffs import DepthTradeoffs
 from acn_hf.report.answers import Answered, Answers
 
@@ -15,6 +16,8 @@ CLASSES = ("AutoModelForSequenceClassification", "accuracy")
 LABELS = ("AutoModelForSequenceClassification", "f1_macro")
 NUMBERS = ("AutoModelForSequenceClassification", "mse")
 TAGS = ("AutoModelForTokenClassification", "entity_f1")
+CHOICES = ("AutoModelForMultipleChoice", "accuracy")
+QUESTIONS = ("AutoModelForQuestionAnswering", "answer_f1")
 LANGUAGE = ("AutoModelForCausalLM", "perplexity")
 NAMES = ("negative", "neutral", "positive")
 
@@ -40,6 +43,9 @@ def answers(task=CLASSES, number=60, names=NAMES, depths=4, seed=0):
             _as_tags(references, names),
             {d: Answered(_as_tags(a.answers, names), None) for d, a in at.items()},
         )
+    if task == QUESTIONS:
+        references = as_objects([(names[place], "the " + names[place]) for place in references])
+        at = {d: Answered(as_objects([names[place] for place in one.answers]), None) for d, one in at.items()}
     config = SimpleNamespace(id2label=dict(enumerate(names)))
     return Answers(METRICS[metric], references, at[depths], at, (), head, config)
 
@@ -60,9 +66,7 @@ def _answered(task, references, number, skill, rng):
 def _as_tags(ids, names):
     """Return the names of classes as texts of five tags."""
     rows = [[names[number] for number in ids[start : start + 5]] for start in range(0, len(ids), 5)]
-    array = np.empty(len(rows), dtype=object)
-    array[:] = rows
-    return array
+    return as_objects(rows)
 
 
 def cost(depth):

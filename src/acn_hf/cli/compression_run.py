@@ -386,8 +386,7 @@ class CompressionRun:
             }
             self.facts["description"] = story(done, self.sources["train"], self.sources.get("teacher"))
         with on_stop(self.kept):
-            report = self.page.record(result, self.raw, self.reading.columns, self.out.absolute().name)
-            result.save_pretrained(self.out, processor=self.processor, report=report, **self.facts)
+            self.page.save(result, self.out, self.raw, self.reading.columns, processor=self.processor, **self.facts)
         if self.teaching.teach is not None and not self.teaching.keep_work:
             self.work.remove()
         return result

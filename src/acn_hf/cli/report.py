@@ -14,6 +14,8 @@ from .base import command, console
 from .options import Overwrite, check_files, check_is_folder
 
 if TYPE_CHECKING:
+    from ..compression.result import CompressionResult
+    from ..data.rows import Columns
     from ..report.record import ReportRecord
 
 _page = functools.partial(typer.Option, rich_help_panel="Page")
@@ -42,23 +44,35 @@ class ReportOptions:
 
             check_packages()
 
-    def record(self, result: Any, rows: Any, columns: Any, name: str) -> "ReportRecord | None":
-        """Return what the page of a result shows, if there is to be one.
+    def save(self, result: "CompressionResult", folder: Path, rows: Any, columns: "Columns", **saved: Any) -> None:
+        """Write a short model with its evidence and its page; the model is written also where its page cannot be.
 
         Args:
             result (`CompressionResult`): Of this command.
+            folder (`Path`): Where it is written; its name is the title.
             rows (`datasets.Dataset`): What was measured, as it was read.
             columns (`Columns`): What its columns are called.
-            name (`str`): The title.
+            saved: Passed on to `result.save_pretrained`.
         """
         if not self.report:
-            return None
+            result.save_pretrained(folder, **saved)
+            return
+        try:
+            result.save_pretrained(folder, report=self._record(result, rows, columns, folder.absolute().name), **saved)
+        except Exception as error:
+            result.save_pretrained(folder, **saved)
+            error.add_note(f"without its page, the model lies in {folder}")
+            raise
+
+    def _record(self, result: "CompressionResult", rows: Any, columns: "Columns", name: str) -> "ReportRecord":
+        """Return what the page of a result shows."""
         from ..report.chosen_examples import IN_A_LIST
         from ..report.record import ReportRecord
 
+        are_single = result.answers is not None and result.answers.num_examples == len(rows)
         return ReportRecord.of(
             result,
-            rows=rows,
+            rows=rows if are_single else None,
             columns=columns,
             name=name,
             command=shlex.join(["acn-hf", *sys.argv[1:]]),

@@ -88,17 +88,22 @@ class Answers:
 
     @property
     def kind(self) -> str | None:
-        """What an answer is: one of `classes`, one of several `labels`, a `number`, one of `tags`, or nothing of these.
+        """What an answer is, or `None` where it belongs to no class and to no example.
 
-        A choice among texts is a number too, but that of a place, and no class.
+        One of `classes`, some of several `labels`, a `number`, one of `tags` for each word, one of several `choices`,
+        or one of the `answers` to a question in words.
         """
         needs, head = self.metric.needs, self.head or ""
+        if needs == "answers":
+            return "answers"
         if needs == "tags" or (head == "AutoModelForTokenClassification" and self._are_ids(1)):
             return "tags"
         if needs not in ("classes", "numbers", "predictions"):
             return None
         if np.issubdtype(self.references.dtype, np.floating):
             return "number" if self.references.ndim == 1 or self.references.shape[-1] == 1 else None
+        if head == "AutoModelForMultipleChoice":
+            return "choices" if self._are_ids(1) else None
         if not head.endswith("Classification"):
             return None
         if self._are_ids(2):
@@ -108,7 +113,7 @@ class Answers:
     @property
     def is_by_example(self) -> bool:
         """Whether each answer belongs to one row of the data."""
-        return self.kind in ("classes", "labels", "number")
+        return self.kind is not None and (self.kind != "tags" or self.metric.needs == "tags")
 
     def _are_ids(self, dimensions: int) -> bool:
         return self.references.ndim == dimensions and np.issubdtype(self.references.dtype, np.integer)

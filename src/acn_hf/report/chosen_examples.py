@@ -1,14 +1,14 @@
 """The examples that a page shows: those of which a depth loses or gains the answer, the surest first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..depth import squad
 from ..support.records import Record
 from .answers import Answered, Answers
-from .class_figures import LONGEST_NAME
 from .residuals import residuals
 from .rows import Shown
 
@@ -16,6 +16,10 @@ IN_A_LIST = 10
 """Examples in a list, unless another number is asked for."""
 MOST_EXAMPLES = 400
 """Of all lists together: models of many depths have shorter lists."""
+LONGEST_ANSWER = 160
+"""Characters of an answer in words."""
+OUTSIDE = "O"
+"""The tag of words that are part of nothing."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class ChosenExamples(Record):
         gained (`dict[int, Changed]`): The reverse.
         in_a_list (`int`): So many at most.
         num_examples (`int`): Out of so many.
-        by (`str`): What their order is by: `certainty`, `error` (of numbers), or `row` where neither is known.
+        by (`str`): What their order is by: `certainty` of the wrong answer, `error` of numbers, number of wrong `tags`,
+            `words` that an answer shares with a right one, or `row` where none of these is known.
 
     Raises:
         ValueError: A list names an example that is not there.
@@ -134,8 +139,8 @@ def choose_examples(answers: Answers, rows: Shown, in_a_list: int = IN_A_LIST) -
         for name, order in zip(("lost", "gained"), _orders(answers, one), strict=True):
             first = tuple(places.setdefault(int(row), len(places)) for row in order[:length])
             lists[name][depth] = Changed(len(order), first)
-    is_known = answers.full.certainty is not None
-    by = "error" if answers.kind == "number" else "certainty" if is_known else "row"
+    by = {"number": "error", "tags": "tags", "answers": "words"}.get(answers.kind or "", "row")
+    by = by if answers.full.certainty is None else "certainty"
     chosen = tuple(_example(answers, row, rows(row)) for row in places)
     return ChosenExamples(chosen, lists["lost"], lists["gained"], length, answers.num_examples, by)
 
@@ -151,33 +156,63 @@ def _orders(answers: Answers, one: Answered) -> Iterator[np.ndarray]:
     full_right, right = _right(answers, answers.full), _right(answers, one)
     for changed, wrong in ((full_right & ~right, one), (~full_right & right, answers.full)):
         rows = np.flatnonzero(changed)
-        yield rows if wrong.certainty is None else rows[np.argsort(-wrong.certainty[rows], kind="stable")]
+        yield rows[np.argsort(-_wrongness(answers, wrong, rows), kind="stable")]
 
 
 def _right(answers: Answers, one: Answered) -> np.ndarray:
+    """Return which examples a model has right."""
+    if answers.kind == "answers":
+        return squad.exact_matches(one.answers, answers.references) == 1
+    if answers.kind == "tags":
+        return np.array([ours == right for ours, right in zip(one.answers, answers.references, strict=True)], bool)
     return (one.answers == answers.references).reshape(answers.num_examples, -1).all(axis=1)
 
 
-def _example(answers: Answers, row: int, shown: dict[str, str]) -> Example:
+def _wrongness(answers: Answers, one: Answered, rows: np.ndarray) -> np.ndarray:
+    """Return how sure, or how far from what is right, wrong answers are."""
+    if one.certainty is not None:
+        return one.certainty[rows]
+    if answers.kind == "answers" and len(rows):
+        return -squad.f1_scores(one.answers[rows], answers.references[rows])
+    if answers.kind == "tags":
+        pairs = ((one.answers[row], answers.references[row]) for row in rows)
+        return np.array([sum(a != b for a, b in zip(*pair, strict=True)) for pair in pairs])
+    return np.zeros(len(rows))
+
+
+def _example(answers: Answers, row: int, shown: dict[str, Any]) -> Example:
+    words = shown.get("words")
+
     def said(one: Answered) -> tuple[str, float | None]:
         sure = None if one.certainty is None else round(float(one.certainty[row]), 4)
-        return _words(answers, one.answers[row]), sure
+        return _in_words(answers, one.answers[row], words), sure
 
     full, certainty = said(answers.full)
     return Example(
         row=row,
-        label=_words(answers, answers.references[row]),
+        label=_in_words(answers, answers.references[row], words),
         full=full,
         full_certainty=certainty,
         at={depth: said(one) for depth, one in answers.at.items()},
-        **shown,
+        text=shown.get("text"),
+        picture=shown.get("picture"),
     )
 
 
-def _words(answers: Answers, answer: Any) -> str:
-    """Return an answer in words."""
+def _in_words(answers: Answers, answer: Any, words: Sequence[str] | None) -> str:
+    """Return an answer, or what is right, as it is read."""
     if answers.kind == "number":
         return f"{float(np.reshape(answer, -1)[0]):.4g}"
-    numbers = np.flatnonzero(answer) if answers.kind == "labels" else [answer]
-    said = ", ".join(answers.names.get(int(number), str(number)) for number in numbers) or "none"
-    return said if len(said) <= LONGEST_NAME else f"{said[: LONGEST_NAME - 1]}…"
+    if answers.kind == "choices":
+        return f"choice {int(answer)}"
+    if answers.kind == "answers":
+        given = [answer] if isinstance(answer, str) else list(dict.fromkeys(answer))
+        parts = [text or "no answer" for text in given]
+    elif answers.kind == "tags":
+        named = enumerate(answer) if words is None else zip(words, answer, strict=False)
+        parts = [f"{word} {tag}" for word, tag in named if tag != OUTSIDE]
+    else:
+        numbers = np.flatnonzero(answer) if answers.kind == "labels" else [answer]
+        parts = [answers.names.get(int(number), str(number)) for number in numbers]
+    said = (" / " if answers.kind == "answers" else ", ").join(parts) or "none"
+    return said if len(said) <= LONGEST_ANSWER else f"{said[: LONGEST_ANSWER - 1]}…"

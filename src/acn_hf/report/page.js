@@ -83,7 +83,7 @@
       image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth <= 32));
       item.append(image);
     }
-    item.append(element("p", example.text || `Row ${example.row}`), element("p", answers, { class: "said" }));
+    item.append(element("p", example.text || `Row ${example.row}`, { dir: "auto" }), element("p", answers, { class: "said" }));
     return item;
   }
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+import numpy as np
+
 from .._version import __version__
 from ..depth.bootstrap import resampled_loss
 from ..depth.metrics import ProfileError
@@ -156,7 +158,7 @@ def _losses(answers: Answers) -> dict[int, tuple[float, float]]:
     options: dict[str, Any] = {"confidence_level": CONFIDENCE}
     if answers.metric.per_example is None:
         options["n_resamples"] = FEWER_RESAMPLES
-    losses = {}
+    losses: dict[int, tuple[float, float]] = {}
     for depth, one in answers.at.items():
         try:
             interval = resampled_loss(
@@ -164,7 +166,8 @@ def _losses(answers: Answers) -> dict[int, tuple[float, float]]:
             ).confidence_interval
         except (ProfileError, TypeError, ValueError):  # too few examples, or a metric that does not fit a sample
             return {}
-        losses[depth] = (float(interval.low), float(interval.high))
+        if np.isfinite((interval.low, interval.high)).all():
+            losses[depth] = (float(interval.low), float(interval.high))
     return losses
 
 
@@ -196,8 +199,10 @@ def _absent(parts: dict[str, Any], figures: Figures, answers: Answers | None, ex
             else "the answers of this task are neither a few classes nor numbers"
         )
         why = {"classes": f"there is nothing to say of single classes: {reason}", "examples": reason}
-    elif answers.kind == "tags":
-        why["examples"] = "texts whose words are tagged are not shown"
+    elif answers.kind in ("choices", "answers"):
+        why["classes"] = f"there is nothing to say of single classes: {answers.kind} are not the same in every example"
+    elif not answers.is_by_example:
+        why["examples"] = f"{metric} counts words, and does not say of which text; entity_f1 does"
     if examples == 0:
         why["examples"] = "none was asked for"
     if parts["losses"] == {}:

@@ -15,8 +15,10 @@ LONGEST_TEXT = 600
 LARGEST_PICTURE = 96
 """Pixels of the longer side of a picture that is shown."""
 
-Shown = Callable[[int], dict[str, str]]
-"""From the number of a row to what is shown of it: a `text`, a `picture`, or nothing."""
+PARTS = "\n⁂\n"
+"""Between two texts of one row."""
+Shown = Callable[[int], dict[str, Any]]
+"""From the number of a row to what is shown of it: a `text`, a `picture`, or nothing; of word lists also `words`."""
 
 
 def shown_rows(rows: Any, processor: Any, columns: Columns | None, number: int) -> Shown:
@@ -40,18 +42,31 @@ def shown_rows(rows: Any, processor: Any, columns: Columns | None, number: int) 
     return lambda row: _shown(rows[row], processor, named)
 
 
-def _shown(row: dict[str, Any], processor: Any, columns: Columns) -> dict[str, str]:
+def _shown(row: dict[str, Any], processor: Any, columns: Columns) -> dict[str, Any]:
     if isinstance(row.get(columns.image), Image.Image):
         return {"picture": picture_of(row[columns.image])}
     if row.get("pixel_values") is not None and np.ndim(row["pixel_values"]) == 3:
         return {"picture": picture_of(_from_pixels(np.asarray(row["pixel_values"], dtype=float)))}
-    texts = [row.get(name) for name in (columns.text, columns.text_pair) if name is not None]
-    found = [text_of(text) for text in texts if text is not None]
-    if found:
-        return {"text": "\n⁂\n".join(found)}
+    words = row.get(columns.text)
+    if isinstance(words, (list, tuple)):
+        return {"text": text_of(words), "words": list(map(str, words))}
+    names = (columns.text, columns.text_pair, columns.question, columns.context)
+    texts = [text for text in map(row.get, filter(None, names)) if isinstance(text, str)]
+    if texts:
+        return {"text": PARTS.join([*map(text_of, texts), *_choices(row, columns)])}
     if row.get("input_ids") is not None and hasattr(processor, "decode"):
         return {"text": text_of(processor.decode(row["input_ids"], skip_special_tokens=True))}
     return {}
+
+
+def _choices(row: dict[str, Any], columns: Columns) -> list[str]:
+    """Return the choices of a row, with the numbers by which an answer names them."""
+    found = row.get(columns.choices)
+    found = found["text"] if isinstance(found, dict) else found
+    if found is None:
+        ends = {name.removeprefix(columns.choices): name for name in row if name.startswith(columns.choices)}
+        found = [row[ends[end]] for end in sorted(filter(str.isdigit, ends), key=int)]
+    return ["\n".join(f"choice {place}: {text_of(choice)}" for place, choice in enumerate(found))] if found else []
 
 
 def text_of(value: str | Sequence[str]) -> str:
