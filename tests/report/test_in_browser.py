@@ -144,6 +144,8 @@ def test_numbers_have_residuals_that_move(opened):
     assert len(before[0]) == len(after[0]) == 30
     assert before[0] != after[0]
     assert before[1] != after[1]
+    heights = [bar.bounding_box()["height"] for bar in watched.page.locator("#chart-residuals .mark-rect path").all()]
+    assert max(heights) > 50
     assert "Farther off at depth 1" in watched.text("#h-lost")
 
 

@@ -43,7 +43,7 @@ def _cost(figures: Figures, name: str, title: str, limit: str) -> Chart:
             value = cost.latency_ms if name == "latency" else cost.size_bytes / 1e6
             rows.append({"depth": depth, "cost": value, "low": value - half, "high": value + half})
     x, data = depth_axis(figures), alt.Data(values=rows)
-    y = alt.Y("cost:Q", title=None, scale=alt.Scale(zero=True), axis=alt.Axis(format="~s", tickCount=5))
+    y = alt.Y("cost:Q", title=None, scale=alt.Scale(zero=True), axis=_counted(alt, name == "parameters", 5))
     base = alt.Chart(data).encode(x=x, y=y)
     tips = [alt.Tooltip("depth:Q"), alt.Tooltip("cost:Q", title=title, format=",.4~r")]
     layers = [looked_at(alt, data, x)]
@@ -63,6 +63,11 @@ def _cost(figures: Figures, name: str, title: str, limit: str) -> Chart:
     return finished(layers, f"{title} against depth; the table of depths holds the numbers", height=200)
 
 
+def _counted(alt: Any, are_many: bool, ticks: int) -> Any:
+    """Return an axis of so many ticks, where millions are said as M."""
+    return alt.Axis(tickCount=ticks, **({"format": "~s"} if are_many else {}))
+
+
 def _front(figures: Figures) -> Chart:
     """Return the metric against what a depth costs, and the line of those that no smaller one equals."""
     alt, _ = plotting()
@@ -77,7 +82,7 @@ def _front(figures: Figures) -> Chart:
         rows.append({"depth": depth, "price": price, "value": figures.value_at(depth), "where": where})
     data = alt.Data(values=rows)
     title = "latency in ms" if by_latency else "parameters"
-    x = alt.X("price:Q", title=title, scale=alt.Scale(zero=False, padding=16), axis=alt.Axis(format="~s", tickCount=6))
+    x = alt.X("price:Q", title=title, scale=alt.Scale(zero=False, padding=16), axis=_counted(alt, not by_latency, 6))
     y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
     colour = alt.Color(
         "where:N", scale=alt.Scale(domain=["on the front", "a smaller one is as good"], range=[ACCENT, BEFORE])
@@ -120,8 +125,8 @@ def _residuals(record: ReportRecord) -> Chart:
     scale = alt.Scale(domain=[0, tallest])
     return finished(
         [
-            base.mark_bar(color=ACCENT, opacity=0.6).encode(
-                x=x, x2="high:Q", y=alt.Y("count:Q", title=None, scale=scale)
+            base.mark_bar(color=ACCENT, opacity=0.6, orient="vertical").encode(
+                x=x, x2="high:Q", y2=alt.datum(0), y=alt.Y("count:Q", title=None, scale=scale)
             ),
             base.mark_line(color=INK, interpolate="step-after").encode(x=x, y=alt.Y("full:Q", scale=scale)),
         ],

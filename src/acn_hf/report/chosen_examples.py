@@ -209,7 +209,7 @@ def _in_words(answers: Answers, answer: Any, words: Sequence[str] | None) -> str
         given = [answer] if isinstance(answer, str) else list(dict.fromkeys(answer))
         parts = [text or "no answer" for text in given]
     elif answers.kind == "tags":
-        named = enumerate(answer) if words is None else zip(words, answer, strict=False)
+        named = zip(words or (f"word {place}" for place in range(1, len(answer) + 1)), answer, strict=False)
         parts = [f"{word} {tag}" for word, tag in named if tag != OUTSIDE]
     else:
         numbers = np.flatnonzero(answer) if answers.kind == "labels" else [answer]
