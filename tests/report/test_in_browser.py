@@ -103,15 +103,15 @@ def test_the_arrow_keys_move_everything(opened):
     assert states[0]["row"] == "2"
     assert ", chosen" in states[0]["slider"]
     watched.page.focus("#depth")
-    for key in ("ArrowRight", "Home"):
+    for key, depth in (("ArrowRight", 3), ("Home", 0)):
         watched.page.keyboard.press(key)
-        watched.page.wait_for_timeout(100)
+        watched.wait(depth)
         states.append(state(watched))
     assert [one["row"] for one in states] == ["2", "3", "0"]
     for before, after in pairwise(states):
         assert {name for name in before if before[name] == after[name]} == set()
     watched.page.click("#to-chosen")
-    watched.page.wait_for_timeout(100)
+    watched.wait(2)
     assert state(watched) == states[0]
 
 
@@ -123,7 +123,7 @@ def test_the_mouse_moves_everything(opened):
     watched.page.mouse.down()
     watched.page.mouse.move(box["x"] + box["width"] - 2, middle, steps=4)
     watched.page.mouse.up()
-    watched.page.wait_for_timeout(100)
+    watched.wait(4)
     after = state(watched)
     assert after["row"] == "4"
     assert {name for name in before if before[name] == after[name]} == set()
@@ -132,15 +132,15 @@ def test_the_mouse_moves_everything(opened):
 def test_numbers_have_residuals_that_move(opened):
     watched = opened("numbers")
 
-    def bars():
-        watched.page.wait_for_timeout(100)
+    def bars(depth):
+        watched.wait(depth)
         paths = watched.page.locator("#chart-residuals .mark-rect path").all()
         return [path.get_attribute("d") for path in paths], watched.texts("#residuals tbody td")
 
-    before = bars()
+    before = bars(2)
     watched.page.focus("#depth")
     watched.page.keyboard.press("ArrowLeft")
-    after = bars()
+    after = bars(1)
     assert len(before[0]) == len(after[0]) == 30
     assert before[0] != after[0]
     assert before[1] != after[1]
@@ -164,7 +164,7 @@ def test_the_close_up_moves_the_scale(opened):
     watched = opened()
     before = watched.texts("#chart-metric .role-axis-label text")
     watched.page.check("#closeup")
-    watched.page.wait_for_timeout(100)
+    watched.wait(2)
     assert watched.texts("#chart-metric .role-axis-label text") != before
 
 

@@ -54,7 +54,7 @@ class Watched:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
         self.page.goto(path.as_uri())
-        self.page.wait_for_selector("html[data-ready]")
+        self.page.wait_for_selector("html[data-shown]")
 
     def text(self, selector):
         """Return the text of what a selector finds first."""
@@ -63,6 +63,10 @@ class Watched:
     def texts(self, selector):
         """Return the text of each thing that a selector finds."""
         return self.page.locator(selector).all_inner_texts()
+
+    def wait(self, depth):
+        """Wait until all charts show a depth."""
+        self.page.wait_for_selector(f'html[data-shown="{depth}"]')
 
     def close(self):
         self.context.close()

@@ -5,7 +5,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const at = (id) => document.getElementById(id);
   const views = {};
-  let showsAllClasses = false;
+  let showsAllClasses = false, turns = 0;
 
   function element(tag, text, attributes = {}) {
     const made = document.createElement(tag);
@@ -114,7 +114,15 @@
     showClasses(row.depth);
     showResiduals(row.depth);
     showExamples(row.depth);
-    for (const view of Object.values(views)) view.signal("current", row.depth).runAsync();
+    draw((view) => view.signal("current", row.depth));
+  }
+
+  // The depth that all charts show, once they do, stands in the attribute `data-shown`.
+  async function draw(change) {
+    const root = document.documentElement, turn = ++turns;
+    root.removeAttribute("data-shown");
+    await Promise.all(Object.values(views).map((view) => change(view).runAsync()));
+    if (turn === turns) root.setAttribute("data-shown", String(data.depths[Number(at("depth").value)].depth));
   }
 
   at("depth").addEventListener("input", (event) => show(Number(event.target.value)));
@@ -123,7 +131,7 @@
     show(data.chosen);
   });
   at("closeup").addEventListener("change", (event) => {
-    if (views.metric) views.metric.signal("closeup", event.target.checked).resize().runAsync();
+    draw((view) => view.signal("closeup", event.target.checked).resize());
   });
   if (data.classes) {
     at("all-classes").addEventListener("click", () => {
@@ -140,10 +148,8 @@
   const options = { renderer: "svg", actions: false, ast: true, defaultStyle: false, tooltip: { theme: "custom" } };
   Promise.all(Object.entries(data.charts).map(async ([name, specification]) => {
     const { view } = await vegaEmbed(`#chart-${name}`, specification, options);
-    if (name !== "exits") {
-      views[name] = view;
-      view.signal("current", data.depths[Number(at("depth").value)].depth);
-      await view.signal("closeup", at("closeup").checked).runAsync();
-    }
-  })).then(() => document.documentElement.setAttribute("data-ready", "true"));
+    if (name === "exits") return;
+    views[name] = view;
+    view.signal("current", data.depths[Number(at("depth").value)].depth).signal("closeup", at("closeup").checked);
+  })).then(() => draw((view) => view));
 })();
