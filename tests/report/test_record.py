@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,10 @@ def test_what_a_depth_loses_is_what_the_result_says_itself():
     assert record.losses[4] == (0.0, 0.0)
     for depth, (low, high) in record.losses.items():
         assert low <= made.profile.values[-1] - made.profile.value_at(depth) <= high
+
+
+def test_what_the_result_says_of_the_chosen_depth_holds():
+    assert ReportRecord.of(replace(result(), interval=(-0.1, 0.25))).losses[2] == (-0.1, 0.25)
 
 
 def test_of_too_few_examples_there_is_no_band():

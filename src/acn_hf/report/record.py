@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-import numpy as np
-
 from .._version import __version__
-from ..depth.bootstrap import resampled_loss
-from ..depth.metrics import ProfileError
 from ..exits.calibration import ExitCalibration
 from ..exits.report import EarlyExitReport
 from ..support.records import Record
 from .answers import Answers
+from .band import losses_of
 from .chosen_examples import IN_A_LIST, ChosenExamples, choose_examples
 from .class_figures import ClassFigures, class_figures
 from .figures import Figures
@@ -23,9 +20,6 @@ from .rows import shown_rows
 
 RECORD_NAME = "report.json"
 """What lies beside a page, so that it can be made again."""
-CONFIDENCE = 0.95
-FEWER_RESAMPLES = 200
-"""Of metrics that have to be computed anew for every resample."""
 
 
 class Measured(Protocol):
@@ -100,7 +94,9 @@ class ReportRecord(Record):
         chosen = None
         if answers is not None and answers.is_by_example:
             chosen = choose_examples(answers, shown_rows(rows, processor, columns, answers.num_examples), examples)
-        losses = {} if answers is None else _losses(answers)
+        losses = {} if answers is None else losses_of(answers)
+        if losses and figures.interval is not None:  # what the result says of the chosen depth holds
+            losses[figures.depth] = figures.interval
         classes = None if answers is None else class_figures(answers)
         residuals = None if answers is None else residuals_of(answers)
         parts = {"classes": classes or residuals, "examples": chosen, "losses": losses, "texts": rows}
@@ -151,24 +147,6 @@ class ReportRecord(Record):
         inner = {name: kind.from_dict(fields[name]) for name, kind in records.items() if fields[name] is not None}
         losses = {int(depth): (float(low), float(high)) for depth, (low, high) in fields["losses"].items()}
         return {**fields, **inner, "losses": losses}
-
-
-def _losses(answers: Answers) -> dict[int, tuple[float, float]]:
-    """Return what each depth loses, as far as the examples can tell; nothing where they are too few."""
-    options: dict[str, Any] = {"confidence_level": CONFIDENCE}
-    if answers.metric.per_example is None:
-        options["n_resamples"] = FEWER_RESAMPLES
-    losses: dict[int, tuple[float, float]] = {}
-    for depth, one in answers.at.items():
-        try:
-            interval = resampled_loss(
-                answers.metric, one.answers, answers.full.answers, answers.references, **options
-            ).confidence_interval
-        except (ProfileError, TypeError, ValueError):  # too few examples, or a metric that does not fit a sample
-            return {}
-        if np.isfinite((interval.low, interval.high)).all():
-            losses[depth] = (float(interval.low), float(interval.high))
-    return losses
 
 
 def exit_figures(exits: EarlyExitReport | ExitCalibration) -> dict[str, Any]:
