@@ -30,6 +30,11 @@ REVIEWS = [("good film", "2"), ("bad", "0"), ("good good good film", "1")]
 DEPTHS = set(range(NUM_LAYERS + 1))
 
 
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    monkeypatch.setattr("acn_hf.report.band.FEWER_RESAMPLES", 20)
+
+
 def reported(run, folder, *arguments):
     """Run the command with a page, and return what the page shows."""
     done = run("compress", *arguments[:2], folder, "--report", *arguments[2:], "--depth", 1)

@@ -27,6 +27,7 @@ def test_it_is_the_bootstrap_of_all_examples():
 def test_of_many_examples_some_are_drawn(monkeypatch, task, metric):
     known = replace(answers(task, number=3000, depths=2), metric=METRICS[metric])
     monkeypatch.setattr(band, "MOST_RESAMPLED", 1000)
+    monkeypatch.setattr(band, "FEWER_RESAMPLES", 200)
     for depth, (low, high) in losses_of(known).items():
         lowest, highest = of_all(known, depth, n_resamples=300)
         room = 0.15 * (highest - lowest)
