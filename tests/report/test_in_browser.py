@@ -35,7 +35,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     for name, task in TASKS.items():
         made = result(task, number=200)
-        record = ReportRecord.of(made, rows=rows(made.answers.num_examples), exits=EXITS, name=name)
+        record = ReportRecord.of(made, rows=rows(made.measurements.answers().num_examples), exits=EXITS, name=name)
         write_report(folder / f"{name}.html", record)
     write_report(folder / "evil.html", evil_record())
     return folder

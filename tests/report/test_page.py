@@ -37,7 +37,7 @@ class Tags(HTMLParser):
 def page_of(task=CLASSES, **options):
     given = {name: options.pop(name) for name in ("name", "exits", "command", "examples") if name in options}
     made = result(task, **options)
-    return render_report(ReportRecord.of(made, rows=rows(made.answers.num_examples), **given))
+    return render_report(ReportRecord.of(made, rows=rows(made.measurements.answers().num_examples), **given))
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,21 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
-from acn_hf import ConfidenceExit, EarlyExitReport, ExitCalibration
+from acn_hf import (
+    AcnBertConfig,
+    AcnBertForSequenceClassification,
+    ConfidenceExit,
+    EarlyExitReport,
+    ExitCalibration,
+    measure_depth_profile,
+    truncate,
+)
 from acn_hf.report import ReportRecord
+from acn_hf.report.answers import Measurements
 from acn_hf.report.record import RECORD_NAME
 from tests.support.reported import CHOICES, CLASSES, LABELS, LANGUAGE, NUMBERS, QUESTIONS, TAGS, answers, result, rows
 
@@ -29,7 +40,7 @@ CALIBRATION = ExitCalibration(ConfidenceExit(0.9), 0.01, 0.9, 0.895, 1.5, 60)
 )
 def test_it_holds_what_there_is_and_says_what_there_is_not(task, there, absent, tmp_path):
     made = result(task)
-    record = ReportRecord.of(made, rows=rows(made.answers.num_examples))
+    record = ReportRecord.of(made, rows=rows(made.measurements.answers().num_examples))
     parts = {name for name in ("classes", "residuals", "examples") if getattr(record, name) is not None}
     assert parts == there
     assert set(record.absent) == absent
@@ -148,8 +159,28 @@ def test_what_a_policy_does(exits):
     assert record.exits["num_examples"] == 60
 
 
-def test_answers_of_another_number_are_none():
-    from acn_hf.report.answers import Answers
+def test_profiles_that_were_loaded_hold_no_answers():
+    profile = result().profile
+    assert Measurements(profile, profile, {}, "", answers().config).answers() is None
 
-    made = result()
-    assert Answers.of(made.profile, made.profile, {}, "", answers().config) is None  # loaded, or measured long ago
+
+def measured(model, number, *, depths=None):
+    data = [{"input_ids": torch.tensor([[row % 7, 2]]), "labels": torch.tensor([row % 2])} for row in range(number)]
+    return measure_depth_profile(model, data, depths=depths)
+
+
+def test_what_was_measured_of_a_trained_model_takes_the_place_of_what_was_cut():
+    config = AcnBertConfig(num_hidden_layers=2, hidden_size=24, num_attention_heads=2, vocab_size=9)
+    torch.manual_seed(0)
+    long, other = AcnBertForSequenceClassification(config), AcnBertForSequenceClassification(config)
+    profile, trained = measured(long, 6), measured(truncate(other, 1), 6, depths=[])
+    head = "AutoModelForSequenceClassification"
+    found = Measurements(profile, profile, {1: trained}, head, config).answers()
+    assert np.array_equal(found.at[1].answers, trained.evidence.arrays(1)[0])
+    assert np.array_equal(found.at[2].answers, found.full.answers)
+    assert found.num_examples == 6
+    for depth, model in ((0, truncate(long, 0)), (1, truncate(other, 1)), (2, long)):
+        logits = [model.eval()(torch.tensor([[row % 7, 2]])).logits.softmax(-1).max().item() for row in range(6)]
+        assert found.at[depth].certainty == pytest.approx(np.array(logits), abs=1e-6)
+    shorter = measured(truncate(other, 1), 4, depths=[])
+    assert Measurements(profile, profile, {1: shorter}, head, config).answers() is None

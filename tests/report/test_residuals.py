@@ -25,7 +25,7 @@ def test_they_are_those_of_numpy():
 def test_one_that_is_always_right_has_a_histogram_too():
     known = answers(NUMBERS)
     exact = type(known.full)(known.references, None)
-    found = residuals_of(type(known)(known.metric, known.references, exact, {0: exact}, (), known.head, known.config))
+    found = residuals_of(type(known)(known.metric, known.references, exact, {0: exact}, known.head, known.config))
     assert sum(found.full.counts) == 60
     assert found.full.mean_size == 0
 

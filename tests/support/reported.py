@@ -47,7 +47,7 @@ def answers(task=CLASSES, number=60, names=NAMES, depths=4, seed=0):
         references = as_objects([(names[place], "the " + names[place]) for place in references])
         at = {d: Answered(as_objects([names[place] for place in one.answers]), None) for d, one in at.items()}
     config = SimpleNamespace(id2label=dict(enumerate(names)))
-    return Answers(METRICS[metric], references, at[depths], at, (), head, config)
+    return Answers(METRICS[metric], references, at[depths], at, head, config)
 
 
 def _answered(task, references, number, skill, rng):
@@ -92,7 +92,7 @@ def result(task=CLASSES, depth=2, *, limits=None, with_costs=True, of=None, **ma
         tradeoffs=tradeoffs if with_costs else None,
         choice={"depth": None, "limits": limits or {}, "tolerance": tolerance, "relative": False, "confidence": None},
         circumstances={"date": "2026-11-29", "torch": "2.13.0"},
-        answers=known,
+        measurements=SimpleNamespace(answers=lambda: known),
     )  # fmt: skip
 
 

@@ -69,10 +69,9 @@ class ReportOptions:
         from ..report.chosen_examples import IN_A_LIST
         from ..report.record import ReportRecord
 
-        are_single = result.answers is not None and result.answers.num_examples == len(rows)
         return ReportRecord.of(
             result,
-            rows=rows if are_single else None,
+            rows=rows,
             columns=columns,
             name=name,
             command=shlex.join(["acn-hf", *sys.argv[1:]]),

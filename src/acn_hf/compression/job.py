@@ -19,7 +19,7 @@ from ..depth.profile import DepthProfile, measure_depth_profile
 from ..depth.tradeoffs import DepthTradeoffs
 from ..publishing.compressed import TestValues
 from ..publishing.facts import training_fields
-from ..report.answers import Answers
+from ..report.answers import Measurements
 from ..support.auto_classes import auto_class_for
 from ..support.processes import same_everywhere
 from ..support.provenance import circumstances
@@ -171,11 +171,11 @@ class Job:
             seconds={**self.stages.seconds, **self.seconds},
             circumstances=circumstances(None),
             choice=self.choice.to_dict(),
-            answers=self.answers(short, before, profile),
+            measurements=self.measurements(short, before, profile),
         )
 
-    def answers(self, short: Short, before: DepthProfile, profile: DepthProfile) -> Answers | None:
-        """Return what the models that came out at each depth answered; a healed one where it is better than as cut."""
+    def measurements(self, short: Short, before: DepthProfile, profile: DepthProfile) -> Measurements:
+        """Return what was measured of the model of each depth: of a healed one where it is better than as cut."""
         trained = {
             depth: one.trained
             for depth, one in self.healed.items()
@@ -185,7 +185,7 @@ class Job:
         if short.trained is not None:
             trained[short.depth] = short.trained
         network = unwrap(short.model)
-        return Answers.of(before, profile, trained, auto_class_for(type(network)), network.config)
+        return Measurements(before, profile, trained, auto_class_for(type(network)), network.config)
 
     def cut(self, model: Any, depth: int | None = None) -> Any:
         """Return the first layers of a model, by default all, as a model that nobody else holds."""

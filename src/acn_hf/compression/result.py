@@ -19,7 +19,7 @@ from ..publishing.compressed import TestValues
 from ..publishing.facts import collect
 from ..publishing.hub import prepare_repo, upload
 from ..publishing.model_card import PAGE_FILE, write_into
-from ..report.answers import Answers
+from ..report.answers import Measurements
 from ..report.page import render_report, write_report
 from ..report.record import RECORD_NAME, ReportRecord
 from ..support.records import render, write_text
@@ -55,8 +55,8 @@ class CompressionResult:
             (`measured`), tested (`tested`) and measured the cost (`cost`).
         circumstances (`dict`): Date, versions and hardware of the measurements.
         choice (`dict`): By what the depth was chosen: a `depth`, `limits`, or a `tolerance`.
-        answers (`Answers`, *optional*): What every depth answered to every example, of which `report` chooses some;
-            kept in memory, not saved.
+        measurements (`Measurements`, *optional*): What every depth answered to every example, of which `report` chooses
+            some; kept in memory, not saved.
     """
 
     model: Any
@@ -77,7 +77,7 @@ class CompressionResult:
     seconds: dict[str, float] = field(default_factory=dict)
     circumstances: dict[str, Any] = field(default_factory=dict)
     choice: dict[str, Any] = field(default_factory=dict)
-    answers: Answers | None = field(default=None, repr=False, compare=False)
+    measurements: Measurements | None = field(default=None, repr=False, compare=False)
 
     @property
     def value(self) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -25,14 +25,13 @@ class Answered:
 
 @dataclass(frozen=True)
 class Answers:
-    """What each model answered to the same examples; kept in memory for [`CompressionResult.report`], and not saved.
+    """What each model answered to the same examples.
 
     Args:
         metric (`Metric`): By which they are judged.
         references (`np.ndarray`): What is right.
         full (`Answered`): By the model at full depth before anything was taught, with which all others are compared.
         at (`dict[int, Answered]`): By the model of each depth: healed where that was better, else as it is cut.
-        healed (`tuple[int, ...]`): Depths at which the healed model is meant.
         head (`str`, *optional*): The Auto class that serves the model.
         config: Of the short model, which names the classes.
     """
@@ -41,40 +40,8 @@ class Answers:
     references: np.ndarray
     full: Answered
     at: dict[int, Answered]
-    healed: tuple[int, ...]
     head: str | None
     config: Any
-
-    @classmethod
-    def of(
-        cls,
-        before: DepthProfile,
-        profile: DepthProfile,
-        trained: Mapping[int, DepthProfile],
-        head: str | None,
-        config: Any,
-    ) -> Self | None:
-        """Return what profiles that were just measured on the same data hold, or `None` if they hold no examples.
-
-        Args:
-            before (`DepthProfile`): Of the model before anything was taught.
-            profile (`DepthProfile`): Of the model that was cut.
-            trained (`dict[int, DepthProfile]`): Of models that were trained after they were cut, by depth.
-            head, config: See the class.
-        """
-        if any(one.evidence is None for one in (before, profile, *trained.values())):
-            return None
-        at, healed = {}, []
-        for depth in sorted({*profile.depths, *trained}):
-            if depth in trained:
-                healed.append(depth)
-            at[depth] = _answered(trained.get(depth, profile), depth)
-        assert before.evidence is not None
-        references = before.evidence.arrays(before.depths[-1])[1]
-        full = _answered(before, before.depths[-1])
-        if any(len(one.answers) != len(references) for one in at.values()):
-            return None  # an iterator that gave less when it was read again
-        return cls(before.evidence.metric, references, full, at, tuple(healed), head, config)
 
     @property
     def num_examples(self) -> int:
@@ -117,6 +84,40 @@ class Answers:
 
     def _are_ids(self, dimensions: int) -> bool:
         return self.references.ndim == dimensions and np.issubdtype(self.references.dtype, np.integer)
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """The profiles of a compression as they were measured: they hold what every example was answered.
+
+    Args:
+        before (`DepthProfile`): Of the model before anything was taught.
+        profile (`DepthProfile`): Of the model that was cut.
+        trained (`dict[int, DepthProfile]`): Of models that were trained after they were cut, by depth.
+        head (`str`, *optional*): The Auto class that serves the model.
+        config: Of the short model, which names the classes.
+    """
+
+    before: DepthProfile
+    profile: DepthProfile
+    trained: Mapping[int, DepthProfile]
+    head: str | None
+    config: Any
+
+    def answers(self) -> Answers | None:
+        """Return what every depth answered, or `None` where that is not known, as of profiles that were loaded."""
+        if any(one.evidence is None for one in (self.before, self.profile, *self.trained.values())):
+            return None
+        at = {
+            depth: _answered(self.trained.get(depth, self.profile), depth)
+            for depth in sorted({*self.profile.depths, *self.trained})
+        }
+        assert self.before.evidence is not None
+        references = self.before.evidence.arrays(self.before.depths[-1])[1]
+        if any(len(one.answers) != len(references) for one in at.values()):
+            return None  # the data gave less when they were read again
+        full = _answered(self.before, self.before.depths[-1])
+        return Answers(self.before.evidence.metric, references, full, at, self.head, self.config)
 
 
 def _answered(profile: DepthProfile, depth: int) -> Answered:

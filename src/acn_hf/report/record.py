@@ -10,7 +10,7 @@ from .._version import __version__
 from ..exits.calibration import ExitCalibration
 from ..exits.report import EarlyExitReport
 from ..support.records import Record
-from .answers import Answers
+from .answers import Answers, Measurements
 from .band import losses_of
 from .chosen_examples import IN_A_LIST, ChosenExamples, choose_examples
 from .class_figures import ClassFigures, class_figures
@@ -26,7 +26,7 @@ class Measured(Protocol):
     """What a page reads of a `CompressionResult`."""
 
     @property
-    def answers(self) -> Answers | None: ...
+    def measurements(self) -> Measurements | None: ...
     def to_dict(self) -> dict[str, Any]: ...
 
 
@@ -90,7 +90,8 @@ class ReportRecord(Record):
         """Return what a page shows of a result; see [`CompressionResult.report`]."""
         if isinstance(examples, bool) or not isinstance(examples, int) or examples < 0:
             raise ValueError(f"examples must be a whole number >= 0; got {examples!r}")
-        figures, answers = Figures.from_dict(result.to_dict()), result.answers
+        figures = Figures.from_dict(result.to_dict())
+        answers = None if result.measurements is None else result.measurements.answers()
         chosen = None
         if answers is not None and answers.is_by_example:
             chosen = choose_examples(answers, shown_rows(rows, processor, columns, answers.num_examples), examples)
