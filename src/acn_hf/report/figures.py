@@ -29,8 +29,23 @@ class Figures(Record):
     """The figures of a [`CompressionResult`]; what an earlier version did not store is not there.
 
     Args:
-        depth, profile, cost_before, cost_after, finetuned, before, healed, test, interval, doubts, tradeoffs, calmed,
-            training, sources, seconds, circumstances, choice: See [`CompressionResult`].
+        depth (`int`): See [`CompressionResult`], as of all others.
+        profile (`DepthProfile`): Of the model that was cut.
+        cost_before (`Cost`): Of the long model.
+        cost_after (`Cost`): Of the short model.
+        finetuned (`float`, *optional*): The metric of the short model after it was healed or fine-tuned.
+        before (`DepthProfile`, *optional*): Before it was taught.
+        healed (`dict[int, float]`): The metric at each depth at which the model was cut and healed.
+        test (`TestValues`, *optional*): The metric on other data.
+        interval (`tuple[float, float]`, *optional*): What the short model loses.
+        doubts (`tuple[str, ...]`): What speaks against the choice.
+        tradeoffs (`DepthTradeoffs`, *optional*): The metric and the cost of every depth.
+        calmed (`Calmed`, *optional*): What was done to the model before it was taught.
+        training (`dict`): The arguments of each stage.
+        sources (`dict`): What the model and the data are called.
+        seconds (`dict`): How long each stage took.
+        circumstances (`dict`): Date, versions and hardware.
+        choice (`dict`): By what the depth was chosen.
 
     Raises:
         ValueError: `depth` is none of those of the profile, or a figure is of another kind.
