@@ -67,6 +67,8 @@ def test_texts(run, residual, reviews, tmp_path, monkeypatch):
     card = (tmp_path / "short" / "README.md").read_text()
     assert "](depth_profile.png)](report.html)" in card
     assert "[Every depth with its costs, its classes and examples](report.html)" in card
+    assert run("card", tmp_path / "short", "--license", "mit").exit_code == 0
+    assert "](report.html)" in (tmp_path / "short" / "README.md").read_text()
 
 
 def test_pictures(run, checkpoint, pictures, tmp_path):

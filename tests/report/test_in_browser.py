@@ -1,6 +1,7 @@
 """The page in a real browser: it opens from a file, one slider moves all of it, and all of it fits into the window."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,7 @@ from acn_hf import ConfidenceExit, EarlyExitReport
 from acn_hf.report import ReportRecord, write_report
 from tests.report.test_page import EVIL, evil_record
 from tests.support.browser import Watched, chromium
-from tests.support.reported import CLASSES, LABELS, LANGUAGE, NUMBERS, QUESTIONS, TAGS, result, rows
+from tests.support.reported import CLASSES, LABELS, LANGUAGE, NUMBERS, QUESTIONS, TAGS, answers, result, rows
 
 pytestmark = pytest.mark.browser
 TASKS = {
@@ -38,6 +39,10 @@ def files(tmp_path_factory):
         record = ReportRecord.of(made, rows=rows(made.measurements.answers().num_examples), exits=EXITS, name=name)
         write_report(folder / f"{name}.html", record)
     write_report(folder / "evil.html", evil_record())
+    for name, depths in {"one": (4,), "without 0": (1, 4)}.items():
+        known = answers(number=50)
+        made = result(of=replace(known, at={depth: known.at[depth] for depth in depths}), depth=depths[0])
+        write_report(folder / f"{name}.html", ReportRecord.of(made))
     return folder
 
 
@@ -60,7 +65,7 @@ def opened(browser, files):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1440, "light")])
-@pytest.mark.parametrize("name", [*TASKS, "evil"])
+@pytest.mark.parametrize("name", [*TASKS, "evil", "one", "without 0"])
 def test_nothing_is_wider_than_the_window(opened, name, width, scheme):
     page = opened(name, width=width, scheme=scheme).page
     assert page.evaluate("document.documentElement.scrollWidth") <= width

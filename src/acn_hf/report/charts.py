@@ -60,7 +60,7 @@ def _cost(figures: Figures, name: str, title: str, limit: str) -> Chart:
         layers.append(
             level.mark_text(align="left", dx=4, dy=-6, color=INK, fontSize=12).encode(text="name:N", x=alt.value(0))
         )
-    return finished(layers, f"{title} against depth; the table of depths holds the numbers", height=200)
+    return finished(layers, f"{title} against depth; the table of depths holds the numbers", figures.depth, height=200)
 
 
 def _counted(alt: Any, are_many: bool, ticks: int) -> Any:
@@ -105,6 +105,7 @@ def _front(figures: Figures) -> Chart:
         ],
         f"{figures.profile.metric} against {title}, one point for each depth; the table of depths says which are on "
         "the front",
+        figures.depth,
         height=300,
     )
 
@@ -132,6 +133,7 @@ def _residuals(record: ReportRecord) -> Chart:
         ],
         "Histogram of the residuals at the depth that is looked at; the line is full depth. The table below holds "
         "their quantiles",
+        record.figures.depth,
     )
 
 
@@ -144,4 +146,4 @@ def _exits(counts: list[int]) -> Chart:
         y=alt.Y("count:Q", title=None),
         tooltip=[alt.Tooltip("depth:O"), alt.Tooltip("count:Q", format=",")],
     )  # fmt: skip
-    return finished([bars], "Examples that leave at each depth; the table below holds the numbers", current=False)
+    return finished([bars], "Examples that leave at each depth; the table below holds the numbers", current=None)

@@ -36,7 +36,7 @@ def metric_chart(record: ReportRecord) -> Chart:
     ring = alt.Data(values=[{"depth": figures.depth, "value": figures.value}])
     layers.append(alt.Chart(ring).mark_point(size=260, color=CHOSEN, strokeWidth=2.5).encode(x=x, y=y))
     description = f"{figures.profile.metric} at every depth; the table of depths holds the numbers"
-    return finished(layers, description, height=320)
+    return finished(layers, description, figures.depth, height=320)
 
 
 def _series(record: ReportRecord) -> dict[str, dict[int, float]]:

@@ -37,12 +37,19 @@ def script_of_vega() -> str:
     return script.replace("</script", "<\\/script")
 
 
-def finished(layers: list[Any], description: str, current: bool = True, height: int = HEIGHT) -> Chart:
-    """Return a chart of layers that is as wide as its place and knows the depth that is looked at."""
+def finished(layers: list[Any], description: str, current: int | None, height: int = HEIGHT) -> Chart:
+    """Return a chart of layers that is as wide as its place.
+
+    Args:
+        layers (`list`): Charts of altair.
+        description (`str`): What a screen reader is told.
+        current (`int`, *optional*): The depth that is looked at first. `None` where nothing follows the slider.
+        height (`int`, *optional*, defaults to 260): In pixels.
+    """
     alt, _ = plotting()
     chart = alt.layer(*layers).properties(width="container", height=height, description=description)
-    if current:
-        chart = chart.add_params(alt.param(name="current", value=0), alt.param(name="closeup", value=False))
+    if current is not None:
+        chart = chart.add_params(alt.param(name="current", value=current), alt.param(name="closeup", value=False))
     chart = chart.configure(
         background="transparent",
         font="system-ui, sans-serif",
