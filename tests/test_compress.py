@@ -36,6 +36,29 @@ def test_costs_are_before_and_after(build):
     assert result.cost_after.flops < result.cost_before.flops
 
 
+def test_the_cost_of_every_depth_is_measured_if_it_is_asked_for(build):
+    batch = CLASSIFIER.inputs(labels=True)
+    assert compress(build(CLASSIFIER), [batch], depth=1).tradeoffs is None
+    result = compress(build(CLASSIFIER), [batch], depth=1, costs=True)
+    assert result.tradeoffs.depths == result.profile.depths
+    assert result.tradeoffs.costs[1].num_parameters == result.cost_after.num_parameters
+
+
+@pytest.mark.parametrize(
+    ("asked", "choice"),
+    [
+        ({}, {"tolerance": 0.005}),
+        ({"tolerance": 0.1, "relative": True}, {"tolerance": 0.1, "relative": True}),
+        ({"depth": 2}, {"depth": 2}),
+        ({"max_mb": 100.0}, {"limits": {"max_mb": 100.0}}),
+    ],
+)
+def test_a_result_says_by_what_its_depth_was_chosen(build, asked, choice):
+    result = compress(build(CLASSIFIER), [CLASSIFIER.inputs(labels=True)], **asked)
+    nothing = {"depth": None, "limits": {}, "tolerance": None, "relative": False, "confidence": None}
+    assert result.choice == result.to_dict()["choice"] == {**nothing, **choice}
+
+
 def test_options_reach_the_profile_and_the_choice(build):
     model, batch = build(CLASSIFIER), CLASSIFIER.inputs(batch_size=8, labels=True)
     result = compress(model, [batch], metric="loss", depths=[1, 3], tolerance=1e9)

@@ -95,6 +95,14 @@ def test_compress(tmp_path):
     assert (tmp_path / "short" / "result.json").exists()
 
 
+def test_report(tmp_path):
+    run_page("docs/report.md", tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h1>Digits</h1>" in page
+    assert "Examples that leave at each depth" in page
+    assert (tmp_path / "report.json").exists()
+
+
 def test_conversion(tmp_path):
     few = {"train(original, 100)": "train(original, 8)", "train(model, 60,": "train(model, 6,"}
     few |= {"max_steps=60": "max_steps=6", "max_steps=40": "max_steps=4"}

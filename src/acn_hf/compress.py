@@ -44,6 +44,7 @@ def compress(
     work_dir: Any = None,
     resume: bool = False,
     strict: bool = False,
+    costs: bool = False,
     progress: Callable[[Iterable[Any], str], Iterable[Any]] | None = None,
     note: Callable[[str], None] | None = None,
     **options: Any,
@@ -93,6 +94,8 @@ def compress(
         resume (`bool`, *optional*, defaults to `False`): Go on after the stages that `work_dir` holds. A stage that was
             stopped goes on from what `args.resume_from_checkpoint` of its Trainer names.
         strict (`bool`, *optional*, defaults to `False`): Whether a doubt about the choice is an error.
+        costs (`bool`, *optional*, defaults to `False`): Whether latency, FLOPs and bytes of every depth are measured,
+            as they are anyway where there are limits; the page of `result.report` shows them.
         progress (`Callable`, *optional*): From things that are taken one by one, and what is done with them, to what is
             iterated over.
         note (`Callable`, *optional*): Is told each doubt as soon as there is one, those about the data before anything
@@ -155,6 +158,7 @@ def compress(
             merge_adapter=merge_adapter,
             calm=calm,
             strict=strict,
+            costs=costs,
             progress=show,
             note=tell,
         )

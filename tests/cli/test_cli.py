@@ -102,7 +102,18 @@ COMMANDS = typer.main.get_command(cli.app).commands
 
 
 def test_the_commands_are_these():
-    assert set(COMMANDS) == {"bench", "card", "compress", "convert", "demo", "env", "export", "profile", "push"}
+    assert set(COMMANDS) == {
+        "bench",
+        "card",
+        "compress",
+        "convert",
+        "demo",
+        "env",
+        "export",
+        "profile",
+        "push",
+        "report",
+    }
 
 
 @pytest.mark.parametrize("name", COMMANDS)

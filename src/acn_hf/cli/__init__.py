@@ -1,9 +1,9 @@
 """The command `acn-hf`: parses, calls one public function, prints."""
 
-from . import about, compress, measurements, products
+from . import about, compress, measurements, products, report
 from .base import app
 
-__all__ = ["about", "app", "compress", "main", "measurements", "products"]
+__all__ = ["about", "app", "compress", "main", "measurements", "products", "report"]
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from .options import (
     Overwrite,
     check_folder,
 )
+from .report import ReportOptions
 from .teaching_options import LearningOptions, LimitOptions, TeachingOptions
 from .work_folder import on_full_disk
 
@@ -44,6 +45,7 @@ def compress_command(
     finetuning: FinetuningOptions,
     learning: LearningOptions,
     embedding: EmbeddingOptions,
+    page: ReportOptions,
     depth: Depth = None,
     test: Annotated[
         str | None, typer.Option(help="Data on which nothing is chosen; full and short model are measured on them.")
@@ -62,7 +64,7 @@ def compress_command(
     """
     _check_one_choice(depth, choice, limits)
     shared: dict[str, Any] = {"source": model, "data": data, "out": out, "reading": data_options, "teaching": teaching}
-    shared |= {"learning": learning, "device": device, "test": test, "test_split": test_split}
+    shared |= {"learning": learning, "device": device, "test": test, "test_split": test_split, "page": page}
     asked: dict[str, Any] = {**limits.given, "depth": depth}
     run: LongRun
     if embedding.embeddings:
@@ -77,6 +79,7 @@ def compress_command(
         return
     check_folder(out, overwrite, source=model)
     run.check_work_folder()
+    page.check()
     asked |= {**choice.how, "tolerance": choice.tolerance}
     with on_full_disk(run.kept):
         run.read(strict=strict)

@@ -99,6 +99,7 @@ class CompressionRun(LongRun):
             if name != "train":
                 rows[name] = self.reading.read(source, split, with_labels=not self._is_masked)
         rows["data"] = self.reading.sample(rows["data"])
+        self.raw = rows["data"]
         self.doubt(shared_in(rows, self.reading.columns), strict)
         if self._is_masked and self.reading.max_length is None and self.teaching.teach is not None:
             from ..depth.cost import usual_length
@@ -229,7 +230,7 @@ class CompressionRun(LongRun):
         from ..modeling.full_disk import full_disk_named
         from ..support.stopping import on_stop
 
-        asked["metric"] = metric or usual_metric(self.network)
+        asked |= {"metric": metric or usual_metric(self.network), "costs": self.page.report}
         if "test" in self.rows:
             asked["test"] = self._batches("test", "Testing")
         with tempfile.TemporaryDirectory() as scratch:

@@ -112,6 +112,7 @@ class EmbeddingRun(LongRun):
             asked["choose_healed"] = self.teaching.choose_healed
         data = self.texts["data"] if self.evaluator is None else self.evaluator
         with full_disk_named(self.work.path), on_stop(self.kept), self.work.removed_if_empty():
+            asked["costs"] = self.page.report
             result = compress_embeddings(self.network, data, progress=shown, note=warn, **asked)
         return self.written(result)
 

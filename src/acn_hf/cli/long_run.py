@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 from .base import console, errors, warn
 from .compression_data import fingerprint, name_of, story, with_split
 from .options import DataOptions, check_apart
+from .report import ReportOptions
 from .teaching_options import LearningOptions, TeachingOptions
 from .work_folder import WorkFolder
 
@@ -34,6 +35,7 @@ class LongRun:
         reading, teaching, learning: Groups of options.
         device (`str`): Where it is trained and measured.
         test, test_split (`str`, *optional*): Data on which nothing is chosen, and their split.
+        page (`ReportOptions`): Whether a page is written.
     """
 
     source: str
@@ -45,8 +47,11 @@ class LongRun:
     device: str
     test: str | None = None
     test_split: str | None = None
+    page: ReportOptions = field(default_factory=ReportOptions)
     network: Any = None
     rows: dict[str, Any] = field(default_factory=dict)
+    raw: Any = None
+    """What is measured, as it was read, if a page can show it."""
     facts: dict[str, Any] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
     """About the data, those that were told."""
@@ -244,7 +249,7 @@ class LongRun:
             }
             self.facts["description"] = story(done, self.sources["train"], self.sources.get("teacher"))
         with on_stop(self.kept):
-            result.save_pretrained(self.out, processor=processor, **self.facts)
+            self.page.save(result, self.out, self.raw, self.reading.columns, processor=processor, **self.facts)
         if self.teaching.teach is not None and not self.teaching.keep_work:
             self.work.remove()
         return result

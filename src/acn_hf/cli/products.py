@@ -196,6 +196,9 @@ def push_command(
     replace_card: Annotated[
         bool, typer.Option("--replace-card", help="The folder's README.md replaces the repository's, which else stays.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Upload report.html and report.json too, which show rows of the data.")
+    ] = False,
 ) -> None:
     """Upload a checkpoint, its processor and its card in one commit, if it can be loaded and is whole."""
     check_is_folder(folder, "the place to upload from")
@@ -210,6 +213,7 @@ def push_command(
         create_pr=create_pr,
         commit_message=commit_message,
         replace_card=replace_card,
+        report=report,
     )
     console.print(f"pushed {folder}: {info.pr_url or info.commit_url}")
 

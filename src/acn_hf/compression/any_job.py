@@ -16,6 +16,7 @@ from ..depth.metrics import ProfileError
 from ..depth.profile import DepthProfile
 from ..depth.tradeoffs import DepthTradeoffs
 from ..publishing.compressed import TestValues
+from ..report.answers import Measurements
 from ..support.processes import same_everywhere
 from ..support.provenance import circumstances
 from ..support.sentence_models import inner_model
@@ -52,7 +53,7 @@ class AnyJob:
         choice (`Choice`): How the depth is chosen.
         makers (`dict[str, Callable]`): How each stage is trained, by its name: `tune`, `teach`, `heal`, `finetune`.
         stages (`Stages`): What is trained already.
-        merge_adapter, strict (`bool`): See [`compress`].
+        merge_adapter, strict, costs (`bool`): See [`compress`].
         progress, note (`Callable`): See [`compress`].
     """
 
@@ -65,6 +66,7 @@ class AnyJob:
     progress: Progress
     note: Callable[[str], None]
     merge_adapter: bool = True
+    costs: bool = False
     tradeoffs: DepthTradeoffs | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     """How long was measured in this run: `measured` the metric on the data, `tested` on other data, `cost`."""
@@ -153,6 +155,8 @@ class AnyJob:
         stages = ["taught", f"healed-{short.depth}"] if short is self.healed.get(short.depth) else ["taught"]
         calmed = [notes[stage]["calmed"] for stage in stages if "calmed" in notes.get(stage, {})]
         tested = None if test is None else self.tested(test, model, short.model)
+        if self.costs and self.tradeoffs is None:
+            self.tradeoffs = profile.tradeoffs(self.cost_of(long, profile))
         return CompressionResult(
             short.model,
             short.depth,
@@ -170,7 +174,13 @@ class AnyJob:
             training={name: one["training"] for name, one in notes.items() if "training" in one},
             seconds={**self.stages.seconds, **self.seconds},
             circumstances=circumstances(None),
+            choice=self.choice.to_dict(),
+            measurements=self.measurements(short, before, profile),
         )
+
+    def measurements(self, short: Short, before: DepthProfile, profile: DepthProfile) -> Measurements | None:
+        """Return what was measured of the model of each depth, where there are answers to single examples."""
+        return None
 
     def cut(self, model: Any, depth: int | None = None) -> Any:
         """Return the first layers of a model, by default all, as a model that nobody else holds."""

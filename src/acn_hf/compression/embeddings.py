@@ -41,6 +41,7 @@ def compress_embeddings(
     work_dir: Any = None,
     resume: bool = False,
     strict: bool = False,
+    costs: bool = False,
     progress: Callable[[Iterable[Any], str], Iterable[Any]] | None = None,
     note: Callable[[str], None] | None = None,
     **options: Any,
@@ -84,6 +85,8 @@ def compress_embeddings(
         resume (`bool`, *optional*, defaults to `False`): Go on after the stages that `work_dir` holds. A stage that was
             stopped goes on from what `resume_from_checkpoint` of its arguments names.
         strict (`bool`, *optional*, defaults to `False`): Whether a doubt about the choice is an error.
+        costs (`bool`, *optional*, defaults to `False`): Whether latency, FLOPs and bytes of every depth are measured,
+            as they are anyway where there are limits; the page of `result.report` shows them.
         progress (`Callable`, *optional*): See [`compress`].
         note (`Callable`, *optional*): Is told each doubt as soon as there is one.
         options: Further arguments of [`measure_embedding_profile`]: `depths`, `batch_size`, `sample`, `neighbours`,
@@ -154,6 +157,7 @@ def compress_embeddings(
         makers=makers,
         stages=Stages.begin(work_dir, resume, {"the list of stages": list(makers)}, digests),
         strict=strict,
+        costs=costs,
         progress=progress or (lambda items, description: items),
         note=note or (lambda doubt: None),
         reference=teachers.get("teacher", model),

@@ -9,6 +9,8 @@ from ..depth.doubts import never_answered
 from ..depth.layers import layers_of
 from ..depth.profile import DepthProfile, measure_depth_profile
 from ..publishing.facts import training_fields
+from ..report.answers import Measurements
+from ..support.auto_classes import auto_class_for
 from ..support.wrappers import unwrap
 from ..training.answers import AnswerBook
 from ..training.distillation import DistillationLoss
@@ -55,6 +57,19 @@ class Job(AnyJob):
         teaches = unwrap(model) if teacher is None else teacher
         self.distillation = DistillationLoss(teaches, soft_labels=self.soft_labels)
         self.tell(never_answered(before, model=unwrap(model)) if teacher is None else ())
+
+    def measurements(self, short: Short, before: DepthProfile, profile: DepthProfile) -> Measurements:
+        """Return what was measured of the model of each depth: of a healed one where it is better than as cut."""
+        trained = {
+            depth: one.trained
+            for depth, one in self.healed.items()
+            if one.trained is not None and not profile.is_better(profile.value_at(depth), one.trained.values[-1])
+        }
+        trained.pop(short.depth, None)
+        if short.trained is not None:
+            trained[short.depth] = short.trained
+        network = unwrap(short.model)
+        return Measurements(before, profile, trained, auto_class_for(type(network)), network.config)
 
     def noted(self, stage: str, maker: Finetune) -> Finetune:
         """Return a maker whose Trainers' arguments are noted, with which the stage can be done again."""

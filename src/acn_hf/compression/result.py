@@ -14,11 +14,14 @@ from ..depth.cost import Cost
 from ..depth.profile import DepthProfile
 from ..depth.tradeoffs import DepthTradeoffs
 from ..modeling.checkpoint import weight_files, written_beside
-from ..publishing.checkpoints import RESULT_NAME
+from ..publishing.checkpoints import REPORT_FILES, RESULT_NAME
 from ..publishing.compressed import TestValues
 from ..publishing.facts import collect
 from ..publishing.hub import prepare_repo, upload
-from ..publishing.model_card import write_into
+from ..publishing.model_card import PAGE_FILE, write_into
+from ..report.answers import Measurements
+from ..report.page import render_report, write_report
+from ..report.record import RECORD_NAME, ReportRecord
 from ..support.records import render, write_text
 from ..support.sentence_models import with_card
 from ..support.wrappers import is_sentence_model
@@ -54,6 +57,9 @@ class CompressionResult:
         seconds (`dict[str, float]`): How long each stage of training took; and how long this run measured the metric
             (`measured`), tested (`tested`) and measured the cost (`cost`).
         circumstances (`dict`): Date, versions and hardware of the measurements.
+        choice (`dict`): By what the depth was chosen: a `depth`, `limits`, or a `tolerance`.
+        measurements (`Measurements`, *optional*): What every depth answered to every example, of which `report` chooses
+            some; kept in memory, not saved.
     """
 
     model: Any
@@ -73,6 +79,8 @@ class CompressionResult:
     sources: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     circumstances: dict[str, Any] = field(default_factory=dict)
+    choice: dict[str, Any] = field(default_factory=dict)
+    measurements: Measurements | None = field(default=None, repr=False, compare=False)
 
     @property
     def value(self) -> float:
@@ -105,13 +113,49 @@ class CompressionResult:
             "sources": self.sources,
             "seconds": self.seconds,
             "circumstances": self.circumstances,
+            "choice": self.choice,
         }
 
     def save(self, path: str | os.PathLike) -> None:
         """Write everything but the model to a JSON file."""
         write_text(path, json.dumps(self.to_dict(), indent=2) + "\n")
 
-    def save_pretrained(self, folder: str | os.PathLike, *, processor: Any = None, **facts: Any) -> None:
+    def report(self, path: str | os.PathLike, **options: Any) -> ReportRecord:
+        """Write one HTML file that shows the result in a browser, without a network and without acn_hf.
+
+        A slider goes through the depths. The page shows metric, latency, parameters and megabytes, precision and recall
+        of each class or the residuals of numbers, and which examples each depth loses and gains against full depth.
+
+        Args:
+            path (`str` or `os.PathLike`): The file.
+            options: `name` (`str`), the title; `rows`, the texts or images that were measured, in their order, as a
+                data set or a list of dictionaries, else examples are shown by their numbers; `columns`
+                ([`~acn_hf.data.Columns`]), what their columns are called; `processor`, a tokenizer for rows of
+                `input_ids`; `examples` (`int`, defaults to 10), how many are in a list, and 0 shows none of the data;
+                `exits` ([`EarlyExitReport`] or [`ExitCalibration`]), what a policy of early exit does; `command`
+                (`str`), what made the result.
+
+        Returns:
+            `ReportRecord`: All that the page shows. `acn_hf.report.write_report` makes the same page of it.
+
+        Raises:
+            ImportError: altair or vl-convert is missing.
+            OSError: The file cannot be written.
+            TypeError: There is no such option.
+            ValueError: `rows` are not as many as were measured, or `examples` is no whole number >= 0.
+        """
+        record = ReportRecord.of(self, **options)
+        write_report(path, record)
+        return record
+
+    def save_pretrained(
+        self,
+        folder: str | os.PathLike,
+        *,
+        processor: Any = None,
+        report: ReportRecord | None = None,
+        **facts: Any,
+    ) -> None:
         """Write the short model with its processor, its model card, and the evidence for it.
 
         The files appear when all are complete: those of the model and the processor, `README.md`, `depth_profile.png`
@@ -121,6 +165,8 @@ class CompressionResult:
         Args:
             folder (`str` or `os.PathLike`): The folder to write to.
             processor (*optional*): Tokenizer or image processor.
+            report (`ReportRecord`, *optional*): Is written as `report.html`, to which the card links, and as
+                `report.json`, of which `acn-hf report` makes the page again.
             facts: What the card says besides; see [`write_model_card`].
 
         Raises:
@@ -130,14 +176,16 @@ class CompressionResult:
         """
         target = Path(folder)
         facts.setdefault("name", facts.get("repo_id", target.absolute().name).split("/")[-1])
-        with written_beside(target, stale=weight_files(None)) as beside:
-            self._write(beside, target, processor, facts)
+        is_stale = weight_files(None)
+        with written_beside(target, stale=lambda name: is_stale(name) or name in REPORT_FILES) as beside:
+            self._write(beside, target, processor, facts, report)
 
     def push_to_hub(
         self,
         repo_id: str,
         *,
         processor: Any = None,
+        report: ReportRecord | None = None,
         private: bool | None = None,
         token: str | bool | None = None,
         revision: str | None = None,
@@ -152,6 +200,8 @@ class CompressionResult:
         Args:
             repo_id (`str`): The repository; it is made if it does not exist.
             processor (*optional*): Tokenizer or image processor.
+            report (`ReportRecord`, *optional*): See `save_pretrained`. It shows rows of your data to whoever may read
+                the repository.
             private (`bool`, *optional*): Whether a new repository is private.
             token (`str` or `bool`, *optional*): Defaults to the one of `hf auth login`.
             revision (`str`, *optional*): Branch to commit to; it is made if it does not exist.
@@ -169,12 +219,15 @@ class CompressionResult:
             collect(folder, result=self, **facts)  # a wrong name shows before a repository is made
             repo_id = prepare_repo(repo_id, there, private=private, token=token, revision=revision)
             folder.mkdir()
-            self._write(folder, there, processor, {"name": repo_id.split("/")[-1], **facts, "repo_id": repo_id})
+            facts = {"name": repo_id.split("/")[-1], **facts, "repo_id": repo_id}
+            self._write(folder, there, processor, facts, report)
             return upload(
                 folder, repo_id, commit_message=commit_message, token=token, revision=revision, create_pr=create_pr
             )
 
-    def _write(self, folder: Path, target: Path, processor: Any, facts: dict[str, Any]) -> None:
+    def _write(
+        self, folder: Path, target: Path, processor: Any, facts: dict[str, Any], report: ReportRecord | None
+    ) -> None:
         """Write everything into `folder`, with the card that `target` has as a part of the new one."""
         model = self.model
         if is_sentence_model(model):  # which writes a card of its own
@@ -185,7 +238,10 @@ class CompressionResult:
             processor.save_pretrained(folder)
         self.profile.save(folder / "depth_profile.json")
         self.save(folder / RESULT_NAME)
-        write_into(folder, collect(folder, result=self, **facts), target)
+        if report is not None:
+            write_text(folder / PAGE_FILE, render_report(report))
+            report.save(folder / RECORD_NAME)
+        write_into(folder, collect(folder, result=self, **facts), target, has_page=report is not None)
 
     def table(self) -> Table:
         """Return the comparison before / after as a rich table."""

@@ -53,6 +53,16 @@ class Choice:
         """Whether it is the smallest depth that is good enough."""
         return self.depth is None and not self.limits
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was asked for as a dictionary that JSON can hold, with the tolerance that counted."""
+        return {
+            "depth": self.depth,
+            "limits": dict(self.limits),
+            "tolerance": self._tolerance if self.is_by_tolerance else None,
+            "relative": self.relative,
+            "confidence": self.confidence,
+        }
+
     def searches(self, choose_healed: bool | None) -> bool:
         """Return whether depths below the chosen one are cut and healed too, to see whether they are good enough then.
 

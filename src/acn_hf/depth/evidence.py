@@ -11,6 +11,7 @@ from transformers.utils import ModelOutput
 
 from ..modeling.depth import output_logits
 from ..support.auto_classes import auto_class_for
+from .certainty import certainty_of
 from .entities import check_tags
 from .metrics import IGNORED_LABEL, METRICS, Metric, ProfileError
 from .predicted_labels import predicted_labels
@@ -28,6 +29,8 @@ class Evidence:
     metric: Metric
     _kept: dict[int, list[np.ndarray]] = field(default_factory=dict)
     _references: list[np.ndarray] = field(default_factory=list)
+    _certainties: dict[int, list[np.ndarray]] = field(default_factory=dict)
+    """How sure each answer is, where an example has one; kept beside the rest for those who look at single examples."""
 
     def add(self, outputs: Any, inputs: dict[str, Any], model: PreTrainedModel) -> None:
         """Take what is needed of a model's outputs of one batch, `(depth, output)` pairs."""
@@ -42,6 +45,8 @@ class Evidence:
             else:
                 kept, references = _predictions(output, inputs, model)
                 self._check_kind(references)
+                if (sure := certainty_of(output_logits(output), model.config)) is not None:
+                    self._certainties.setdefault(depth, []).append(sure)
             self._kept.setdefault(depth, []).append(kept)
         if references is not None:
             self._references.append(references)
@@ -98,6 +103,11 @@ class Evidence:
         """Return `(predictions, references)`, or `(losses, weights)`, of one depth."""
         kept, references = np.concatenate(self._kept[depth]), np.concatenate(self._references)
         return joined(kept, references) if self.metric.needs == "answers" else (kept, references)
+
+    def certainty(self, depth: int) -> np.ndarray | None:
+        """Return how sure the answer to each example is at one depth, in [0, 1], or `None` where that is not known."""
+        known, number = self._certainties.get(depth, []), sum(map(len, self._references))
+        return np.concatenate(known) if known and sum(map(len, known)) == number else None
 
     def value(self, depth: int) -> float:
         """Return the metric at one depth.

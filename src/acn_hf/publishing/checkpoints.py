@@ -21,7 +21,9 @@ from .model_card import write_into
 
 RESULT_NAME = "result.json"
 """What `compress` found out."""
-EVIDENCE_FILES = (RESULT_NAME, "compression.json", "depth_profile.json", "depth_profile.png")
+REPORT_FILES = ("report.html", "report.json")
+"""The page of a result and its record, which show rows of the data."""
+EVIDENCE_FILES = (RESULT_NAME, "compression.json", "depth_profile.json", "depth_profile.png", *REPORT_FILES)
 """What was measured of a model that was in a folder before does not hold for another one. acn-hf 0.1 called the result
 `compression.json`."""
 PROCESSOR_FILES = (
@@ -131,7 +133,7 @@ def convert_checkpoint(
         if processor is not None:
             processor.save_pretrained(beside)
         written = collect(beside, model, **{**known, **facts})
-        write_into(beside, written, target)
+        write_into(beside, written, target, has_page=False)
     return written
 
 
@@ -204,6 +206,7 @@ def push_checkpoint(
     commit_message: str = "Upload model",
     create_pr: bool = False,
     replace_card: bool = False,
+    report: bool = False,
     **facts: Any,
 ) -> CommitInfo:
     """Upload a checkpoint, or a SentenceTransformer, with its processor, card and evidence in one commit.
@@ -221,6 +224,8 @@ def push_checkpoint(
         create_pr (`bool`, *optional*, defaults to `False`): Whether to open a pull request instead.
         replace_card (`bool`, *optional*, defaults to `False`): Whether the folder's `README.md` takes the place of the
             one that the repository has. If not, that one is kept, and what acn-hf says in it is brought up to date.
+        report (`bool`, *optional*, defaults to `False`): Whether the page of the result and its record are uploaded
+            too, if there are any. They show rows of the data to whoever may read the repository.
         facts: What the card says besides; see [`write_model_card`].
 
     Returns:
@@ -259,5 +264,6 @@ def push_checkpoint(
         commit_message=commit_message,
         create_pr=create_pr,
         replace_card=replace_card,
+        also=REPORT_FILES if report else (),
         facts=facts,
     )

@@ -16,7 +16,7 @@ from ..modeling.checkpoint import weight_files
 from ..support.sentence_models import inner_model
 from ..support.wrappers import is_sentence_model
 from .facts import RECORD_FILE, collect
-from .model_card import CARD_FILE, write_into
+from .model_card import CARD_FILE, PAGE_FILE, write_into
 
 PUBLISHED = re.compile(
     r"modules\.json|config_sentence_transformers\.json|sentence_\w+_config\.json"
@@ -87,9 +87,12 @@ def push_files(
     commit_message: str,
     create_pr: bool,
     replace_card: bool,
+    also: tuple[str, ...] = (),
     facts: dict[str, Any],
 ) -> CommitInfo:
     """Upload the published files of a folder, whose checkpoint is `model`, with a card that names the repository.
+
+    Files of the names `also` are uploaded too, if they are there.
 
     Raises:
         HfHubHTTPError: The Hub refuses; the repository is as it was.
@@ -115,10 +118,11 @@ def push_files(
         new.mkdir()
         places = [".", *(module_folders(folder) if is_sentence_model(model) else ())]
         for path in (path for place in places for path in (folder / place).iterdir()):
-            if path.is_file() and (weights(path.name) or PUBLISHED.fullmatch(path.name)):
+            if path.is_file() and (weights(path.name) or PUBLISHED.fullmatch(path.name) or path.name in also):
                 _link(path, new / path.relative_to(folder))
         keeps = (there / CARD_FILE).is_file() and not replace_card
-        write_into(new, collect(new, known, repo_id=repo_id), there if keeps else folder)
+        has_page = (new / PAGE_FILE).is_file()
+        write_into(new, collect(new, known, repo_id=repo_id), there if keeps else folder, has_page=has_page)
         return upload(new, repo_id, commit_message=commit_message, token=token, revision=revision, create_pr=create_pr)
 
 

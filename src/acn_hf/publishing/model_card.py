@@ -16,6 +16,8 @@ from .render import render_model_card
 
 CARD_FILE = "README.md"
 PICTURE_FILE = "depth_profile.png"
+PAGE_FILE = "report.html"
+"""The page of a result, which `acn_hf.report` writes."""
 
 
 def write_model_card(
@@ -79,15 +81,25 @@ def write_model_card(
     return collected
 
 
-def write_into(folder: Path, facts: CardFacts, target: Path) -> None:
+def write_into(folder: Path, facts: CardFacts, target: Path, *, has_page: bool | None = None) -> None:
     """Write a card's three files into `folder`, from where they will move to `target`, whose card is kept.
 
     Where `target` has none, one that was saved into `folder` together with the model is.
+
+    Args:
+        folder (`Path`): Where they are written.
+        facts (`CardFacts`): What the card says.
+        target (`Path`): Where they will lie.
+        has_page (`bool`, *optional*): Whether the card links to the page of the result. Defaults to whether there is
+            one in a folder of the two.
     """
+    if has_page is None:
+        has_page = any((place / PAGE_FILE).is_file() for place in (folder, target))
     card = next((path for path in (target / CARD_FILE, folder / CARD_FILE) if path.is_file()), target / CARD_FILE)
     existing = card.read_text(encoding="utf-8") if card.is_file() else None
     picture = save_picture(facts, folder)
-    text = render_model_card(facts, picture=picture, existing=existing, previous=facts_in(target))
+    page = PAGE_FILE if has_page else None
+    text = render_model_card(facts, picture=picture, page=page, existing=existing, previous=facts_in(target))
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
     facts.save(folder / RECORD_FILE)
 

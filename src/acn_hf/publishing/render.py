@@ -36,13 +36,19 @@ _NAMED_WHERE_SET = ("direct_gradient_only",)
 
 
 def render_model_card(
-    facts: CardFacts, *, picture: str | None = None, existing: str | None = None, previous: CardFacts | None = None
+    facts: CardFacts,
+    *,
+    picture: str | None = None,
+    page: str | None = None,
+    existing: str | None = None,
+    previous: CardFacts | None = None,
 ) -> str:
     """Return the text of a model card, metadata included.
 
     Args:
         facts (`CardFacts`): What it says.
         picture (`str`, *optional*): Where the card finds the picture of the profile.
+        page (`str`, *optional*): Where it finds the page of the result.
         existing (`str`, *optional*): A card that is there already, by `Trainer` or by hand. It is kept: the new text
             stands at its end, or in the place of the text that acn-hf wrote before, and the metadata are merged.
         previous (`CardFacts`, *optional*): What acn-hf rendered before, so that results of then do not stay.
@@ -51,7 +57,7 @@ def render_model_card(
         ValueError: The metadata of the existing card cannot be read.
     """
     template = resources.files(__package__).joinpath("template.md").read_text()
-    card = ModelCard.from_template(metadata(facts), template_str=template, **_parts(facts, picture))
+    card = ModelCard.from_template(metadata(facts), template_str=template, **_parts(facts, picture), page=page)
     block = _BLOCK.search(card.text)
     assert block is not None, "the template holds the two marks"
     if existing is None or not existing.strip():

@@ -56,7 +56,7 @@ class Record:
             ValueError: It does not hold this record.
         """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text()))
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except ValueError as error:
             raise ValueError(f"{path} holds no {cls.__name__}: {error}") from None
 
@@ -72,7 +72,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     beside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
         with full_disk_named(path):
-            beside.write_text(text)
+            beside.write_text(text, encoding="utf-8")
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

@@ -1,0 +1,7 @@
+from .page import (
+    render_report as render_report,
+    write_report as write_report,
+)
+from .record import (
+    ReportRecord as ReportRecord,
+)

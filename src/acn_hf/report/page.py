@@ -1,0 +1,87 @@
+"""The record to one HTML file that needs nothing else: no network, and no acn_hf."""
+
+import base64
+import hashlib
+import json
+import os
+from importlib import resources
+
+import jinja2
+from markupsafe import Markup
+
+from ..support.records import write_text
+from . import view
+from .charts import charts_of
+from .record import ReportRecord
+from .vega import plotting, script_of_vega
+
+
+def render_report(record: ReportRecord) -> str:
+    """Return the page of a record as HTML.
+
+    Whatever a text of the data, a label or a name holds is shown as it is written and does nothing: the template
+    escapes it, the script puts it in as text, and the page allows no script but its own two, by their digests.
+
+    Args:
+        record (`ReportRecord`): What it shows.
+
+    Raises:
+        ImportError: altair or vl-convert is missing.
+        ValueError: The record holds a number that is none, which JSON has no word for.
+    """
+    charts = charts_of(record)
+    scripts = [Markup(script_of_vega()), Markup(_file("page.js"))]
+    data = view.script_data(record, charts)
+    json.dumps(data, allow_nan=False)  # what a browser cannot read is refused here
+    return _environment().get_template("page.html.jinja").render(
+        record=record,
+        figures=record.figures,
+        view=view,
+        rows=data["depths"],
+        charts=charts,
+        data=data,
+        style=Markup(_file("page.css")),
+        scripts=scripts,
+        digests=[_digest(script) for script in scripts],
+    )  # fmt: skip
+
+
+def write_report(path: str | os.PathLike, record: ReportRecord) -> None:
+    """Write the page of a record to one HTML file, which is either complete or not there.
+
+    Args:
+        path (`str` or `os.PathLike`): The file.
+        record (`ReportRecord`): What it shows.
+
+    Raises:
+        ImportError: altair or vl-convert is missing.
+        OSError: It cannot be written.
+        ValueError: The record holds a number that is none.
+    """
+    write_text(path, render_report(record))
+
+
+def check_packages() -> None:
+    """Raise `ImportError` if a page could not be made, before anything takes long."""
+    plotting()
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_file),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
+    return environment
+
+
+def _file(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(script: str) -> str:
+    """Return the digest by which the page allows a script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
