@@ -14,6 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from acn_hf import CardFacts, measure_embedding_profile
 from acn_hf.compression.embedding_job import EmbeddingJob
+from acn_hf.report import ReportRecord
 from acn_hf.training.stages import Stages
 from tests.support.command_line import names_in, one_line, run, wrong_usage
 from tests.support.hub_server import OWNER_TOKEN
@@ -89,6 +90,19 @@ def test_without_teaching_it_is_measured_and_cut(run, long, files, tmp_path):
     assert "Compressed to 0 of 3 layers" in done.output
     assert names_in(tmp_path) >= {"short"}
     assert not (tmp_path / "short.work").exists()
+
+
+def test_the_page_shows_depths_and_says_that_there_are_no_answers(run, long, files, tmp_path):
+    out = tmp_path / "short"
+    done = run("compress", long, files[1], out, "--embeddings", "--depth", 1, "--report")
+    assert done.exit_code == 0, done.output
+    record = ReportRecord.load(out / "report.json")
+    assert record.figures.profile.metric == "neighbours"
+    assert len(record.figures.tradeoffs.costs) == len(record.figures.profile.depths) == 4
+    assert (record.classes, record.examples) == (None, None)
+    assert "holds no answers to single examples" in record.absent["classes"]
+    assert (out / "report.html").stat().st_size > 500_000
+    assert "(report.html)" in (out / "README.md").read_text()
 
 
 @pytest.mark.parametrize("how", [("--max-parameters", 1000000), ("--max-mb", 9), ("--depth", 1), ("--confidence", 0.9)])

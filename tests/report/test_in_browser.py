@@ -12,7 +12,7 @@ from tests.report.test_page import EVIL, evil_record
 from tests.support.browser import Watched, chromium
 from tests.support.reported import CLASSES, LABELS, LANGUAGE, NUMBERS, QUESTIONS, TAGS, answers, result, rows
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 TASKS = {
     "classes": CLASSES,
     "labels": LABELS,
