@@ -48,3 +48,29 @@ def test_a_number_travels_with_its_circumstances(record):
         assert (run["metric"], run["steps"], run["num_examples"]) == ("accuracy", 1565, 10_000)
         width = run["settings"].get("initializer_range", 0.02)
         assert width == {"recipes": 0.02, "recipes_scaled": 0.0693}[record]
+
+
+def test_the_log_quotes_the_trials():
+    """First weights and learning rates that were tried in one seed, 4 layers and 12, and masked words."""
+    runs = [*RECORDS["recipes"], *runs_of("recipes_trials")]
+    ends = {
+        (run["name"], run["settings"]["initializer_range"], run["settings"]["learning_rate"]): run["values"][-1]
+        for run in runs
+        if run["seed"] == 0
+    }
+    weights, rates = (0.02, 0.07, 0.1, 0.125, 0.2), (1e-3, 2e-3, 3e-3)
+    rows = [
+        [ends["attention4+annealed", width, 1e-3] for width in weights],
+        [ends["attention4+annealed", 0.02, rate] for rate in rates],
+        [ends["residual4", width, 1e-3] for width in weights[:3]],
+        [ends[name, 0.1, 1e-3] for name in ("residual", "attention+annealed", "attention", "strict")],
+    ]
+    said = " ".join((ROOT / "docs" / "experiments.md").read_text().split("## 2026-11-29: ACNs that learn")[1].split())
+    for values in rows:
+        *first, last = map(quoted, ([value] for value in values))
+        assert f"{', '.join(first)} and {last}" in said
+    losses = [
+        ends[name, width, 1e-3] for name, width in (("attention", 0.049), ("residual", 0.049), ("attention", 0.088))
+    ]
+    for loss in losses:
+        assert f"{loss:.3f}" in said
