@@ -227,6 +227,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run, long, files, 
     assert names_in(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_another_model_teaches(run, long, files, tmp_path):
     train, data, _ = files
     sentence_model(tmp_path / "bare", layers=2).save_pretrained(str(tmp_path / "teacher"))
@@ -384,6 +385,7 @@ def test_an_evaluator_is_for_embeddings(run, long, files, tmp_path):
     assert "--evaluator is for --embeddings, which must be given too" in said
 
 
+@pytest.mark.slow
 def test_a_card_says_of_no_teaching_that_was_left_out(run, long, files, tmp_path):
     train, data, _ = files
     done = run("compress", long, data, tmp_path / "out", "--embeddings", "--teach", train, "--tolerance", 0, *QUICK)
@@ -402,6 +404,7 @@ def test_a_metric_of_texts_is_checked(run, long, files, tmp_path):
     assert run(*command, "spearman", "--tolerance", 2).exit_code == 0
 
 
+@pytest.mark.slow
 def test_texts_that_are_shared_are_warned_of(run, long, files, tmp_path):
     train, data, _ = files
     train.write_text(train.read_text() + "\n".join(texts(60)[:5]) + "\n")

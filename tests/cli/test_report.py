@@ -78,6 +78,7 @@ def test_pictures(run, checkpoint, pictures, tmp_path):
     assert all(example.text is None for example in record.examples.examples)
 
 
+@pytest.mark.slow
 def test_several_labels(run, build, tmp_path):
     options = {"problem_type": "multi_label_classification", **SEVERAL}
     model = saved(build, tmp_path / "model", "bert-ForSequenceClassification", **options)

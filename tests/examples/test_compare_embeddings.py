@@ -87,7 +87,8 @@ def test_the_measures_are_those_of_profiles(arguments, long, tmp_path):
     held_out = texts(40, seed=1)
     for name, metric in (("recall", "neighbours"), ("spearman", "spearman")):
         expected = measure_embedding_profile(long, held_out, reference=long, metric=metric)
-        assert run["measures"][name]["16"] == pytest.approx(expected.values)
+        # In batches of another size similarities differ in their last bits, and those that nearly tie change ranks.
+        assert run["measures"][name]["16"] == pytest.approx(expected.values, abs=1e-4)
     assert run["measures"]["recall"]["16"][-1] == 1.0
 
 

@@ -71,7 +71,7 @@ def test_files_that_do_not_fit_are_named(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=f"{WORDS}'{target}'"):
         save()
     write = Path.write_text
-    monkeypatch.setattr(Path, "write_text", lambda path, text: write(Path("/dev/full"), text))
+    monkeypatch.setattr(Path, "write_text", lambda path, text, **how: write(Path("/dev/full"), text, **how))
     with pytest.raises(OSError, match=f"{WORDS}'{tmp_path / 'profile.json'}'"):
         write_text(tmp_path / "profile.json", "{}")
     assert not list(tmp_path.iterdir())

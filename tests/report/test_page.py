@@ -58,6 +58,7 @@ def test_100_000_rows_make_no_larger_page_than_1_000():
     assert large - small < 3_000  # numbers have more digits
 
 
+@pytest.mark.slow
 def test_many_depths_classes_and_examples_stay_below_the_limit():
     page = page_of(number=3000, depths=100, names=tuple(f"class {number} " + "x" * 200 for number in range(300)))
     assert len(page.encode()) <= LARGEST
