@@ -23,7 +23,10 @@ def test_it_is_the_bootstrap_of_all_examples():
     assert losses_of(known) == {depth: of_all(known, depth) for depth in known.at}
 
 
-@pytest.mark.parametrize(("task", "metric"), [(CLASSES, "accuracy"), (CLASSES, "f1_macro"), (NUMBERS, "mse")])
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [(CLASSES, "accuracy"), pytest.param(CLASSES, "f1_macro", marks=pytest.mark.slow), (NUMBERS, "mse")],
+)
 def test_of_many_examples_some_are_drawn(monkeypatch, task, metric):
     known = replace(answers(task, number=3000, depths=2), metric=METRICS[metric])
     monkeypatch.setattr(band, "MOST_RESAMPLED", 1000)

@@ -163,7 +163,7 @@ def test_adapters_are_annealed_and_go_on_and_say_what_their_checkpoint_lacks(tmp
     assert resumed.model.base_model.model.config.residual_scale == 0.0
 
 
-@pytest.mark.parametrize("order", ["together", "top_down"])
+@pytest.mark.parametrize("order", ["together", pytest.param("top_down", marks=pytest.mark.slow)])
 def test_a_scale_that_moves_is_compiled_once(tmp_path, order):
     torch.compiler.reset()
     counters.clear()

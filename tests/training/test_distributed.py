@@ -21,6 +21,8 @@ from tests.support.families import BASES, TRAINED, each_head
 from tests.support.processes import ROOT
 from tests.support.training import doubled, same_weights, trainer, weights
 
+pytestmark = pytest.mark.slow  # two processes that train all of this take as long as a thousand other tests
+
 
 def alone(folder, callback=None):
     """The same run in this process, with batches of twice the size."""
@@ -207,7 +209,6 @@ trainer(sys.argv[1], callbacks=[Kill()]).train()
 """
 
 
-@pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path):
     whole = trainer(tmp_path / "whole")
     whole.train()
