@@ -15,10 +15,10 @@ from itertools import product
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import SHORT, Laboratory, effective_depth
-from lab.networks import OURS, RIVALS
+from lab.networks import ADDED, OURS, RIVALS
 from lab.rendering import Section, at_the_end, cell, full_depths, group, mean, series, table
 
-ARCHS = ("acn", "residual", "feedforward", "direct", "acn-annealed", "residual-scaled")
+ARCHS = ("acn", "residual", "feedforward", "direct", *ADDED)
 
 
 def jobs(laboratory: Laboratory) -> list[Job]:

@@ -21,7 +21,7 @@ import torch
 from lab.continual import SynapticIntelligence, average_accuracy, average_forgetting
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Arguments, Laboratory
-from lab.networks import OURS, RIVALS
+from lab.networks import COMPARED, OURS, RIVALS
 from lab.rendering import Section, cell, clear_difference, group, mean, table
 from lab.tasks import TaskSpec, class_tasks, load_task
 from torch import nn
@@ -64,7 +64,7 @@ def jobs(laboratory: Laboratory) -> list[Job]:
         for seed in laboratory.seeds
         for family in laboratory.families("mixer")
         for method in laboratory.arguments.methods
-        for arch in laboratory.archs("acn", "residual", "acn-annealed", "residual-scaled")
+        for arch in laboratory.archs(*COMPARED)
         for num_layers in (QUICK_DEPTHS if laboratory.arguments.quick else DEPTHS)
     ]
 

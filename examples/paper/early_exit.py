@@ -20,7 +20,7 @@ from lab.exits import flops_at_exits, flops_of, gather, leave_early, policy_of, 
 from lab.experiment import Experiment, Job, main
 from lab.held_aside import held_aside
 from lab.laboratory import SHORT, Laboratory
-from lab.networks import OURS, RIVALS
+from lab.networks import COMPARED, OURS, RIVALS
 from lab.rendering import Section, cell, group, mean, series, table
 from lab.timing import median_times
 from transformers import PreTrainedModel
@@ -40,7 +40,7 @@ TIMED = {1: 200, 32: 960}
 
 
 def jobs(laboratory: Laboratory) -> list[Job]:
-    archs = laboratory.archs("acn", "residual", "acn-annealed", "residual-scaled")
+    archs = laboratory.archs(*COMPARED)
     kinds = [(arch, heads) for heads in HEADS for arch in archs]
     kinds += [(arch, "short") for arch in archs if arch in RIVALS.values()]
     families = laboratory.families("vit")

@@ -13,7 +13,7 @@ from itertools import product
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Laboratory, effective_depth
-from lab.networks import OURS, RIVALS
+from lab.networks import COMPARED, OURS, RIVALS
 from lab.rendering import Section, at_the_end, cell, clear_difference, full_depths, group, mean, series, table
 from lab.tasks import load_task
 
@@ -30,14 +30,11 @@ EPOCH_TEST = 500
 """Test images that are read after every epoch; the networks are compared on all."""
 
 
-ARCHS = ("acn", "residual", "acn-annealed", "residual-scaled")
-
-
 def jobs(laboratory: Laboratory) -> list[Job]:
     runs = []
     for seed in laboratory.seeds:
         for family in laboratory.families("vit"):
-            for arch, num_layers in laboratory.networks(family, *ARCHS):
+            for arch, num_layers in laboratory.networks(family, *COMPARED):
                 runs.append(job(laboratory, family, arch, num_layers, seed))
     return runs
 

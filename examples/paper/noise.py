@@ -15,7 +15,7 @@ from itertools import product
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import SHORT, Arguments, Laboratory, effective_depth
-from lab.networks import OURS, RIVALS
+from lab.networks import COMPARED, OURS, RIVALS
 from lab.noise import add_gaussian_noise, add_salt_and_pepper
 from lab.rendering import Section, cell, full_depths, group, leads, mean, spread, table
 from lab.store import MixedResultsError
@@ -45,16 +45,13 @@ class NoiseArguments(Arguments):
                     raise ValueError(f"--{name} must lie in [0, 1]; got {strength}")
 
 
-ARCHS = ("acn", "residual", "acn-annealed", "residual-scaled")
-
-
 def jobs(laboratory: Laboratory) -> list[Job]:
     runs = []
     for seed in laboratory.seeds:
         for family in laboratory.families("vit", "mixer"):
             if family == "bert":
                 raise ValueError("--family must be vit or mixer, since noise is added to images; got bert")
-            for arch, num_layers in laboratory.networks(family, *ARCHS):
+            for arch, num_layers in laboratory.networks(family, *COMPARED):
                 runs.append(job(laboratory, family, arch, num_layers, seed))
     return runs
 

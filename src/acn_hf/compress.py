@@ -190,11 +190,7 @@ def _check(
         raise ProfileError(f"soft_labels needs teach or heal, in which a teacher answers; got {soft_labels} alone")
     if {"heal", "finetune"} <= set(trains):
         raise ProfileError("heal and finetune both train the cut model, with and without a teacher: give one of them")
-    if choose_healed and ("heal" not in trains or not choice.searches(None)):
-        raise ProfileError(
-            "choose_healed=True looks for the smallest depth within a tolerance, so it needs heal, and no depth, limit "
-            "or confidence"
-        )
+    choice.check_search(choose_healed, heals="heal" in trains)
 
 
 def _weights_of(model: Any, teacher: Any) -> dict[str, tuple[str, str]]:

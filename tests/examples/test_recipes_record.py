@@ -1,11 +1,9 @@
 """The tables of recipes quote the records of their runs."""
 
-import re
-
 import pytest
 
 from tests.support.pages import ROOT
-from tests.support.quoting import quoted, rows_of, runs_of
+from tests.support.quoting import part_of_log, quoted, rows_of, runs_of
 
 HEADINGS = {
     "recipes_scaled": "### First weights that fit the width",
@@ -17,8 +15,7 @@ NETWORKS = sorted({(record, run["name"]) for record, runs in RECORDS.items() for
 
 def part_of(record):
     """Return the part of the log that holds the table of a record."""
-    section = (ROOT / "docs" / "experiments.md").read_text().split("## 2026-11-29: ACNs that learn")[1]
-    return re.split(r"^#{2,3} ", section.split(HEADINGS[record])[1], flags=re.M)[0]
+    return part_of_log("## 2026-11-29: ACNs that learn", HEADINGS[record])
 
 
 @pytest.mark.parametrize(("record", "name"), NETWORKS)

@@ -1,11 +1,8 @@
 """The tables of tags, masked words and images quote the record of their runs."""
 
-import re
-
 import pytest
 
-from tests.support.pages import ROOT
-from tests.support.quoting import quoted, rows_of, runs_of, values_at
+from tests.support.quoting import part_of_log, quoted, rows_of, runs_of, values_at
 
 RECORDS = {name: runs_of(name) for name in ("tags", "masked_words", "images")}
 HEADINGS = {"tags": "### Tags", "masked_words": "### Masked words", "images": "### Images by the command"}
@@ -15,8 +12,7 @@ NETWORKS = sorted({(record, run["name"]) for record, runs in RECORDS.items() for
 
 def part_of(record):
     """Return the part of the log that holds the table of a record."""
-    section = (ROOT / "docs" / "experiments.md").read_text().split("## 2026-11-29: one command")[1]
-    return re.split(r"^#{2,3} ", section.split(HEADINGS[record])[1], flags=re.M)[0]
+    return part_of_log("## 2026-11-29: one command", HEADINGS[record])
 
 
 @pytest.mark.parametrize(("record", "name"), NETWORKS)

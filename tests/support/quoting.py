@@ -19,6 +19,12 @@ def quoted(values: list[float] | tuple[float, ...]) -> str:
     return re.sub(r"\b0\.", ".", f"{statistics.mean(values):.3f}{spread}")
 
 
+def part_of_log(section: str, heading: str) -> str:
+    """Return the part of the log of experiments that stands below a heading of one of its sections."""
+    log = (ROOT / "docs" / "experiments.md").read_text().split(section)[1]
+    return re.split(r"^#{2,3} ", log.split(heading)[1], flags=re.M)[0]
+
+
 def values_at(runs: list[dict[str, Any]], name: str) -> dict[int, tuple[float, ...]]:
     """Return the values of a network at each of its depths, those of all seeds."""
     ours = [run for run in runs if run["name"] == name]

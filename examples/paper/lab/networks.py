@@ -63,6 +63,9 @@ RIVALS = {"acn": "residual", "acn-annealed": "residual-scaled"}
 ADDED = ("acn-annealed", "residual-scaled")
 """Those that came to the page later; they are compared with each other alone."""
 
+COMPARED = ("acn", "residual", *ADDED)
+"""What most claims are looked at with."""
+
 
 def are_compared(name: str, other: str) -> bool:
     """Return whether two architectures, or methods that are called like them, came to the page together."""

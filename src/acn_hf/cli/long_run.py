@@ -2,6 +2,7 @@
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ TEST_SPLITS = ("test", "validation", "train")
 
 
 @dataclass(kw_only=True)
-class LongRun:
+class LongRun(ABC):
     """What `acn-hf compress` was asked for, and what it read.
 
     Args:
@@ -68,9 +69,9 @@ class LongRun:
         return WorkFolder(self.teaching.work_dir or usual, self.teaching.resume)
 
     @property
+    @abstractmethod
     def epochs(self) -> dict[str, float]:
         """Epochs of each stage that is trained."""
-        raise NotImplementedError
 
     @property
     def places(self) -> dict[str, tuple[str, Any]]:
@@ -142,17 +143,17 @@ class LongRun:
         if self.teaching.resume and not self.work.is_ours:
             console.print(f"There is nothing to go on with in {self.work.path}, so everything is done from the start")
 
+    @abstractmethod
     def read(self, *, strict: bool) -> None:
         """Load checkpoint and data, and say what there is to do."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compress(self, *, metric: Any, **asked: Any) -> "CompressionResult | None":
         """Do it, write what came out, and return it; `None` in a process that is not the first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def train_a_little(self, settings: "StageSettings", name: str, depth: int, callback: "TrainerCallback") -> None:
         """Train a copy of the model that is cut at a depth as a stage does, and throw it away."""
-        raise NotImplementedError
 
     def join(self) -> None:
         """Find the other processes of this run, if there are some; only the first of them says anything."""

@@ -1,6 +1,7 @@
 """The stages of every compression, whatever is measured and whoever teaches; the smallest depth that will do."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -44,7 +45,7 @@ class Short:
 
 
 @dataclass(kw_only=True)
-class AnyJob:
+class AnyJob(ABC):
     """One call of a function that compresses; its subclasses say how a model is measured and taught.
 
     Args:
@@ -74,10 +75,11 @@ class AnyJob:
     doubts: list[str] = field(default_factory=list)
     """Those that were told."""
 
+    @abstractmethod
     def measure(self, model: Any, data: Any, **options: Any) -> DepthProfile:
         """Return the metric at every depth of a model, unless `options` ask for others."""
-        raise NotImplementedError
 
+    @abstractmethod
     def taught(self, student: Any, maker: Any, weights: str) -> Any:
         """Return what the teacher makes of a model.
 
@@ -86,7 +88,6 @@ class AnyJob:
             maker: How the stage is trained.
             weights (`str`): `"uniform"` for every depth, `"full"` for a model that was cut.
         """
-        raise NotImplementedError
 
     def tuned(self, model: Any) -> Any:
         """Return the model that is to be shorter, ready to be measured."""
@@ -101,8 +102,9 @@ class AnyJob:
         """
         return False
 
-    def meet_teacher(self, model: Any, teacher: Any, before: DepthProfile) -> None:
-        """Get to know who teaches, before anything is taught."""
+    def meet_teacher(self, model: Any, teacher: Any, before: DepthProfile) -> tuple[str, ...]:
+        """Get to know who teaches, before anything is taught, and return what is to be told of that."""
+        return ()
 
     def run(self, model: Any, teacher: Any, searches: bool, test: Any) -> CompressionResult:
         """Go through the stages.
@@ -120,7 +122,7 @@ class AnyJob:
             self.warn(self.data_doubts(before, model))
             self.warn(doubts_about(before, None, before.depths[-1], model=inner_model(model)))
         if {"teach", "heal"} & set(self.makers):
-            self.meet_teacher(model, teacher, before)
+            self.tell(self.meet_teacher(model, teacher, before))
         long, profile = model, before
         if teach := self.makers.get("teach"):
             long = self.stages.trained(

@@ -234,8 +234,4 @@ def _check_training(
     known = ("dimensions", "similarities", "loss", "pairs", "callbacks", "evaluator", "optimizers")
     if unknown := sorted(set(teaching) - set(known)):
         raise ProfileError(f"teaching must hold arguments of teach_embeddings, {', '.join(known)}; got {unknown[0]}")
-    if choose_healed and ("heal" not in makers or not choice.searches(None)):
-        raise ProfileError(
-            "choose_healed=True looks for the smallest depth within a tolerance, so it needs heal, and no depth, limit "
-            "or confidence"
-        )
+    choice.check_search(choose_healed, heals="heal" in makers)

@@ -52,11 +52,11 @@ class Job(AnyJob):
         maker = self.noted("tuned", tune)
         return self.stages.trained("tuned", self.cut(model), lambda copy: fine_tune(copy, maker)).eval()
 
-    def meet_teacher(self, model: Any, teacher: Any, before: DepthProfile) -> None:
-        """Say what a model that teaches itself never says."""
+    def meet_teacher(self, model: Any, teacher: Any, before: DepthProfile) -> tuple[str, ...]:
+        """Return what a model that teaches itself never says."""
         teaches = unwrap(model) if teacher is None else teacher
         self.distillation = DistillationLoss(teaches, soft_labels=self.soft_labels)
-        self.tell(never_answered(before, model=unwrap(model)) if teacher is None else ())
+        return never_answered(before, model=unwrap(model)) if teacher is None else ()
 
     def measurements(self, short: Short, before: DepthProfile, profile: DepthProfile) -> Measurements:
         """Return what was measured of the model of each depth: of a healed one where it is better than as cut."""

@@ -72,6 +72,14 @@ class Choice:
         """
         return self.is_by_tolerance and self.confidence is None if choose_healed is None else choose_healed
 
+    def check_search(self, choose_healed: bool | None, *, heals: bool) -> None:
+        """Raise `ProfileError` if smaller depths are to be healed where none is, or where no tolerance chooses."""
+        if choose_healed and not (heals and self.searches(None)):
+            raise ProfileError(
+                "choose_healed=True looks for the smallest depth within a tolerance, so it needs heal, and no depth, "
+                "limit or confidence"
+            )
+
     def check(self, model: Any) -> None:
         """Raise `DepthError` if a depth that is given is none of the model, before anything is measured."""
         if self.depth is not None:

@@ -12,7 +12,7 @@ from ..depth.errors import ProfileError
 from ..depth.every_depth import truncate
 from ..depth.layers import layers_of
 from ..support.eval_mode import evaluating
-from ..training.finetuning import FinetuningError, check_finite, silence
+from ..training.finetuning import check_finite, check_whole, silence
 from ..training.supervision import Weights, depth_weights
 from .inputs import check_dimensions, different_texts, embed, full_dimension
 from .losses import EveryDepthLoss, TeachingLoss
@@ -251,9 +251,5 @@ def _train(
     trainer = SentenceTransformerTrainer(student, args, train_dataset=data, loss=losses, **options)
     if is_quiet:
         silence(trainer)
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        raise FinetuningError(
-            "the weights of a model that is taught must be whole; the Trainer shards them over processes "
-            f"({trainer.accelerator.distributed_type.value})"
-        )
+    check_whole(trainer, "taught")
     trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)

@@ -1,7 +1,7 @@
 """What a card says of how a model was made by `compress`."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from ..depth.cost import Cost
 from ..depth.profile import DepthProfile
@@ -67,6 +67,8 @@ class CompressionFacts(Record):
         test (`TestValues`, *optional*): The metric on data on which nothing was chosen.
     """
 
+    _records: ClassVar[dict[str, type[Record]]] = {"before": DepthProfile, "test": TestValues}
+
     before: DepthProfile | None = None
     healed: dict[int, float] = field(default_factory=dict)
     interval: tuple[float, float] | None = None
@@ -92,7 +94,5 @@ class CompressionFacts(Record):
 
     @classmethod
     def _values(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        records: dict[str, type[Record]] = {"before": DepthProfile, "test": TestValues}
-        inner = {name: kind.from_dict(fields[name]) for name, kind in records.items() if fields.get(name) is not None}
         healed = {int(depth): value for depth, value in fields.get("healed", {}).items()}
-        return {**fields, **inner, "healed": healed}
+        return {**super()._values(fields), "healed": healed}

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel, TrainingArguments
 
@@ -105,6 +105,13 @@ class CardFacts(Record):
             measured, or `finetuned` is given without the profile that says which metric it is.
     """
 
+    _records: ClassVar[dict[str, type[Record]]] = {
+        "profile": DepthProfile,
+        "cost_before": Cost,
+        "cost_after": Cost,
+        "compression": CompressionFacts,
+    }
+
     name: str
     config: dict[str, Any]
     repo_id: str | None = None
@@ -194,17 +201,6 @@ class CardFacts(Record):
             return False
         scale = self.config.get("residual_scale", 0.0)
         return all(one == 1 for one in (scale if isinstance(scale, list) else [scale]))
-
-    @classmethod
-    def _values(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        records: dict[str, type[Record]] = {
-            "profile": DepthProfile,
-            "cost_before": Cost,
-            "cost_after": Cost,
-            "compression": CompressionFacts,
-        }
-        inner = {name: kind.from_dict(fields[name]) for name, kind in records.items() if fields.get(name) is not None}
-        return {**fields, **inner}
 
 
 def config_fields(source: Any) -> dict[str, Any]:

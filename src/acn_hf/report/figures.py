@@ -1,7 +1,7 @@
 """What `result.json` holds, this one's and those of earlier versions, read without the model."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from ..depth.cost import Cost
 from ..depth.profile import DepthProfile
@@ -10,15 +10,6 @@ from ..publishing.compressed import TestValues
 from ..support.records import Record
 from ..training.calming import Calmed
 
-_RECORDS: dict[str, type[Record]] = {
-    "profile": DepthProfile,
-    "before": DepthProfile,
-    "cost_before": Cost,
-    "cost_after": Cost,
-    "tradeoffs": DepthTradeoffs,
-    "test": TestValues,
-    "calmed": Calmed,
-}
 _DICTIONARIES = ("choice", "training", "sources", "seconds", "circumstances")
 _DERIVED = ("metric", "data")
 """What `result.json` says twice."""
@@ -50,6 +41,16 @@ class Figures(Record):
     Raises:
         ValueError: `depth` is none of those of the profile, or a figure is of another kind.
     """
+
+    _records: ClassVar[dict[str, type[Record]]] = {
+        "profile": DepthProfile,
+        "before": DepthProfile,
+        "cost_before": Cost,
+        "cost_after": Cost,
+        "tradeoffs": DepthTradeoffs,
+        "test": TestValues,
+        "calmed": Calmed,
+    }
 
     depth: int
     profile: DepthProfile
@@ -111,6 +112,5 @@ class Figures(Record):
     @classmethod
     def _values(cls, fields: dict[str, Any]) -> dict[str, Any]:
         known = {name: value for name, value in fields.items() if name not in _DERIVED}
-        inner = {name: kind.from_dict(known[name]) for name, kind in _RECORDS.items() if known.get(name) is not None}
         healed = {int(depth): value for depth, value in known.get("healed", {}).items()}
-        return {**known, **inner, "healed": healed}
+        return {**super()._values(known), "healed": healed}

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from .._version import __version__
 from ..exits.calibration import ExitCalibration
@@ -50,6 +50,13 @@ class ReportRecord(Record):
     Raises:
         ValueError: A part is of other depths than the profile.
     """
+
+    _records: ClassVar[dict[str, type[Record]]] = {
+        "figures": Figures,
+        "classes": ClassFigures,
+        "residuals": Residuals,
+        "examples": ChosenExamples,
+    }
 
     name: str
     figures: Figures
@@ -139,15 +146,8 @@ class ReportRecord(Record):
 
     @classmethod
     def _values(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        records: dict[str, type[Record]] = {
-            "figures": Figures,
-            "classes": ClassFigures,
-            "residuals": Residuals,
-            "examples": ChosenExamples,
-        }
-        inner = {name: kind.from_dict(fields[name]) for name, kind in records.items() if fields[name] is not None}
         losses = {int(depth): (float(low), float(high)) for depth, (low, high) in fields["losses"].items()}
-        return {**fields, **inner, "losses": losses}
+        return {**super()._values(fields), "losses": losses}
 
 
 def exit_figures(exits: EarlyExitReport | ExitCalibration) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 import os
 import uuid
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +15,9 @@ from ..modeling.full_disk import full_disk_named
 
 class Record:
     """Mixin for frozen dataclasses whose fields are what JSON can hold, tuples, or records themselves."""
+
+    _records: ClassVar[dict[str, "type[Record]"]] = {}
+    """Fields that are records, where they are not `None`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""
@@ -41,7 +44,12 @@ class Record:
     @classmethod
     def _values(cls, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the fields, with a record in the place of every dictionary that stands for one."""
-        return fields
+        inner = {}
+        for name, kind in cls._records.items():
+            value = fields.get(name) if hasattr(cls, name) else fields[name]  # which has a default, or must be there
+            if value is not None:
+                inner[name] = kind.from_dict(value)
+        return fields | inner
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the record to a JSON file, which is either complete or not there."""

@@ -65,11 +65,7 @@ def fine_tune(
             f"got {type(trainer).__name__}{': let it end with return trainer' if trainer is None else ''}"
         )
     _check_rows(trainer)
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        raise FinetuningError(
-            "the weights of a model that is trained in a stage must be whole; the Trainer shards them over "
-            f"processes ({trainer.accelerator.distributed_type.value})"
-        )
+    check_whole(trainer, "trained in a stage")
     _check_same(trainer, model)
     with read_by_their_names(trainer), during(trainer):
         trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
@@ -168,6 +164,23 @@ def silence(trainer: Trainer) -> None:
     """Let a Trainer print nothing, but for what its other callbacks show."""
     for prints in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(prints)
+
+
+def check_whole(trainer: Trainer, what: str) -> None:
+    """Refuse a Trainer that shards the weights over processes.
+
+    Args:
+        trainer (`Trainer`): Ready to train.
+        what (`str`): What happens to the model.
+
+    Raises:
+        FinetuningError: It does.
+    """
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise FinetuningError(
+            f"the weights of a model that is {what} must be whole; the Trainer shards them over processes "
+            f"({trainer.accelerator.distributed_type.value})"
+        )
 
 
 def _check_rows(trainer: Trainer) -> None:
