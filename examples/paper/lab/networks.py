@@ -17,6 +17,7 @@ from acn_hf import (
 )
 from acn_hf.exits import long_connection_path
 from acn_hf.modeling.connectivity import LongConnection
+from acn_hf.scripts import fitting_initializer_range
 
 from .relatives import DenseFormerConnection, DenseNetConnection, FeedForwardConnection, LayerSkipConnection
 
@@ -28,17 +29,17 @@ class Architecture:
     Args:
         fields (`dict`): Fields of the config.
         connection (`type`, *optional*): What takes the place of the long connection.
+        is_scaled (`bool`, *optional*, defaults to `False`): Whether the first weights fit the width, as `--recipe
+            annealed` of the scripts has them.
         annealing (`dict`, *optional*): How the residual scale falls from 1 while a network learns from scratch; see
             `acn_hf.ResidualAnnealingCallback`.
     """
 
     fields: dict[str, Any]
     connection: type[LongConnection] | None = None
+    is_scaled: bool = False
     annealing: dict[str, Any] | None = None
 
-
-SCALED = {"initializer_range": 0.1}
-"""First weights for a width of 64; the 0.02 of transformers are for 768."""
 
 ARCHITECTURES = {
     "acn": Architecture({"residual_scale": 0.0}),
@@ -50,9 +51,11 @@ ARCHITECTURES = {
     "denseformer": Architecture({"residual_scale": 1.0}, DenseFormerConnection),
     "densenet": Architecture({"residual_scale": 0.0}, DenseNetConnection),
     "acn-annealed": Architecture(
-        {"residual_scale": 0.0, "attention_residual": True, **SCALED}, annealing={"begin": 0.1, "fraction": 0.6}
+        {"residual_scale": 0.0, "attention_residual": True},
+        is_scaled=True,
+        annealing={"begin": 0.1, "fraction": 0.6},
     ),
-    "residual-scaled": Architecture({"residual_scale": 1.0, **SCALED}),
+    "residual-scaled": Architecture({"residual_scale": 1.0}, is_scaled=True),
 }
 OURS = {"acn": "the ACN", "acn-annealed": "the annealed ACN"}
 """The ACNs that claims are about, and what sentences call them."""
@@ -124,12 +127,14 @@ class Network:
         config_class, model_class = MODELS[self.family]
         architecture = ARCHITECTURES[self.arch]
         torch.manual_seed(seed)
+        first = {"initializer_range": fitting_initializer_range(self.hidden_size)} if architecture.is_scaled else {}
         config = config_class(
             hidden_size=self.hidden_size,
             num_hidden_layers=self.num_hidden_layers,
             **LAYERS[self.family],
             **data_fields,
             **architecture.fields,
+            **first,
         )
         model = model_class(config)
         if architecture.connection is not None:

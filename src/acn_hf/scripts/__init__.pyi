@@ -19,6 +19,7 @@ from .labelled_data import (
 )
 from .models import (
     build_model as build_model,
+    fitting_initializer_range as fitting_initializer_range,
     label_fields as label_fields,
     tokenizer_source as tokenizer_source,
     vocabulary_fields as vocabulary_fields,

@@ -178,6 +178,11 @@ def _changed(config: Any, arguments: ModelArguments, from_data: dict[str, Any]) 
     return kind.from_dict(fields)  # checks all fields together
 
 
+def fitting_initializer_range(hidden_size: int) -> float:
+    """Return the standard deviation of first weights that fit a width: the 0.02 of transformers at 768."""
+    return 0.02 * math.sqrt(768 / hidden_size)
+
+
 def _first_weights(config: Any, asked: str | None) -> dict[str, float]:
     """Return the field of a config that says how large the first weights are, if somebody asked for it.
 
@@ -194,7 +199,7 @@ def _first_weights(config: Any, asked: str | None) -> dict[str, float]:
             raise ValueError(
                 f"--initializer_range auto needs one hidden_size, which a {config.model_type} does not say"
             )
-        return {"initializer_range": 0.02 * math.sqrt(768 / width)}
+        return {"initializer_range": fitting_initializer_range(width)}
     try:
         value = float(asked)
     except ValueError:

@@ -146,6 +146,7 @@ def test_an_annealed_network_begins_as_a_residual_one_and_ends_as_an_acn(small, 
     assert len(set(scales)) > 2
     assert trained.model.config.residual_scale == 0.0
     assert trained.model.config.attention_residual
+    assert trained.model.config.initializer_range == pytest.approx(0.0693, rel=1e-3)
 
 
 def test_unknown_networks_are_refused():
