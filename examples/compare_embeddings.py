@@ -13,17 +13,19 @@ NAME is one of
 
   cut                  the model as it is, cut
   taught               every depth taught by the model itself (acn_hf); taught-dims: the smaller dimensions too
-  healed-K             the taught model cut to K layers, and taught a little more at that depth alone
+  healed-K             the taught model cut to K layers, and taught more at that depth alone
+  spread-K             K layers of the model at equal distances, taught at that depth alone: what the command heals
   adaptive-mse         AdaptiveLayerLoss of sentence-transformers around MSELoss; labels are the model's embeddings
   adaptive-cosine      the same around EmbedDistillLoss with cosine distances
   adaptive-similarity  the same around CosineSimilarityLoss: pairs of texts, whose labels are the model's similarities
   matryoshka2d         Matryoshka2dLoss around CosineSimilarityLoss
-  kept-K               K layers at equal distances, MSELoss to the model: what the library's pages call distillation
+  kept-K               the same layers, MSELoss to the model: what the library's pages call distillation
   random-words         no network: counts of words, projected at random
   random-projection    full depth of the model, projected at random to the smaller dimensions
 
 and may end in a learning rate of its own, as adaptive-mse@5e-5. A step is a batch of `batch_size` texts in all of them,
-two texts of which make a pair. The time of a run is that of its training, with what the model says about the texts.
+two texts of which make a pair. The time of a run is that of its training, with what the model says about the texts: it
+embeds them once for all runs of sentence-transformers' own losses, and that counts for each of them.
 
 Cost: 1,000 steps of 32 short sentences and 6 layers of width 384 take about 12 minutes of one CPU core.
 """
@@ -34,6 +36,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +53,7 @@ from transformers import HfArgumentParser, set_seed
 
 from acn_hf import DepthProfile, depth_embeddings, truncate
 from acn_hf.data import load_data
-from acn_hf.depth import layers_of
+from acn_hf.depth import layers_of, spread_layers
 from acn_hf.embeddings.inputs import check_dimensions, embed, full_dimension
 from acn_hf.embeddings.loading import load_sentence_transformer
 from acn_hf.embeddings.references import Similarities, overlap, spearman
@@ -63,6 +66,8 @@ from acn_hf.training.finetuning import silence
 
 SETTINGS = ("model", "steps", "heal_steps", "batch_size", "learning_rate", "dimensions", "bf16")
 """What a record says of how a run was trained."""
+RIVALS = ("adaptive", "matryoshka2d", "kept-")
+"""How the names of the runs begin whose losses are those of sentence-transformers."""
 NEIGHBOURS = 10
 SPEARMAN, RECALL, LOGISTIC, NEAREST = "spearman", "recall", "accuracy", "neighbour_accuracy"
 """The measures; they are called so in a record."""
@@ -81,7 +86,7 @@ class Arguments:
     runs: list[str] = field(default_factory=list, metadata={"help": "Which; defaults to all, at every depth."})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "Seeds."})
     steps: int = field(default=2000, metadata={"help": "Of every training."})
-    heal_steps: int = field(default=500, metadata={"help": "Of what heals a cut model, beside those."})
+    heal_steps: int = field(default=500, metadata={"help": "Of what heals a taught model that was cut, beside those."})
     batch_size: int = field(default=32, metadata={"help": "Texts in a step."})
     learning_rate: float = field(default=1e-4, metadata={"help": "The highest, after a tenth of the steps."})
     dimensions: list[int] = field(
@@ -134,9 +139,17 @@ class Measures:
     """
 
     def __init__(self, model: SentenceTransformer, texts: Texts, dimensions: list[int]):
-        self.texts, self.dimensions = texts, dimensions
+        self.model, self.texts, self.dimensions = model, texts, dimensions
         self.full = Similarities(embed(model, texts.held_out, 64).cpu(), model.similarity, len(texts.held_out))
         self.pairs, self.nearest = self.full.check_pairs(), self.full.nearest(NEIGHBOURS)
+
+    @cached_property
+    def answers(self) -> torch.Tensor:
+        """What the model says about the texts to train with."""
+        began = time.monotonic()
+        found = embed(self.model, self.texts.train, 64).cpu()
+        self.seconds_of_answers = time.monotonic() - began
+        return found
 
     def of(self, embed_at_depths: Callable[[list[str]], Iterable[torch.Tensor]]) -> dict[str, dict[int, list[float]]]:
         """Return each measure, by its name, for each dimension: a value for each depth.
@@ -187,7 +200,7 @@ class Runs:
 
     def names(self) -> list[str]:
         """Return the names of all runs, those that others need first."""
-        single = [f"{kind}-{depth}" for kind in ("healed", "kept") for depth in range(1, self.num_layers)]
+        single = [f"{kind}-{depth}" for kind in ("healed", "spread", "kept") for depth in range(1, self.num_layers)]
         adaptive = ["adaptive-mse", "adaptive-cosine", "adaptive-similarity", "matryoshka2d"]
         return ["cut", "taught", "taught-dims", *adaptive, *single, "random-words", "random-projection"]
 
@@ -224,13 +237,14 @@ class Runs:
             if name in ("taught", "taught-dims"):
                 dimensions = self.measures.dimensions[1:] if rest else []
                 return taught_embeddings(self.model, self.texts.train, how, dimensions=dimensions, is_quiet=True)
-            if kind == "healed":
-                how = self.training(self.arguments.heal_steps, rate, scratch)
-                short = truncate(taught, int(rest))
+            if kind in ("healed", "spread"):
+                if kind == "healed":
+                    how = self.training(self.arguments.heal_steps, rate, scratch)
+                short = truncate(taught, int(rest)) if kind == "healed" else spread_layers(self.model, int(rest))
                 teaching: dict[str, Any] = {"teacher": self.model, "weights": "full", "is_quiet": True}
                 return taught_embeddings(short, self.texts.train, how, **teaching)
             if kind == "kept":
-                student = keep_layers(self.model, int(rest))
+                student = spread_layers(self.model, int(rest))
                 return self.by_loss(student, losses.MSELoss(student), self.of_texts(), how)
             student = truncate(self.model, self.num_layers)
             if name in ("adaptive-mse", "adaptive-cosine"):
@@ -253,12 +267,11 @@ class Runs:
 
     def of_texts(self) -> Dataset:
         """Return the texts, whose labels are the embeddings that the model gives them."""
-        wanted = embed(self.model, self.texts.train, 64).cpu().numpy()
-        return Dataset.from_dict({"text": self.texts.train, "label": list(wanted)})
+        return Dataset.from_dict({"text": self.texts.train, "label": list(self.measures.answers.numpy())})
 
     def of_pairs(self) -> Dataset:
         """Return as many pairs of texts as there are texts, whose labels are the similarities of the model."""
-        wanted = embed(self.model, self.texts.train, 64).cpu()
+        wanted = self.measures.answers
         number, draw = len(self.texts.train), np.random.default_rng(self.seed)
         others = (np.arange(number) + draw.integers(1, number, number)) % number
         labels = self.model.similarity_pairwise(wanted, wanted[torch.from_numpy(others)])
@@ -278,15 +291,16 @@ class Runs:
             return
         name, rate = self.check(full_name)
         taught = self.finished("taught", rate) if name.startswith("healed-") else None
+        asks_before = name.startswith(RIVALS) and self.measures.answers is not None
         set_seed(self.seed)
         began = time.monotonic()
         is_trained = name != "cut" and not name.startswith("random-")
         model = self.trained(name, rate, taught) if is_trained else self.model
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - began + (self.measures.seconds_of_answers if asks_before else 0.0)
         depths, parameters, found = self.measured(model, name)
         record = {"train_runtime": seconds, "seed": self.seed, "arguments": vars(self.arguments), "measures": found}
-        if name == "cut" or name.startswith("kept-"):
-            record["sentences_per_second"] = {depth: self.speed(model, depth) for depth in depths}
+        if name == "cut":
+            record["sentences_per_second"] = {depth: self.speed(depth) for depth in depths}
         if name == "taught":
             model.save_pretrained(str(folder / "model"), create_model_card=False)
         write_text(folder / "train_results.json", json.dumps({**record, **circumstances()}, indent=2) + "\n")
@@ -312,7 +326,7 @@ class Runs:
             embed_at_random = self.words_at_random() if name == "random-words" else self.projected()
             return (0,), (0,), self.measures.of(embed_at_random)
         number = len(layers_of(inner_model(model)))
-        depths = (number,) if name.startswith(("kept-", "healed-")) else tuple(range(number + 1))
+        depths = (number,) if name.startswith(("kept-", "healed-", "spread-")) else tuple(range(number + 1))
         parameters = tuple(sum(weight.numel() for weight in truncate(model, depth).parameters()) for depth in depths)
         lowest = list(depths) if len(depths) > 1 else []
         return depths, parameters, self.measures.of(lambda texts: depth_embeddings(model, texts, depths=lowest))
@@ -332,9 +346,9 @@ class Runs:
         matrix = torch.randn(size, size, generator=torch.Generator().manual_seed(self.seed)) / size**0.5
         return lambda texts: [embed(self.model, texts, 64).cpu() @ matrix]
 
-    def speed(self, model: SentenceTransformer, depth: int) -> float:
-        """Return how many sentences a second a model embeds that is cut at a depth."""
-        short, some = truncate(model, depth), self.texts.held_out[: self.arguments.speed_texts]
+    def speed(self, depth: int) -> float:
+        """Return how many sentences a second the model embeds that is cut at a depth."""
+        short, some = truncate(self.model, depth), self.texts.held_out[: self.arguments.speed_texts]
         embed(short, some[:32], 32)
         times = []
         for _ in range(REPEATS):
@@ -342,15 +356,6 @@ class Runs:
             embed(short, some, 32)
             times.append(time.perf_counter() - began)
         return len(some) / statistics.median(times)
-
-
-def keep_layers(model: SentenceTransformer, number: int) -> SentenceTransformer:
-    """Return a copy of a model with so many of its layers, at equal distances, the last among them."""
-    short = truncate(model, number)
-    every, kept = layers_of(inner_model(model)), layers_of(inner_model(short))
-    for place, layer in enumerate(kept):
-        layer.load_state_dict(every[round((place + 1) * len(every) / number) - 1].state_dict())
-    return short
 
 
 def tables(record: dict[str, Any]) -> str:

@@ -37,6 +37,9 @@ from .profile import (
     measure_depth_profile as measure_depth_profile,
 )
 from .rows_or_batches import batches as batches
+from .spread import (
+    spread_layers as spread_layers,
+)
 from .stack import Stack as Stack, find_stack as find_stack
 from .tradeoffs import (
     BudgetError as BudgetError,
