@@ -5,8 +5,10 @@ depth and with all of its dimensions. Every run is a folder `NAME-seedN` with it
 and started again at any time, and several of them may share the work. `--tables` prints each measure at each dimension;
 `compare_runs.py` prints the recall alone.
 
-    python examples/compare_embeddings.py --model sentence-transformers/all-MiniLM-L6-v2 --train_file texts.txt \\
-        --held_out_file held_out.txt --labelled_train_file train.csv --labelled_test_file test.csv \\
+    python examples/make_sentences.py BOOK.txt.gz sentences
+    python examples/compare_embeddings.py --model sentence-transformers/all-MiniLM-L6-v2 \\
+        --train_file sentences/train.txt train.csv --held_out_file sentences/held_out.txt test.csv \\
+        --labelled_train_file train.csv --labelled_test_file test.csv \\
         --output_dir runs/embeddings --record embeddings.json --tables
 
 NAME is one of
@@ -79,7 +81,7 @@ REPEATS = 3
 class Arguments:
     model: str = field(metadata={"help": "A SentenceTransformer: a folder or a name on the Hub."})
     train_file: list[str] = field(metadata={"help": "Files of texts to train with; no labels."})
-    held_out_file: str = field(metadata={"help": "Other texts, whose similarities and neighbours are compared."})
+    held_out_file: list[str] = field(metadata={"help": "Other texts, whose similarities and neighbours are compared."})
     output_dir: str = field(metadata={"help": "A folder for each run."})
     labelled_train_file: str | None = field(default=None, metadata={"help": "Texts with labels: what a head learns."})
     labelled_test_file: str | None = field(default=None, metadata={"help": "And what it is tested on."})
@@ -92,7 +94,7 @@ class Arguments:
     dimensions: list[int] = field(
         default_factory=lambda: [128, 64], metadata={"help": "To which embeddings are cut, beside the one they have."}
     )
-    max_held_out: int = field(default=2000, metadata={"help": "Texts that are compared, the first so many."})
+    max_held_out: int = field(default=2000, metadata={"help": "Texts of each of those files, the first so many."})
     speed_texts: int = field(default=256, metadata={"help": "Texts by which sentences a second are measured."})
     bf16: bool = field(default=False, metadata={"help": "Compute in bfloat16."})
     device: str = field(default="cpu", metadata={"help": "Where."})
@@ -115,8 +117,11 @@ class Texts:
 
     @classmethod
     def read(cls, arguments: Arguments) -> "Texts":
-        held_out = list(dict.fromkeys(load_data(arguments.held_out_file)["text"]))[: arguments.max_held_out]
-        known = set(held_out)
+        known = dict.fromkeys(
+            text
+            for path in arguments.held_out_file
+            for text in list(dict.fromkeys(load_data(path)["text"]))[: arguments.max_held_out]
+        )
         train = dict.fromkeys(text for path in arguments.train_file for text in load_data(path)["text"])
         files = (arguments.labelled_train_file, arguments.labelled_test_file)
         if len({path is None for path in files}) > 1:
@@ -124,7 +129,7 @@ class Texts:
         labelled = [load_data(path) for path in files if path is not None]
         return cls(
             [text for text in train if text.strip() and text not in known],
-            held_out,
+            list(known),
             tuple((list(rows["text"]), list(rows["label"])) for rows in labelled),
         )
 

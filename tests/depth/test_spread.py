@@ -36,6 +36,8 @@ def test_all_or_none_of_the_layers_are_what_is_cut(tmp_path):
 
 def test_layers_of_other_shapes_are_refused():
     model = BertForSequenceClassification(BertConfig(num_hidden_layers=2, **SIZES))
-    model.bert.encoder.layer[1].output.dense = torch.nn.Linear(8, 16)
-    with pytest.raises(DepthError, match=r"output.dense.weight of theirs differ in shape"):
+    model.bert.encoder.layer[1] = BertForSequenceClassification(
+        BertConfig(num_hidden_layers=1, **SIZES | {"intermediate_size": 8})
+    ).bert.encoder.layer[0]
+    with pytest.raises(DepthError, match=r"intermediate.dense.bias of theirs differ in shape"):
         spread_layers(model, 1)
