@@ -9,9 +9,19 @@ from sentence_transformers import CrossEncoder, SentenceTransformer, SentenceTra
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-from acn_hf import BudgetError, CompressionResult, DepthError, compress_embeddings, measure_embedding_profile, truncate
+from acn_hf import (
+    AcnBertConfig,
+    AcnBertModel,
+    BudgetError,
+    CompressionResult,
+    DepthError,
+    compress_embeddings,
+    measure_embedding_profile,
+    truncate,
+)
 from acn_hf.compression.embedding_job import EmbeddingJob
-from acn_hf.depth import ProfileError
+from acn_hf.depth import ProfileError, layers_of
+from acn_hf.support.sentence_models import inner_model
 from acn_hf.training.stages import StageError, Stages
 from tests.support.sentence_models import PROMPTS, SIZES, sentence_model, texts, transformer_folder
 
@@ -88,10 +98,40 @@ def test_every_stage(calm, tmp_path):
 
 def test_teaching_and_healing_help(calm, tmp_path):
     cut = compress_embeddings(calm, DATA, depth=1)
-    how = {"train": TRAIN, "teach": arguments(tmp_path / "taught", num_train_epochs=20)}
-    taught = compress_embeddings(calm, DATA, depth=1, **how)
-    healed = compress_embeddings(calm, DATA, depth=1, **how, heal=arguments(tmp_path / "h", num_train_epochs=20))
-    assert cut.value < taught.value < healed.value
+    teach, heal = (
+        {"train": TRAIN, name: arguments(tmp_path / name, num_train_epochs=20)} for name in ("teach", "heal")
+    )
+    taught = compress_embeddings(calm, DATA, depth=1, **teach)
+    healed = compress_embeddings(calm, DATA, depth=1, **heal)
+    both = compress_embeddings(calm, DATA, depth=1, **teach, heal=heal["heal"])
+    assert cut.value < taught.value
+    assert cut.value < healed.value
+    assert both.value == max(taught.value, healed.value)
+
+
+@pytest.mark.parametrize("is_acn", [False, True])
+def test_what_is_healed_begins_with_layers_from_all_over_the_model(calm, tmp_path, monkeypatch, is_acn):
+    if is_acn:
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "vocab_size": 64}
+        calm = sentence_model(tmp_path / "acn", AcnBertModel(AcnBertConfig(**sizes, num_hidden_layers=3)))
+    students = {}
+
+    def taught(job, student, maker, weights):
+        first = layers_of(inner_model(student))[0]
+        students[weights] = {name: value.clone() for name, value in first.state_dict().items()}
+        with torch.no_grad():  # else the taught and the original have the same layers
+            next(first.parameters()).add_(1.0)
+        return student
+
+    monkeypatch.setattr(EmbeddingJob, "taught", taught)
+    how = {"train": TRAIN, "teach": arguments(tmp_path / "t"), "heal": arguments(tmp_path / "h")}
+    compress_embeddings(calm, DATA, depth=1, **how)
+    layers = layers_of(inner_model(calm))
+    wanted = layers[2].state_dict()
+    if is_acn:
+        wanted = layers[0].state_dict()
+        wanted[next(iter(dict(layers[0].named_parameters())))] += 1.0
+    assert all(torch.equal(students["full"][name], value) for name, value in wanted.items())
 
 
 def test_where_nothing_is_cut_off_the_model_stays_as_it_was(calm, tmp_path):

@@ -254,13 +254,19 @@ class AnyJob(ABC):
         return Short(self.cut(long, chosen), chosen)
 
     def heal(self, long: Any, depth: int, profile: DepthProfile) -> Short:
-        """Cut a model at a depth, and let the teacher train what is left."""
+        """Let the teacher train a model of some depth."""
         if depth not in self.healed:
             short = self.stages.trained(
-                f"healed-{depth}", self.cut(long, depth), lambda copy: self.taught(copy, self.makers["heal"], "full")
+                f"healed-{depth}",
+                self.healing_start(long, depth),
+                lambda copy: self.taught(copy, self.makers["heal"], "full"),
             ).eval()
             self.healed[depth] = Short(short, depth, self.end_of(short, profile.num_examples))
         return self.healed[depth]
+
+    def healing_start(self, long: Any, depth: int) -> Any:
+        """Return what is healed at a depth: by default the first layers of the model whose every depth was taught."""
+        return self.cut(long, depth)
 
     def smallest_healed(self, long: Any, profile: DepthProfile, reference: float, chosen: int, searches: bool) -> Short:
         """Return the model that is healed at a depth, or at a smaller one that is good enough, found by bisection.

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..depth.layers import layers_of
+from ..depth.layers import is_acn, layers_of
 from ..depth.profile import DepthProfile
+from ..depth.spread import spread_layers
 from ..embeddings.profile import measure_embedding_profile
 from ..embeddings.references import NEIGHBOURS
 from ..embeddings.teaching import taught_embeddings
@@ -24,12 +25,14 @@ class EmbeddingJob(AnyJob):
     """One call of `compress_embeddings`; its makers are functions from a number of layers to training arguments.
 
     Args:
+        original (`SentenceTransformer`): What is to be shorter, before anything was taught.
         reference (`SentenceTransformer`): With whose embeddings those of every depth are compared.
         metric (`str`, *optional*): Of the data; see [`measure_embedding_profile`].
         train (`list[str]`): The texts that are taught with.
         teaching (`dict`): Further arguments of [`teach_embeddings`], for every stage.
     """
 
+    original: Any
     reference: Any
     metric: str | None = None
     train: list[str] = field(default_factory=list)
@@ -61,6 +64,17 @@ class EmbeddingJob(AnyJob):
         )
         is_untaught = "teach" in self.makers and profile is before
         return (*([untaught] if is_untaught else ()), *super().remarks(short, before, profile, model))
+
+    def healing_start(self, long: Any, depth: int) -> Any:
+        """Return the layers of the original at equal distances; of an ACN, whose depths are sums, the first that are
+        taught.
+
+        Embeddings are made in the last layers: those that were made for it learn them faster than the first layers do,
+        even where every depth was taught before (docs/experiments.md, "Embeddings at every depth").
+        """
+        if is_acn(inner_model(self.original)):
+            return super().healing_start(long, depth)
+        return spread_layers(self.original, depth)
 
     def taught(self, student: Any, maker: MakeArguments, weights: str) -> Any:
         """Return what the reference makes of a model; its card is that of the student, and holds no texts."""

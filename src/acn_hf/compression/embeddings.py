@@ -49,8 +49,9 @@ def compress_embeddings(
     """Find the smallest depth whose embeddings are good enough, and return the SentenceTransformer that is cut there.
 
     No labels are needed. The stages, each of which may be left out: the model teaches every depth of a copy of itself
-    (`teach`); every depth is measured on `data`; one is chosen; the copy is cut there, and taught a little more at that
-    depth alone (`heal`); it is measured on data that nothing has seen (`test`).
+    (`teach`); every depth is measured on `data`; one is chosen, and the copy is cut there; so many layers of `model`,
+    at equal distances, are taught too, at that depth alone (`heal`), and the better one stays; it is measured on data
+    that nothing has seen (`test`).
 
     Args:
         model (`SentenceTransformer`): With a transformer of one stack of layers as its first module. It is left as it
@@ -72,8 +73,9 @@ def compress_embeddings(
         train (`list[str]`, *optional*): The texts that are taught with; other ones than those of `data` and `test`.
         teach (`SentenceTransformerTrainingArguments` or `Callable`, *optional*): How every depth is taught: the
             arguments of that training, or a function to them from the number of layers.
-        heal (`SentenceTransformerTrainingArguments` or `Callable`, *optional*): How the cut model is taught. That may
-            be tried at several depths, so a function can give each its own `output_dir`.
+        heal (`SentenceTransformerTrainingArguments` or `Callable`, *optional*): How the short model is taught that
+            begins with layers at equal distances; of an ACN with the first ones, taught already. That may be tried at
+            several depths, so a function can give each its own `output_dir`.
         teacher (`SentenceTransformer`, *optional*): Another model that teaches, and that texts are compared with; its
             embeddings have the same dimension. Defaults to `model`.
         teaching (`dict`, *optional*): Further arguments of [`teach_embeddings`], for both stages: `dimensions`,
@@ -160,6 +162,7 @@ def compress_embeddings(
         costs=costs,
         progress=progress or (lambda items, description: items),
         note=note or (lambda doubt: None),
+        original=model,
         reference=teachers.get("teacher", model),
         metric=metric,
         train=train or [],
