@@ -144,7 +144,7 @@ def calm(tmp_path):
 def test_every_depth_learns(calm, tmp_path):
     before = {name: value.clone() for name, value in calm.state_dict().items()}
     held_out = texts(60, seed=5)
-    how = arguments(tmp_path / "out", max_steps=60, per_device_train_batch_size=32, learning_rate=3e-3)
+    how = arguments(tmp_path / "out", max_steps=90, per_device_train_batch_size=32, learning_rate=3e-3)
     taught = teach_embeddings(calm, texts(200), how, dimensions=[4])
     assert type(taught) is SentenceTransformer
     assert not taught.training
@@ -163,7 +163,7 @@ def test_every_depth_learns(calm, tmp_path):
 
 def test_another_teacher(calm, tmp_path):
     other = truncate(calm, 2)
-    how = arguments(tmp_path / "out", max_steps=60, per_device_train_batch_size=32, learning_rate=3e-3)
+    how = arguments(tmp_path / "out", max_steps=90, per_device_train_batch_size=32, learning_rate=3e-3)
     taught = teach_embeddings(calm, texts(200), how, teacher=other)
     held_out = texts(60, seed=5)
     untaught = measure_embedding_profile(calm, held_out, reference=other).values[-1]

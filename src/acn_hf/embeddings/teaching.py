@@ -34,7 +34,7 @@ def teach_embeddings(
     teacher: Any = None,
     weights: Weights = "uniform",
     dimensions: Sequence[int] = (),
-    similarities: float = 1.0,
+    similarities: float = 0.1,
     loss: Callable[[Any], nn.Module] | None = None,
     pairs: Any = None,
     **trainer: Any,
@@ -56,7 +56,7 @@ def teach_embeddings(
             Weight of each depth's loss; see [`intermediate_supervision`].
         dimensions (sequence of `int`, *optional*): To which the embeddings are going to be cut (Matryoshka embeddings).
             The similarities of the first so many numbers are taught too.
-        similarities (`float`, *optional*, defaults to 1.0): Weight of the similarities of the texts of a batch, beside
+        similarities (`float`, *optional*, defaults to 0.1): Weight of the similarities of the texts of a batch, beside
             that of the embeddings themselves, which is 1.
         loss (`Callable`, *optional*): From the copy to a loss of sentence-transformers, its class for example. It is
             added at every depth, for `pairs`.
@@ -126,7 +126,7 @@ def taught_embeddings(
     teacher: Any = None,
     weights: Weights = "uniform",
     dimensions: Sequence[int] = (),
-    similarities: float = 1.0,
+    similarities: float = 0.1,
     loss: Callable[[Any], nn.Module] | None = None,
     pairs: Any = None,
     is_quiet: bool = False,
