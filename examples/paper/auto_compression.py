@@ -16,7 +16,7 @@ from itertools import product
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import SHORT, Laboratory, effective_depth
 from lab.networks import ADDED, OURS, RIVALS
-from lab.rendering import Section, at_the_end, cell, full_depths, group, mean, series, table
+from lab.rendering import Section, at_the_end, cell, full_depths, group, legend, mean, series, table
 
 ARCHS = ("acn", "residual", "feedforward", "direct", *ADDED)
 
@@ -100,7 +100,7 @@ def draw(axes, groups, full) -> None:
         if family == "vit" and depth == full[family]:
             axes.plot([mean(values) for values in series(runs, "accuracies")], marker=".", label=arch)
     axes.set(xlabel="depth", ylabel="test accuracy", title="ViT")
-    axes.legend()
+    legend(axes)
 
 
 EXPERIMENT = Experiment("auto_compression", jobs, section)

@@ -22,7 +22,7 @@ from lab.continual import SynapticIntelligence, average_accuracy, average_forget
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Arguments, Laboratory
 from lab.networks import COMPARED, OURS, RIVALS
-from lab.rendering import Section, cell, clear_difference, group, mean, table
+from lab.rendering import Section, cell, clear_difference, group, legend, mean, table
 from lab.tasks import TaskSpec, class_tasks, load_task
 from torch import nn
 from transformers import PreTrainedModel
@@ -290,7 +290,7 @@ def draw(axes, groups) -> None:
     for (family, _, method, arch), line in lines.items():
         axes.plot(list(line), list(line.values()), marker="o", label=f"{family}, {arch}, {method}")
     axes.set(xlabel="layers", ylabel="average forgetting", xticks=sorted({depth for *_, depth in groups}))
-    axes.legend()
+    legend(axes)
 
 
 EXPERIMENT = Experiment("continual_learning", jobs, section, ContinualArguments)

@@ -17,7 +17,7 @@ import torch
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import SHORT, Laboratory, effective_depth
 from lab.networks import Network
-from lab.rendering import Section, cell, group, mean, table
+from lab.rendering import Section, cell, group, legend, mean, table
 from lab.timing import median_times
 from lab.training_memory import peak_training_bytes, training_step
 
@@ -236,7 +236,7 @@ def draw(axes, groups) -> None:
             accuracy = mean([run.values[name]["accuracy"] for run in runs])
             axes.plot(share, accuracy, marker, color=f"C{color}", label=f"{family}, {NAMES[name]}")
     axes.set(xlabel=f"time of a batch of {BATCH_SIZES[-1]}, share of the residual network's", ylabel="test accuracy")
-    axes.legend(fontsize="x-small", bbox_to_anchor=(1.02, 1), loc="upper left")
+    legend(axes)
 
 
 EXPERIMENT = Experiment("cost", jobs, section)

@@ -21,7 +21,7 @@ from lab.experiment import Experiment, Job, main
 from lab.held_aside import held_aside
 from lab.laboratory import SHORT, Laboratory
 from lab.networks import COMPARED, OURS, RIVALS
-from lab.rendering import Section, cell, group, mean, series, table
+from lab.rendering import Section, cell, group, legend, mean, series, table
 from lab.timing import median_times
 from transformers import PreTrainedModel
 
@@ -268,7 +268,7 @@ def draw(axes, groups) -> None:
             points = [[mean(column) for column in series(runs, f"curve_{name}")] for name in ("flops", "accuracies")]
             axes.plot(*points, styles[heads], color=colors[arch], label=f"{arch}, {heads}")
     axes.set(xlabel="operations, share of full depth", ylabel="test accuracy")
-    axes.legend(fontsize="x-small", bbox_to_anchor=(1.02, 1), loc="upper left")
+    legend(axes)
 
 
 EXPERIMENT = Experiment("early_exit", jobs, section)

@@ -14,7 +14,7 @@ from itertools import product
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Laboratory, effective_depth
 from lab.networks import COMPARED, OURS, RIVALS
-from lab.rendering import Section, at_the_end, cell, clear_difference, full_depths, group, mean, series, table
+from lab.rendering import Section, at_the_end, cell, clear_difference, full_depths, group, legend, mean, series, table
 from lab.tasks import load_task
 
 PER_CLASS, QUICK_PER_CLASS = 100, 10
@@ -152,7 +152,7 @@ def draw(axes, groups, names) -> None:
         train = [mean(values) for values in series(runs, "train_loss")]
         axes.plot(train, color=line.get_color(), linestyle="--", label=f"{names[key]}, train")
     axes.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
-    axes.legend(fontsize="small")
+    legend(axes)
 
 
 EXPERIMENT = Experiment("low_data", jobs, section)

@@ -17,7 +17,7 @@ from lab.experiment import Experiment, Job, main
 from lab.laboratory import SHORT, Arguments, Laboratory, effective_depth
 from lab.networks import COMPARED, OURS, RIVALS
 from lab.noise import add_gaussian_noise, add_salt_and_pepper
-from lab.rendering import Section, cell, full_depths, group, leads, mean, spread, table
+from lab.rendering import Section, cell, full_depths, group, leads, legend, mean, spread, table
 from lab.store import MixedResultsError
 from lab.tasks import Task
 
@@ -230,7 +230,7 @@ def draw(axes, groups, names, noises) -> None:
         axes.errorbar([CLEAN, *noises], list(map(mean, found)), **line, label=names[key])
     axes.set_xticks(range(len(noises) + 1), [CLEAN, *noises], rotation=20, ha="right")
     axes.set(ylabel="test accuracy")
-    axes.legend(fontsize="small")
+    legend(axes)
 
 
 EXPERIMENT = Experiment("noise", jobs, section, NoiseArguments)

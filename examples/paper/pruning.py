@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from lab.experiment import Experiment, Job, main
 from lab.held_aside import held_aside
 from lab.laboratory import SHORT, Laboratory
-from lab.rendering import Section, cell, group, mean, table
+from lab.rendering import Section, cell, group, legend, mean, table
 from lab.training import train
 from transformers import PreTrainedModel
 
@@ -225,7 +225,7 @@ def draw(axes, groups) -> None:
         ylabel="test accuracy",
         title="magnitude (solid), movement (dashed)",
     )
-    axes.legend(fontsize="x-small", bbox_to_anchor=(1.02, 1), loc="upper left")
+    legend(axes)
 
 
 EXPERIMENT = Experiment("pruning", jobs, section)

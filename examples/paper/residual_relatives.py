@@ -12,7 +12,7 @@ Cost of one run on one CPU core: 3 to 5 minutes.
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Laboratory, effective_depth
 from lab.networks import ADDED, OURS, are_compared
-from lab.rendering import Section, cell, group, mean, series, table
+from lab.rendering import Section, cell, group, legend, mean, series, table
 
 from acn_hf import residual_scales
 
@@ -110,7 +110,7 @@ def draw(axes, groups) -> None:
     for (family, arch), runs in groups.items():
         axes.plot([mean(values) for values in series(runs, "accuracies")], marker=".", label=f"{family}, {arch}")
     axes.set(xlabel="depth", ylabel="test accuracy")
-    axes.legend()
+    legend(axes)
 
 
 EXPERIMENT = Experiment("residual_relatives", jobs, section)

@@ -10,7 +10,7 @@ Cost of one run on one CPU core: 2 to 3 minutes.
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Laboratory, effective_depth
-from lab.rendering import Section, cell, group, mean, series, table
+from lab.rendering import Section, cell, group, legend, mean, series, table
 from lab.tasks import load_task
 
 NUM_CLASSES = (2, 5, 10)
@@ -104,7 +104,7 @@ def draw(axes, groups) -> None:
         found = depths(groups, family, arch)
         axes.plot(list(map(str, found)), list(found.values()), marker="o", label=f"{family}, {arch}")
     axes.set(xlabel="classes", ylabel="effective depth", ylim=(0, None))
-    axes.legend()
+    legend(axes)
 
 
 EXPERIMENT = Experiment("task_difficulty", jobs, section)

@@ -12,7 +12,7 @@ Cost of one run on one CPU core: 10 minutes, 3 with 3 layers.
 
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import Laboratory, effective_depth
-from lab.rendering import Section, at_the_end, cell, clear_difference, full_depths, group, mean, series, table
+from lab.rendering import Section, at_the_end, cell, clear_difference, full_depths, group, legend, mean, series, table
 
 LONGER, QUICK_LONGER = 4, 2
 """How many times as many epochs the longer training has."""
@@ -121,7 +121,7 @@ def draw(axes, groups, full) -> None:
             label = f"{family}, {arch}, {epochs} epochs"
             axes.plot([mean(values) for values in series(runs, "accuracies")], marker=".", label=label)
     axes.set(xlabel="depth", ylabel="test accuracy")
-    axes.legend()
+    legend(axes)
 
 
 EXPERIMENT = Experiment("training_length", jobs, section)

@@ -21,7 +21,7 @@ from pathlib import Path
 from lab.experiment import Experiment, Job, main
 from lab.laboratory import SHORT, Arguments, Laboratory, effective_depth
 from lab.networks import ADDED, OURS, RIVALS, Network, are_compared
-from lab.rendering import Section, cell, group, leads, mean, series, spread, table
+from lab.rendering import Section, cell, group, leads, legend, mean, series, spread, table
 from lab.store import MixedResultsError
 from lab.tasks import TaskSpec, class_tasks, load_task
 from lab.training import Recipe, train
@@ -221,7 +221,7 @@ def draw(axes, groups) -> None:
         line = "-" if start == "pretrained" else ":"
         axes.plot([mean(values) for values in series(runs, "accuracies")], line, marker=".", label=name)
     axes.set(xlabel="depth", ylabel="test accuracy", title=f"{family}, {images} images a class")
-    axes.legend(fontsize="x-small")
+    legend(axes)
 
 
 EXPERIMENT = Experiment("transfer", jobs, section, TransferArguments)
