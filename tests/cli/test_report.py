@@ -273,5 +273,6 @@ def test_the_page_is_pushed_only_if_it_is_asked_for(run, hub, short):
     assert run("push", short, repo, "--token", OWNER_TOKEN, "--report").exit_code == 0
     files = hub.repos[repo].files
     assert {"report.html", "report.json"} <= set(files)
-    assert b"](report.html)" in files["README.md"]
+    assert b"](depth_profile.png)](report.html)" in files["README.md"]
+
     assert json.loads(files["report.json"])["name"] == "short"

@@ -1,5 +1,6 @@
 """A short model and the evidence for it."""
 
+import functools
 import json
 import os
 import tempfile
@@ -22,6 +23,7 @@ from ..publishing.model_card import PAGE_FILE, write_into
 from ..report.answers import Measurements
 from ..report.page import render_report, write_report
 from ..report.record import RECORD_NAME, ReportRecord
+from ..report.still import still_picture
 from ..support.records import render, write_text
 from ..support.sentence_models import with_card
 from ..support.wrappers import is_sentence_model
@@ -241,7 +243,9 @@ class CompressionResult:
         if report is not None:
             write_text(folder / PAGE_FILE, render_report(report))
             report.save(folder / RECORD_NAME)
-        write_into(folder, collect(folder, result=self, **facts), target, has_page=report is not None)
+        still = None if report is None else functools.partial(still_picture, report)
+        about = collect(folder, result=self, **facts)
+        write_into(folder, about, target, has_page=report is not None, still=still)
 
     def table(self) -> Table:
         """Return the comparison before / after as a rich table."""

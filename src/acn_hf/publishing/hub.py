@@ -16,7 +16,7 @@ from ..modeling.checkpoint import weight_files
 from ..support.sentence_models import inner_model
 from ..support.wrappers import is_sentence_model
 from .facts import RECORD_FILE, collect
-from .model_card import CARD_FILE, PAGE_FILE, write_into
+from .model_card import CARD_FILE, PAGE_FILE, picture_in, write_into
 
 PUBLISHED = re.compile(
     r"modules\.json|config_sentence_transformers\.json|sentence_\w+_config\.json"
@@ -121,8 +121,9 @@ def push_files(
             if path.is_file() and (weights(path.name) or PUBLISHED.fullmatch(path.name) or path.name in also):
                 _link(path, new / path.relative_to(folder))
         keeps = (there / CARD_FILE).is_file() and not replace_card
-        has_page = (new / PAGE_FILE).is_file()
-        write_into(new, collect(new, known, repo_id=repo_id), there if keeps else folder, has_page=has_page)
+        about = collect(new, known, repo_id=repo_id)
+        links = {"has_page": (new / PAGE_FILE).is_file(), "still": picture_in(folder, about)}
+        write_into(new, about, there if keeps else folder, **links)
         return upload(new, repo_id, commit_message=commit_message, token=token, revision=revision, create_pr=create_pr)
 
 
