@@ -1,4 +1,4 @@
-"""The app that shows in a browser what a model answers at every depth, and the Space of the Hub that runs it."""
+"""The app to try a checkpoint in a browser: the answer at every depth with its time; and the Space that runs it."""
 
 import lazy_loader
 

@@ -14,6 +14,7 @@ from huggingface_hub.utils import validate_repo_id
 from ..publishing.checkpoints import push_checkpoint
 from ..publishing.model_card import CARD_FILE
 from ..support.stopping import on_stop
+from .checkpoint import load_checkpoint
 from .space import APP_FILE, OURS, license_of, needs_of, write_files
 
 OTHERWISE = " (another name makes another Space)"
@@ -63,9 +64,13 @@ def push_with_space(
         `Pushed`: Where both lie.
 
     Raises:
+        DataError: No tokenizer or image processor lies beside the checkpoint.
+        DepthError: Its layers are not a plain stack, or it lacks weights of some layer.
         HfHubHTTPError: The Hub refuses. A note says what is done by then.
         HFValidationError: A name is none.
         NotADirectoryError: `folder` is no folder.
+        OSError: It holds no checkpoint.
+        UnsupportedError: The app has no answer of its head.
         ValueError: The Space that is there is not ours to replace, or is public although the model is private, or an
             option is not allowed.
 
@@ -88,6 +93,7 @@ def push_with_space(
     api = HfApi(token=token)
     repo_id, space_id = _full_names(api, repo_id, repo_id if space_id is None else space_id)
     needs = needs_of(folder)
+    load_checkpoint(folder)  # what the app cannot show is refused
     with tempfile.TemporaryDirectory() as scratch:
         there = _existing_space(api, space_id, Path(scratch))
         if there is not None:

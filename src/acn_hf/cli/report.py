@@ -1,7 +1,6 @@
 """The command `report`, and the options of the page that `compress` writes."""
 
 import functools
-import json
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -94,6 +93,7 @@ def report_command(
     check_is_folder(folder, "the result")
     target = folder / "report.html" if out is None else out
     check_files(overwrite, target)
+    from ..exits.kept import load_exits
     from ..report.page import write_report
     from ..report.record import ReportRecord, exit_figures
 
@@ -101,18 +101,6 @@ def report_command(
     if name is not None:
         record = replace(record, name=name)
     if exits is not None:
-        record = replace(record, exits=exit_figures(_exits(exits)))
+        record = replace(record, exits=exit_figures(load_exits(exits)))
     write_report(target, record)
     console.print(f"wrote {target}")
-
-
-def _exits(path: Path) -> Any:
-    """Return what a file holds of a policy of early exit."""
-    from ..exits.calibration import ExitCalibration
-    from ..exits.report import EarlyExitReport
-
-    try:
-        is_calibration = "tolerance" in json.loads(path.read_text(encoding="utf-8"))
-    except (TypeError, ValueError):
-        is_calibration = False
-    return ExitCalibration.load(path) if is_calibration else EarlyExitReport.load(path)

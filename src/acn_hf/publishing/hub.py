@@ -20,11 +20,12 @@ from .model_card import CARD_FILE, PAGE_FILE, picture_in, write_into
 
 PUBLISHED = re.compile(
     r"modules\.json|config_sentence_transformers\.json|sentence_\w+_config\.json"
-    r"|config\.json|generation_config\.json|\w+\.py|result\.json|compression\.json|depth_profile\.json"
+    r"|config\.json|generation_config\.json|\w+\.py|result\.json|compression\.json|depth_profile\.json|exits\.json"
     r"|(?:tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|preprocessor_config|processor_config)\.json"
     r"|vocab\.txt|merges\.txt|.*\.model|chat_template\.jinja"
 )
-"""What is uploaded of a folder besides weights and card: its config and code, the processor, and what was measured."""
+"""What is uploaded of a folder besides weights and card: its config and code, the processor, the policy of early
+exit, and what was measured."""
 
 
 def prepare_repo(
