@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +15,9 @@ from packaging.version import Version
 
 import acn_hf
 from acn_hf.app import space, write_space
+from tests.support.command_line import residual
+
+__all__ = ["residual"]
 
 REPO = "someone/short"
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
@@ -137,3 +142,14 @@ def test_what_cannot_be_written_leaves_the_folder_as_it_was(folder):
         with pytest.raises((HFValidationError, ValueError), match=re.escape(wrong)):
             write_space(folder, wrong)
     assert [path.name for path in folder.iterdir()] == ["README.md"]
+
+
+@pytest.mark.slow  # a process of its own, since gradio leaves event loops open
+def test_the_program_builds_the_app(folder, residual, tmp_path):
+    pytest.importorskip("gradio")
+    write_space(folder, REPO, checkpoint=residual)
+    program = (folder / "app.py").read_text().replace(REPO, str(residual))
+    not_launched = "import gradio\ngradio.Blocks.launch = lambda blocks: print('built:', blocks.title)\n"
+    (tmp_path / "app.py").write_text(not_launched + program)
+    done = subprocess.run([sys.executable, tmp_path / "app.py"], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["built: bert"], done.stderr

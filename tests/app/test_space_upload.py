@@ -5,11 +5,12 @@ import ast
 import pytest
 from huggingface_hub import HfApi, SpaceCard
 
+from acn_hf import ConfidenceExit, ExitCalibration
 from acn_hf.app import push_with_space, write_space
-from tests.support.command_line import checkpoint, not_ours, one_line, run, wrong_usage
+from tests.support.command_line import checkpoint, gpt2, not_ours, one_line, run, wrong_usage
 from tests.support.hub_server import OTHER_TOKEN, OWNER_TOKEN
 
-__all__ = ["checkpoint", "run"]
+__all__ = ["checkpoint", "gpt2", "run"]
 REPO, SPACE = "someone/short", "spaces/someone/short"
 PUSH = ("--token", OWNER_TOKEN, "--space")
 pytestmark = not_ours
@@ -109,8 +110,7 @@ def test_a_space_of_ours_is_brought_up_to_date_and_keeps_its_card(run, hub, chec
     program = "from acn_hf.app import build_app\nbuild_app(['someone/before']).launch()\n"
     card = "---\ntitle: Mine\nemoji: 🌍\nsdk: gradio\nsdk_version: 1.0.0\nmodels: [someone/before]\n---\nMy words.\n"
     make_space({"app.py": program, "README.md": card, "notes.txt": "mine"})
-    for _ in range(2):
-        assert run("push", checkpoint, REPO, *PUSH).exit_code == 0
+    assert run("push", checkpoint, REPO, *PUSH).exit_code == 0
     read = card_of(hub)
     assert (read.data.title, read.data.models, read.text.count("My words.")) == ("Mine", ["someone/before", REPO], 1)
     assert read.data.sdk_version != "1.0.0"
@@ -151,6 +151,21 @@ def test_a_space_of_another_branch_is_refused(hub, checkpoint, options):
     with pytest.raises(ValueError, match=f"a Space shows what main holds, so {name} must not be given"):
         push_with_space(checkpoint, REPO, token=OWNER_TOKEN, **options)
     assert hub.repos == {}
+
+
+def test_what_the_app_cannot_show_is_not_pushed(run, hub, gpt2, checkpoint):
+    line = one_line(run("push", gpt2, REPO, *PUSH))
+    assert "UnsupportedError: the app answers with models that classify" in line
+    (checkpoint / "preprocessor_config.json").unlink()
+    assert "DataError" in one_line(run("push", checkpoint, REPO, *PUSH))
+    assert hub.repos == {}
+
+
+def test_the_policy_of_early_exit_goes_with_the_model(hub, checkpoint):
+    policy = ExitCalibration(ConfidenceExit(0.75), 0.01, 0.9, 0.895, 1.5, 3)
+    policy.save(checkpoint / "exits.json")
+    push_with_space(checkpoint, REPO, token=OWNER_TOKEN)
+    assert hub.repos[REPO].files["exits.json"] == (checkpoint / "exits.json").read_bytes()
 
 
 # --- what fails
