@@ -6,8 +6,9 @@ import pytest
 from huggingface_hub import HfApi, SpaceCard
 
 from acn_hf import ConfidenceExit, ExitCalibration
-from acn_hf.app import push_with_space, write_space
+from acn_hf.app import load_checkpoint, push_with_space, write_space
 from tests.support.command_line import checkpoint, gpt2, not_ours, one_line, run, wrong_usage
+from tests.support.families import NUM_LAYERS
 from tests.support.hub_server import OTHER_TOKEN, OWNER_TOKEN
 
 __all__ = ["checkpoint", "gpt2", "run"]
@@ -166,6 +167,8 @@ def test_the_policy_of_early_exit_goes_with_the_model(hub, checkpoint):
     policy.save(checkpoint / "exits.json")
     push_with_space(checkpoint, REPO, token=OWNER_TOKEN)
     assert hub.repos[REPO].files["exits.json"] == (checkpoint / "exits.json").read_bytes()
+    shown = load_checkpoint(REPO)
+    assert (shown.policy, shown.name, len(shown.depths)) == (ConfidenceExit(0.75), REPO, NUM_LAYERS + 1)
 
 
 # --- what fails
