@@ -63,6 +63,29 @@ class ReportOptions:
             error.add_note(f"without its page, the model lies in {folder}")
             raise
 
+    def add_to(self, folder: Path) -> str | None:
+        """Write the page of a result that is there already, if it is asked for, and say so; or say why it cannot be.
+
+        Args:
+            folder (`Path`): That of the result.
+        """
+        page, record = folder / "report.html", folder / "report.json"
+        if not self.report or page.is_file():
+            return None
+        if not record.is_file():
+            return (
+                "There is no page: it shows answers to single examples, which are kept with --report alone. "
+                f"`acn-hf report {folder}` makes one without them, of result.json; --overwrite does it all again."
+            )
+        self.check()
+        from ..publishing.model_card import write_model_card
+        from ..report.page import write_report
+        from ..report.record import ReportRecord
+
+        write_report(page, ReportRecord.load(record))
+        write_model_card(folder)  # which links to it
+        return f"wrote {page}, of {record.name}"
+
     def _record(self, result: "CompressionResult", rows: Any, columns: "Columns", name: str) -> "ReportRecord":
         """Return what the page of a result shows."""
         from ..report.chosen_examples import IN_A_LIST
