@@ -97,7 +97,7 @@ def build_app(
         asked = _picture_input(gradio) if checkpoints[0].reads_pictures else _text_inputs(gradio, checkpoints)
         button = gradio.Button("Answer at every depth", variant="primary")
         offered = _examples(gradio, checkpoints, asked) if examples else None
-        notice = gradio.HTML("", elem_id="notice")
+        notice = gradio.HTML("", elem_id="notice", visible=False)
         with gradio.Row():
             cards = [_card(gradio, one) for one in checkpoints]
         triggers = [button.click, asked[0].upload if checkpoints[0].reads_pictures else asked[0].submit]
@@ -121,11 +121,10 @@ def build_app(
 
 def _launched(gradio: Any, blocks: Any) -> dict[str, Any]:
     """Return how an app is launched unless somebody says otherwise: gradio 6 asks for its looks only then."""
-    font, font_mono = map(list, FONTS)
     options = {
-        "theme": gradio.themes.Default(primary_hue="blue", font=font, font_mono=font_mono),
+        "theme": _theme(gradio),
         "css": style(),
-        "footer_links": ["gradio", "settings"],
+        "footer_links": ["gradio"],
         "max_file_size": LARGEST_FILE,
         "show_error": True,
         "share": False,
@@ -137,6 +136,17 @@ def _launched(gradio: Any, blocks: Any) -> dict[str, Any]:
     }
     known = inspect.signature(blocks.launch).parameters
     return {name: value for name, value in options.items() if name in known}
+
+
+def _theme(gradio: Any) -> Any:
+    """Return the colours of the page; those of gradio's buttons and hints are too pale to be read by everybody."""
+    font, font_mono = map(list, FONTS)
+    theme = gradio.themes.Default(primary_hue="blue", font=font, font_mono=font_mono)
+    readable = {"block_info_text_color": "*neutral_600", "block_info_text_color_dark": "*neutral_300"}
+    for state in ("", "_hover"):
+        for scheme in ("", "_dark"):
+            readable[f"button_primary_background_fill{state}{scheme}"] = "*primary_800" if state else "*primary_700"
+    return theme.set(**readable)
 
 
 def _lead(checkpoints: Sequence[Checkpoint]) -> str:
@@ -169,25 +179,27 @@ def _picture_input(gradio: Any) -> list[Any]:
 
 def _card(gradio: Any, checkpoint: Checkpoint) -> Any:
     with gradio.Column(min_width=280):
-        return gradio.HTML(show_waiting(checkpoint), elem_classes="acn-card")
+        return gradio.HTML(show_waiting(checkpoint))
 
 
-def _respond(checkpoints: Sequence[Checkpoint]) -> Callable[..., Iterator[list[str]]]:
+def _respond(checkpoints: Sequence[Checkpoint]) -> Callable[..., Iterator[list[Any]]]:
     """Return what answers: at once without times, and once more when they are measured."""
+    gradio = gradio_package()
     stopwatches = [Stopwatch(one) for one in checkpoints]
     waiting = [show_waiting(one) for one in checkpoints]
 
-    def respond(*given: Any) -> Iterator[list[str]]:
+    def respond(*given: Any) -> Iterator[list[Any]]:
         try:
             question = _question(checkpoints[0], given)
             answers = [answer_at_every_depth(one, question) for one in checkpoints]
         except RefusedQuestionError as refusal:
-            yield [show_refusal(str(refusal)), *waiting]
+            yield [gradio.HTML(show_refusal(str(refusal)), visible=True), *waiting]
             return
         pairs = list(zip(checkpoints, answers, strict=True))
-        yield ["", *(show_answer(one, answer) for one, answer in pairs)]
+        hidden = gradio.HTML("", visible=False)
+        yield [hidden, *(show_answer(one, answer) for one, answer in pairs)]
         times = [watch(answer.inputs) for watch, answer in zip(stopwatches, answers, strict=True)]
-        yield ["", *(show_answer(one, answer, taken) for (one, answer), taken in zip(pairs, times, strict=True))]
+        yield [hidden, *(show_answer(one, answer, taken) for (one, answer), taken in zip(pairs, times, strict=True))]
 
     return respond
 

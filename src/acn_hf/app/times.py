@@ -12,9 +12,9 @@ from ..depth.cost import timed
 from ..depth.every_depth import view_at
 from .checkpoint import Checkpoint
 
-MOST_ROUNDS = 5
+MOST_ROUNDS = 20
 """Passes at each depth that are timed."""
-ENOUGH_SECONDS = 3.0
+ENOUGH_SECONDS = 2.0
 """After so long no further round is begun."""
 
 

@@ -135,8 +135,9 @@ def percent(value: float) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """Return a time with three digits that count."""
-    return f"{value:.3g} ms" if value < 1000 else f"{value:,.0f} ms"
+    """Return a time as it is read."""
+    digits = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:,.{digits}f} ms"
 
 
 def _shown(answer: Answer) -> list[int]:

@@ -61,5 +61,4 @@ def _serve(blocks: Any, host: str, port: int | None, share: bool) -> None:
             pass
     finally:
         if blocks.is_running:
-            blocks.server.force_exit = True  # open pages keep connections open, and are not waited for
             blocks.close(verbose=False)
