@@ -122,9 +122,10 @@ def test_the_license_of_the_model_is_that_of_the_space(folder, tmp_path):
     assert "base_model" not in data.to_dict()
 
 
-def test_a_card_that_is_there_is_kept(folder):
+@pytest.mark.parametrize("shown", ["models:\n- other/model", "models: other/model"], ids=["list", "one"])
+def test_a_card_that_is_there_is_kept(folder, shown):
     folder.mkdir()
-    head = "title: My title\nemoji: 🌍\nsdk: docker\nsdk_version: 1.0.0\nmodels:\n- other/model\n"
+    head = f"title: My title\nemoji: 🌍\nsdk: docker\nsdk_version: 1.0.0\n{shown}\n"
     (folder / "README.md").write_text(f"---\n{head}---\nMy words.\n")
     for _ in range(2):
         data = write_space(folder, REPO)

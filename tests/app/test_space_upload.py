@@ -31,7 +31,7 @@ def make_space(files=(), **options):
 def test_space_uploads_a_space_of_the_name_of_the_model(run, hub, checkpoint):
     run("card", checkpoint, "--license", "mit")
     done = run("push", checkpoint, "short", *PUSH)
-    assert done.exit_code == 0, done.output
+    assert (done.exit_code, done.stderr) == (0, ""), done.output
     assert f"{REPO}/commit/" in done.output
     assert f"its Space is {hub.address}/{SPACE}" in " ".join(done.output.split())
     assert "HF_TOKEN" not in done.output

@@ -94,13 +94,13 @@ def write_files(folder: Path, repo_id: str, license: dict[str, Any], needs: list
     if "/" not in repo_id:
         raise ValueError(f"a model that a Space shows must be named with its owner; got {repo_id!r}")
     there = folder / CARD_FILE
-    card = _card(repo_id, license, there.read_text(encoding="utf-8") if there.is_file() else None)
+    text, data = _card(repo_id, license, there.read_text(encoding="utf-8") if there.is_file() else None)
     with written_beside(folder) as beside:
-        (beside / CARD_FILE).write_text(f"{str(card).rstrip()}\n", encoding="utf-8")
+        (beside / CARD_FILE).write_text(text, encoding="utf-8")
         program = f"from {OURS} import build_app\n\nbuild_app([{json.dumps(repo_id)}]).launch()\n"
         (beside / APP_FILE).write_text(program, encoding="utf-8")
         (beside / REQUIREMENTS_FILE).write_text(f"{_requirement(needs)}\ntorch\n", encoding="utf-8")
-    return card.data
+    return data
 
 
 def license_of(card: str | None) -> dict[str, Any]:
@@ -124,8 +124,8 @@ def needs_of(checkpoint: str | os.PathLike | None) -> list[str]:
     return ["app", "embeddings"] if is_embedder else ["app"]
 
 
-def _card(repo_id: str, license: dict[str, Any], existing: str | None) -> SpaceCard:
-    """Return the card of a Space, inside one that is there."""
+def _card(repo_id: str, license: dict[str, Any], existing: str | None) -> tuple[str, SpaceCardData]:
+    """Return the card of a Space, inside one that is there, and its metadata."""
     data: dict[str, Any] = {
         "title": f"{repo_id.split('/')[-1]} at every depth",
         "short_description": SHORT_DESCRIPTION,
@@ -139,20 +139,21 @@ def _card(repo_id: str, license: dict[str, Any], existing: str | None) -> SpaceC
     }
     block = f"<!-- acn-hf: begin -->\n{_text(repo_id)}\n<!-- acn-hf: end -->"
     if existing is None or not existing.strip():
-        return SpaceCard(f"---\n{SpaceCardData(**data).to_yaml()}\n---\n\n# {data['title']}\n\n{block}\n")
+        existing = f"---\nsdk: gradio\n---\n\n# {data['title']}\n"
     try:
         card = SpaceCard(existing)
     except yaml.YAMLError as error:
         raise ValueError(f"the metadata of the Space's card that is there cannot be read: {error}") from error
     if _BLOCK.search(card.text):
-        card.text = _BLOCK.sub(lambda match: block, card.text)
+        text = _BLOCK.sub(lambda match: block, card.text).strip()
     else:
-        card.text = f"{card.text.rstrip()}\n\n{block}\n"
+        text = f"{card.text.strip()}\n\n{block}"
     old = {name: value for name, value in card.data.to_dict().items() if value is not None}
     data |= {name: old[name] for name in OF_THE_USER if name in old}
-    data["models"] = list(dict.fromkeys([*old.get("models", []), repo_id]))
-    card.data = SpaceCardData(**{**old, **data})
-    return card
+    shown = old.get("models", [])
+    data["models"] = list(dict.fromkeys([*([shown] if isinstance(shown, str) else shown), repo_id]))
+    written = SpaceCardData(**{**old, **data})
+    return f"---\n{written.to_yaml()}\n---\n\n{text}\n", written
 
 
 def _text(repo_id: str) -> str:

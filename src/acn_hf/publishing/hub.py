@@ -123,8 +123,8 @@ def push_files(
                 _link(path, new / path.relative_to(folder))
         keeps = (there / CARD_FILE).is_file() and not replace_card
         about = collect(new, known, repo_id=repo_id)
-        links = {"has_page": (new / PAGE_FILE).is_file(), "still": picture_in(folder, about)}
-        write_into(new, about, there if keeps else folder, **links)
+        target, has_page = there if keeps else folder, (new / PAGE_FILE).is_file()
+        write_into(new, about, target, has_page=has_page, still=picture_in(folder, about))
         return upload(new, repo_id, commit_message=commit_message, token=token, revision=revision, create_pr=create_pr)
 
 
