@@ -9,7 +9,7 @@ from acn_hf import ConfidenceExit, ExitCalibration
 from acn_hf.app import load_checkpoint, push_with_space, write_space
 from tests.support.command_line import checkpoint, gpt2, not_ours, one_line, run, wrong_usage
 from tests.support.families import NUM_LAYERS
-from tests.support.hub_server import OTHER_TOKEN, OWNER_TOKEN
+from tests.support.hub_server import OTHER_TOKEN, OWNER_TOKEN, File
 
 __all__ = ["checkpoint", "gpt2", "run"]
 REPO, SPACE = "someone/short", "spaces/someone/short"
@@ -97,11 +97,14 @@ def test_a_public_space_does_not_name_a_private_model(run, hub, checkpoint):
     [
         ({"app.py": "import gradio"}, {}, "the app.py of the Space someone/short must be one by acn-hf to be replaced"),
         ({}, {"space_sdk": "docker"}, "must be one of gradio to show a model; it is one of docker"),
+        ({"README.md": "---\n- no\n---\n"}, {}, "the metadata of the Space's card that is there cannot be read"),
     ],
-    ids=["of somebody's own", "docker"],
+    ids=["of somebody's own", "docker", "damaged"],
 )
 def test_a_space_that_is_not_ours_is_left_alone(run, hub, checkpoint, files, options, said):
-    make_space(files, **options)
+    make_space(**options)
+    there = {name: File(text.encode(), False) for name, text in files.items()}  # which the Hub need not have checked
+    hub.repos[SPACE].commit("main", there)
     before = hub.repos[SPACE].files
     assert said in one_line(run("push", checkpoint, REPO, *PUSH))
     assert (list(hub.repos), hub.repos[SPACE].files) == ([SPACE], before)

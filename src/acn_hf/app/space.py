@@ -124,6 +124,18 @@ def needs_of(checkpoint: str | os.PathLike | None) -> list[str]:
     return ["app", "embeddings"] if is_embedder else ["app"]
 
 
+def read_card(text: str) -> SpaceCard:
+    """Return the card of a Space.
+
+    Raises:
+        ValueError: Its metadata cannot be read.
+    """
+    try:
+        return SpaceCard(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"the metadata of the Space's card that is there cannot be read: {error}") from error
+
+
 def _card(repo_id: str, license: dict[str, Any], existing: str | None) -> tuple[str, SpaceCardData]:
     """Return the card of a Space, inside one that is there, and its metadata."""
     data: dict[str, Any] = {
@@ -140,10 +152,7 @@ def _card(repo_id: str, license: dict[str, Any], existing: str | None) -> tuple[
     block = f"<!-- acn-hf: begin -->\n{_text(repo_id)}\n<!-- acn-hf: end -->"
     if existing is None or not existing.strip():
         existing = f"---\nsdk: gradio\n---\n\n# {data['title']}\n"
-    try:
-        card = SpaceCard(existing)
-    except yaml.YAMLError as error:
-        raise ValueError(f"the metadata of the Space's card that is there cannot be read: {error}") from error
+    card = read_card(existing)
     if _BLOCK.search(card.text):
         text = _BLOCK.sub(lambda match: block, card.text).strip()
     else:

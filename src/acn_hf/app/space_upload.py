@@ -15,7 +15,7 @@ from ..publishing.checkpoints import push_checkpoint
 from ..publishing.model_card import CARD_FILE
 from ..support.stopping import on_stop
 from .checkpoint import load_checkpoint
-from .space import APP_FILE, OURS, license_of, needs_of, write_files
+from .space import APP_FILE, OURS, license_of, needs_of, read_card, write_files
 
 OTHERWISE = " (another name makes another Space)"
 
@@ -71,8 +71,8 @@ def push_with_space(
         NotADirectoryError: `folder` is no folder.
         OSError: It holds no checkpoint.
         UnsupportedError: The app has no answer of its head.
-        ValueError: The Space that is there is not ours to replace, or is public although the model is private, or an
-            option is not allowed.
+        ValueError: The Space that is there is not ours to replace, or is public although the model is private, or its
+            card cannot be read, or an option is not allowed.
 
     Example:
 
@@ -145,17 +145,19 @@ def _existing_space(api: HfApi, space_id: str, folder: Path) -> SpaceInfo | None
 
 
 def _check(space: SpaceInfo, folder: Path, *, is_private: bool) -> None:
-    """Refuse to replace a Space of somebody's own, or to name a private model in public."""
+    """Refuse a Space of somebody's own, a card that cannot be read, and to name a private model in public."""
     if space.sdk != "gradio":
         raise ValueError(
             f"the Space {space.id} must be one of gradio to show a model; it is one of {space.sdk}{OTHERWISE}"
         )
-    program = folder / APP_FILE
+    program, card = folder / APP_FILE, folder / CARD_FILE
     if program.is_file() and OURS not in program.read_text(encoding="utf-8"):
         raise ValueError(
             f"the {APP_FILE} of the Space {space.id} must be one by acn-hf to be replaced; it does not import {OURS}"
             f"{OTHERWISE}"
         )
+    if card.is_file():
+        read_card(card.read_text(encoding="utf-8"))
     if is_private and not space.private:
         raise ValueError(f"the Space {space.id} must be private as its model is; it is public{OTHERWISE}")
 

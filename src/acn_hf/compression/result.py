@@ -14,6 +14,7 @@ from rich.table import Table
 from ..depth.cost import Cost
 from ..depth.profile import DepthProfile
 from ..depth.tradeoffs import DepthTradeoffs
+from ..exits.kept import KEPT_NAME
 from ..modeling.checkpoint import weight_files, written_beside
 from ..publishing.checkpoints import REPORT_FILES, RESULT_NAME
 from ..publishing.compressed import TestValues
@@ -179,7 +180,8 @@ class CompressionResult:
         target = Path(folder)
         facts.setdefault("name", facts.get("repo_id", target.absolute().name).split("/")[-1])
         is_stale = weight_files(None)
-        with written_beside(target, stale=lambda name: is_stale(name) or name in REPORT_FILES) as beside:
+        of_another = (KEPT_NAME, *REPORT_FILES)
+        with written_beside(target, stale=lambda name: is_stale(name) or name in of_another) as beside:
             self._write(beside, target, processor, facts, report)
 
     def push_to_hub(
