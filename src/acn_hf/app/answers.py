@@ -247,7 +247,8 @@ def _similarity(checkpoint: Checkpoint, question: Question) -> Answer:
     model = checkpoint.model
     with checkpoint.tokenizing:
         cut = getattr(model, "preprocess", None) or model.tokenize  # as older releases call it
-        features = {name: value.to(model.device) for name, value in cut(texts).items()}
+        made = dict(cut(texts))
+    features = {name: value.to(model.device) if hasattr(value, "to") else value for name, value in made.items()}
     reader, at = DepthReader(model, checkpoint.depths), []
     with torch.no_grad():
         for depth, embeddings in reader(features):
