@@ -1,5 +1,6 @@
 """The command `app`."""
 
+import gc
 import os
 import threading
 from pathlib import Path
@@ -60,5 +61,6 @@ def _serve(blocks: Any, host: str, port: int | None, share: bool) -> None:
         while not threading.Event().wait(1):  # wakes up by itself where a signal does not wake it
             pass
     finally:
+        gc.freeze()  # else the process would look for garbage in all that was imported before it ends, for seconds
         if blocks.is_running:
             blocks.close(verbose=False)
