@@ -141,7 +141,12 @@ def test_numbers_as_they_are_read():
         "99.9%",
         "> 99.9%",
     ]
-    assert [milliseconds(value) for value in (0.5, 12.25, 100.4, 2345.6)] == ["0.50 ms", "12.2 ms", "100 ms", "2,346 ms"]
+    assert [milliseconds(value) for value in (0.5, 12.25, 100.4, 2345.6)] == [
+        "0.50 ms",
+        "12.2 ms",
+        "100 ms",
+        "2,346 ms",
+    ]
 
 
 @pytest.mark.parametrize("name", ["bert", "tags", "labels", "number"])
