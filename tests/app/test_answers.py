@@ -184,11 +184,13 @@ def test_several_threads_are_answered_as_one_is(load, name):
 @pytest.mark.parametrize("name", ["acn text", "modernbert", "sentences"])
 def test_the_time_of_every_depth_is_measured_once_for_a_shape(load, name):
     checkpoint = load(name)
-    watch = Stopwatch(checkpoint)
+    watch = Stopwatch([checkpoint, checkpoint])
     inputs = answer_at_every_depth(checkpoint, question(name)).inputs
-    times = watch(inputs)
-    assert tuple(times.milliseconds) == checkpoint.depths
-    assert all(value > 0 for value in times.milliseconds.values())
-    assert watch(dict(inputs)) is times
+    times = watch([inputs, inputs])
+    assert len(times) == 2
+    for one in times:
+        assert tuple(one.milliseconds) == checkpoint.depths
+        assert all(value > 0 for value in one.milliseconds.values())
+    assert watch([dict(inputs), dict(inputs)]) is times
     shorter = {name: value[:, :2] if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
-    assert watch(shorter) is not times
+    assert watch([shorter, inputs]) is not times

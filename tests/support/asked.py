@@ -1,5 +1,8 @@
 """Small random checkpoints for the app: of every kind of answer, ACNs and others."""
 
+import asyncio
+from contextlib import contextmanager
+
 import numpy as np
 from PIL import Image
 from transformers import ViTImageProcessorPil
@@ -67,3 +70,23 @@ def question(name, text=TEXT):
     if name in ("acn picture", "vit"):
         return Question(picture=picture())
     return Question(text, "bad film" if name == "sentences" else "")
+
+
+@contextmanager
+def closed_loops():
+    """Close what gradio leaves open of every app: the event loops that it makes where none runs."""
+    opened, new = [], asyncio.new_event_loop
+
+    def recorded():
+        opened.append(new())
+        return opened[-1]
+
+    asyncio.new_event_loop = recorded
+    try:
+        yield
+    finally:
+        asyncio.new_event_loop = new
+        asyncio.set_event_loop(None)
+        for loop in opened:
+            if not loop.is_running():
+                loop.close()

@@ -16,11 +16,13 @@ from .answers import Question, RefusedQuestionError, answer_at_every_depth
 from .checkpoint import SIMILARITY, TAGS, Checkpoint, load_checkpoints
 from .pictures import open_picture
 from .times import Stopwatch
-from .view import show_answer, show_refusal, show_title, show_waiting, style
+from .view import show_answers, show_refusal, show_title, show_waiting, style
 
 NEEDS = "the app needs gradio: pip install 'acn-hf[app]'"
 MOST_EXAMPLES = 12
 LARGEST_FILE = "20mb"
+FORGETS = 600, 3600
+"""Seconds: every so often pictures are deleted that were dropped so long ago; all are when the app ends."""
 FONTS = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
 """Those of the system: none is fetched."""
 
@@ -92,7 +94,7 @@ def build_app(
         raise ValueError(f"concurrency must be a whole number >= 1; got {concurrency!r}")
     checkpoints = load_checkpoints(sources, exits=exits, device=device)
     heading = title or " and ".join(one.name for one in checkpoints)
-    with gradio.Blocks(title=heading, analytics_enabled=False) as blocks:
+    with gradio.Blocks(title=heading, analytics_enabled=False, delete_cache=FORGETS) as blocks:
         gradio.HTML(show_title(heading, _lead(checkpoints)))
         asked = _picture_input(gradio) if checkpoints[0].reads_pictures else _text_inputs(gradio, checkpoints)
         button = gradio.Button("Answer at every depth", variant="primary")
@@ -185,21 +187,19 @@ def _card(gradio: Any, checkpoint: Checkpoint) -> Any:
 def _respond(checkpoints: Sequence[Checkpoint]) -> Callable[..., Iterator[list[Any]]]:
     """Return what answers: at once without times, and once more when they are measured."""
     gradio = gradio_package()
-    stopwatches = [Stopwatch(one) for one in checkpoints]
+    stopwatch = Stopwatch(checkpoints)
     waiting = [show_waiting(one) for one in checkpoints]
+    hidden = gradio.update(value="", visible=False)
 
     def respond(*given: Any) -> Iterator[list[Any]]:
         try:
             question = _question(checkpoints[0], given)
             answers = [answer_at_every_depth(one, question) for one in checkpoints]
         except RefusedQuestionError as refusal:
-            yield [gradio.HTML(show_refusal(str(refusal)), visible=True), *waiting]
+            yield [gradio.update(value=show_refusal(str(refusal)), visible=True), *waiting]
             return
-        pairs = list(zip(checkpoints, answers, strict=True))
-        hidden = gradio.HTML("", visible=False)
-        yield [hidden, *(show_answer(one, answer) for one, answer in pairs)]
-        times = [watch(answer.inputs) for watch, answer in zip(stopwatches, answers, strict=True)]
-        yield [hidden, *(show_answer(one, answer, taken) for (one, answer), taken in zip(pairs, times, strict=True))]
+        yield [hidden, *show_answers(checkpoints, answers)]
+        yield [hidden, *show_answers(checkpoints, answers, stopwatch([answer.inputs for answer in answers]))]
 
     return respond
 

@@ -3,6 +3,7 @@
 import statistics
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,36 +35,54 @@ class Times:
 
 
 class Stopwatch:
-    """Measures each depth of a checkpoint, once for every shape of its inputs; it depends on nothing else.
+    """Measures each depth of some checkpoints in one run, once for every shape of their inputs.
 
     Args:
-        checkpoint (`Checkpoint`): Is left as it is.
+        checkpoints (sequence of `Checkpoint`): Are left as they are.
     """
 
-    def __init__(self, checkpoint: Checkpoint):
-        self.checkpoint = checkpoint
-        self._known: dict[Any, Times] = {}
+    def __init__(self, checkpoints: Sequence[Checkpoint]):
+        self.checkpoints = tuple(checkpoints)
+        self._known: dict[Any, tuple[Times, ...]] = {}
         self._measuring = threading.Lock()
 
-    def __call__(self, inputs: dict[str, Any]) -> Times:
-        """Return the times for inputs of this shape; whoever asks for the same meanwhile waits for the result."""
-        key = tuple((name, tuple(value.shape)) for name, value in sorted(inputs.items()) if hasattr(value, "shape"))
+    def __call__(self, inputs: Sequence[dict[str, Any]]) -> tuple[Times, ...]:
+        """Return the times for inputs of these shapes; whoever asks for the same meanwhile waits for the result.
+
+        Args:
+            inputs (sequence of `dict`): Of each checkpoint.
+        """
+        key = tuple(tuple(_shapes(given)) for given in inputs)
         with self._measuring:
             if key not in self._known:
                 self._known[key] = self._measure(inputs)
             return self._known[key]
 
-    def _measure(self, inputs: dict[str, Any]) -> Times:
-        views = {depth: view_at(self.checkpoint.model, depth) for depth in self.checkpoint.depths}
-        times: dict[int, list[float]] = {depth: [] for depth in views}
+    def _measure(self, inputs: Sequence[dict[str, Any]]) -> tuple[Times, ...]:
+        views = {
+            (place, depth): view_at(checkpoint.model, depth)
+            for place, checkpoint in enumerate(self.checkpoints)
+            for depth in checkpoint.depths
+        }
+        times: dict[tuple[int, int], list[float]] = {one: [] for one in views}
+        rounds = 0
         with torch.no_grad():
-            for view in views.values():
-                timed(view, inputs)
+            for (place, _), view in views.items():
+                timed(view, inputs[place])
             start = time.perf_counter()
-            for number in range(MOST_ROUNDS):
-                if number and time.perf_counter() - start > ENOUGH_SECONDS:
-                    break
-                for depth, view in views.items():  # in turn, so that what else the machine does hits all alike
-                    times[depth].append(timed(view, inputs))
-        medians = {depth: statistics.median(measured) for depth, measured in times.items()}
-        return Times(medians, len(times[self.checkpoint.depths[0]]), str(self.checkpoint.model.device))
+            while rounds < MOST_ROUNDS and (not rounds or time.perf_counter() - start < ENOUGH_SECONDS):
+                for (place, depth), view in views.items():  # in turn: what else the machine does hits all alike
+                    times[place, depth].append(timed(view, inputs[place]))
+                rounds += 1
+        return tuple(
+            Times(
+                {depth: statistics.median(times[place, depth]) for depth in checkpoint.depths},
+                rounds,
+                str(checkpoint.model.device),
+            )
+            for place, checkpoint in enumerate(self.checkpoints)
+        )
+
+
+def _shapes(inputs: dict[str, Any]) -> list[Any]:
+    return [(name, tuple(value.shape)) for name, value in sorted(inputs.items()) if hasattr(value, "shape")]

@@ -33,15 +33,24 @@ class Bar:
     width: float
 
 
-def show_answer(checkpoint: Checkpoint, answer: Answer, times: Times | None = None) -> str:
-    """Return the HTML of an answer.
+def show_answers(
+    checkpoints: Sequence[Checkpoint], answers: Sequence[Answer], times: Sequence[Times] | None = None
+) -> list[str]:
+    """Return the HTML of what each checkpoint answers; the same class has the same colour in all of them.
 
     Args:
-        checkpoint (`Checkpoint`): Which has given it.
-        answer (`Answer`): At every depth.
-        times (`Times`, *optional*): Of every depth; `None` while they are measured.
+        checkpoints (sequence of `Checkpoint`): Which have given the answers.
+        answers (sequence of `Answer`): One of each.
+        times (sequence of `Times`, *optional*): Of every depth of each; `None` while they are measured.
     """
-    shown = _shown(answer)
+    alike = len({(answer.kind, answer.names) for answer in answers}) == 1
+    return [
+        _show_answer(checkpoint, answer, _shown(answers if alike else [answer]), taken)
+        for checkpoint, answer, taken in zip(checkpoints, answers, times or [None] * len(answers), strict=True)
+    ]
+
+
+def _show_answer(checkpoint: Checkpoint, answer: Answer, shown: Sequence[int], times: Times | None) -> str:
     rows = [_row(answer, one, shown, times) for one in answer.at]
     named = [{"name": answer.names[number], "colour": place + 1} for place, number in enumerate(shown)]
     left_out = len(answer.names) - len(shown)
@@ -103,7 +112,9 @@ def headline(answer: Answer) -> str:
     if stable == lowest:
         return f"The {what} the same at every depth, from {lowest} to {full}."
     if stable == full:
-        return f"The {what} that of the whole model at full depth alone, {full}."
+        before = answer.at[-2]
+        said = "other tags" if answer.kind == TAGS else before.said
+        return f"The last layer decides: depth {before.depth} of {full} still says {said}."
     return f"The {what} the same from depth {stable} of {full} on."
 
 
@@ -140,16 +151,17 @@ def milliseconds(value: float) -> str:
     return f"{value:,.{digits}f} ms"
 
 
-def _shown(answer: Answer) -> list[int]:
+def _shown(answers: Sequence[Answer]) -> list[int]:
     """Return the numbers of the classes that have a colour, in the order of their ids where all have one."""
-    if answer.kind == TAGS:
+    first = answers[0]
+    if first.kind == TAGS:
         return []
-    number = len(answer.names)
+    number = len(first.names)
     if number <= MOST_CLASSES:
         return list(range(number))
-    likeliest = {place: max(one.scores[place] for one in answer.at) for place in range(number)}
+    likeliest = {place: max(one.scores[place] for answer in answers for one in answer.at) for place in range(number)}
     chosen = sorted(likeliest, key=lambda place: -likeliest[place])[:MOST_CLASSES]
-    return sorted(chosen, key=lambda place: -answer.full.scores[place])
+    return sorted(chosen, key=lambda place: -first.full.scores[place])
 
 
 def _row(answer: Answer, one: AtDepth, shown: Sequence[int], times: Times | None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The command `app`."""
 
+import gc
 import os
 import threading
 from pathlib import Path
@@ -57,8 +58,14 @@ def _serve(blocks: Any, host: str, port: int | None, share: bool) -> None:
         console.print(f"open {blocks.local_url} (Ctrl-C ends it)")
         if blocks.share_url:
             console.print(f"and from elsewhere {blocks.share_url}")
-        while not threading.Event().wait(1):  # wakes up by itself where a signal does not wake it
-            pass
+        _wait()
     finally:
+        gc.freeze()  # else the process would look for garbage in all that was imported before it ends, for seconds
         if blocks.is_running:
             blocks.close(verbose=False)
+
+
+def _wait() -> None:
+    """Wait until a signal comes; wake up now and then, since it does not wake a waiting thread everywhere."""
+    while not threading.Event().wait(1):
+        pass
