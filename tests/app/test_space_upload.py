@@ -10,6 +10,7 @@ from acn_hf.app import load_checkpoint, push_with_space, write_space
 from tests.support.command_line import checkpoint, gpt2, not_ours, one_line, run, wrong_usage
 from tests.support.families import NUM_LAYERS
 from tests.support.hub_server import OTHER_TOKEN, OWNER_TOKEN, File
+from tests.support.sentence_models import sentence_model
 
 __all__ = ["checkpoint", "gpt2", "run"]
 REPO, SPACE = "someone/short", "spaces/someone/short"
@@ -172,6 +173,15 @@ def test_the_policy_of_early_exit_goes_with_the_model(hub, checkpoint):
     assert hub.repos[REPO].files["exits.json"] == (checkpoint / "exits.json").read_bytes()
     shown = load_checkpoint(REPO)
     assert (shown.policy, shown.name, len(shown.depths)) == (ConfidenceExit(0.75), REPO, NUM_LAYERS + 1)
+
+
+@pytest.mark.slow  # imports sentence-transformers
+def test_a_model_of_sentence_transformers_has_a_space(run, hub, tmp_path):
+    sentence_model(tmp_path / "transformer").save_pretrained(str(tmp_path / "model"))
+    done = run("push", tmp_path / "model", REPO, *PUSH)
+    assert done.exit_code == 0, done.output
+    assert hub.repos[SPACE].files["requirements.txt"].startswith(b"acn-hf[app,embeddings]")
+    assert load_checkpoint(REPO).kind == "similarity"
 
 
 # --- what fails

@@ -20,21 +20,6 @@ def still_picture(record: ReportRecord) -> bytes:
 
     Raises:
         ImportError: altair or vl-convert is missing.
-
-    Example:
-
-    ```python
-    >>> from acn_hf import AcnViTConfig, AcnViTForImageClassification, compress
-    >>> from acn_hf.demo import digits
-    >>> from acn_hf.report import ReportRecord, still_picture
-
-    >>> config = AcnViTConfig(image_size=8, patch_size=2, hidden_size=32, num_attention_heads=4, num_hidden_layers=2)
-    >>> config.num_labels = 10
-    >>> result = compress(AcnViTForImageClassification(config), digits()["validation"], depth=1)
-    >>> still_picture(ReportRecord.of(result))[1:4]
-    b'PNG'
-
-    ```
     """
     _, vl_convert = plotting()
     text = json.dumps(metric_chart(record))
