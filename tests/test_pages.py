@@ -80,6 +80,7 @@ def test_publishing(tmp_path):
     card = (tmp_path / "short" / "README.md").read_text()
     assert "license: mit" in card
     assert "Reads digits." in card
+    assert "license: mit" in (tmp_path / "space" / "README.md").read_text()
 
 
 def test_training(tmp_path):

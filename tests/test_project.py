@@ -21,7 +21,7 @@ LAYERS = re.findall(
     r"\w+",
     """
     modeling support auto depth conversion data export smaller exits training embeddings analysis plots publishing
-    report scripts compression compress demo cli __main__
+    report app scripts compression compress demo cli __main__
     """,
 )
 MODULES = sorted(name for _, name, _ in pkgutil.walk_packages([str(PACKAGE)], "acn_hf.") if name != "acn_hf.__main__")

@@ -72,6 +72,7 @@ def test_push_uploads_what_is_published_in_one_commit(run, hub, build, checkpoin
     result = run("push", checkpoint, "pushed", "--token", OWNER_TOKEN, "--private")
     assert result.exit_code == 0, result.output
     assert f"{REPO}/commit/" in result.output
+    assert list(hub.repos) == [REPO]
     assert len(hub.repos[REPO].commits) == 2  # the first is the empty repository
     assert hub.repos[REPO].private
     names = set(hub.repos[REPO].files)

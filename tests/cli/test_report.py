@@ -176,9 +176,10 @@ def test_without_the_extra_nothing_is_begun(run, residual, reviews, tmp_path, mo
 
 def test_a_page_of_before_does_not_stay_beside_another_model(run, residual, reviews, tmp_path):
     reported(run, tmp_path / "short", residual, reviews)
+    (tmp_path / "short" / "exits.json").write_text("{}")
     done = run("compress", residual, reviews, tmp_path / "short", "--depth", 2, "--overwrite")
     assert done.exit_code == 0, done.output
-    assert not {"report.html", "report.json"} & names_in(tmp_path / "short")
+    assert not {"report.html", "report.json", "exits.json"} & names_in(tmp_path / "short")
     assert "report.html" not in (tmp_path / "short" / "README.md").read_text()
 
 
@@ -206,6 +207,31 @@ def test_healed_depths_are_shown_as_they_were_healed(run, tmp_path):
     for depth, counts in record.classes.at.items():
         assert sum(counts.right) / number == pytest.approx(figures.value_at(depth))
     assert sum(record.classes.full.right) / number == pytest.approx(figures.full_value)
+
+
+@pytest.mark.slow  # a whole job, and two pages
+def test_a_job_that_is_done_gets_its_page(run, residual, tmp_path):
+    train, data = write(tmp_path / "train.csv", 8), write(tmp_path / "data.csv", 6, shift=1)
+    short = tmp_path / "short"
+    options = ("--teach", train, "--depth", 1, "--teach-epochs", 1, "--heal", 0)
+    command = ("compress", residual, data, short, *options, "--resume")
+    assert run(*command, "--report").exit_code == 0
+    page, card = (short / "report.html").read_text(), (short / "README.md").read_text()
+    assert "wrote" not in run(*command, "--report").output  # it is there
+    (short / "report.html").unlink()
+    assert "wrote" not in run(*command).output
+    run("card", short)
+    assert "](report.html)" not in (short / "README.md").read_text()
+    done = run(*command, "--report")
+    assert (done.exit_code, done.stdout.splitlines()[1:]) == (0, [f"wrote {short / 'report.html'}, of report.json"])
+    assert ((short / "report.html").read_text(), (short / "README.md").read_text()) == (page, card)
+    for name in ("report.html", "report.json"):
+        (short / name).unlink()
+    done = run(*command, "--report")
+    (line,) = done.stdout.splitlines()[1:]
+    assert line.startswith("There is no page: it shows answers to single examples, which are kept with --report alone.")
+    assert f"`acn-hf report {short}`" in line
+    assert not (short / "report.html").exists()
 
 
 # --- acn-hf report
@@ -273,5 +299,6 @@ def test_the_page_is_pushed_only_if_it_is_asked_for(run, hub, short):
     assert run("push", short, repo, "--token", OWNER_TOKEN, "--report").exit_code == 0
     files = hub.repos[repo].files
     assert {"report.html", "report.json"} <= set(files)
-    assert b"](report.html)" in files["README.md"]
+    assert b"](depth_profile.png)](report.html)" in files["README.md"]
+
     assert json.loads(files["report.json"])["name"] == "short"

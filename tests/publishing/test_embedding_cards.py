@@ -52,7 +52,7 @@ def test_both_cards_are_one(result, tmp_path):
     for said in (
         "The first 2 of 3 layers of a `BertModel` in a `SentenceTransformer`",
         "from sentence_transformers import SentenceTransformer",
-        "![neighbours and number of parameters at every depth](depth_profile.png)",
+        "![neighbours at every depth](depth_profile.png)",
         f"| on others, by which nothing was chosen (30 examples) | 1.0000 | {result.test.short:.4f} |",
         "`neighbours`: the share of the nearest neighbours of a text",
     ):

@@ -1,6 +1,7 @@
 """What is uploaded is what was meant, whole or not at all; the Hub is played by a server on this machine."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,16 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
-from acn_hf import CardFacts, CardTrainer, DepthError, compress, depth_logits, truncate, write_model_card
+from acn_hf import (
+    CardFacts,
+    CardTrainer,
+    DepthError,
+    compress,
+    depth_logits,
+    push_checkpoint,
+    truncate,
+    write_model_card,
+)
 from tests.support.families import NUM_LAYERS, by_name
 from tests.support.hub_server import OTHER_TOKEN, OWNER_TOKEN
 
@@ -100,7 +110,7 @@ def test_card_picture_and_evidence_are_served(hub, result):
     card = ModelCard.load(REPO)
     assert (card.data.license, card.data.pipeline_tag) == ("mit", "image-classification")
     assert f'path = "{REPO}"' in card.text
-    assert "![accuracy and number of parameters at every depth](depth_profile.png)" in card.text
+    assert "![accuracy at every depth](depth_profile.png)" in card.text
     assert Path(hf_hub_download(REPO, "depth_profile.png")).read_bytes().startswith(b"\x89PNG")
     facts = CardFacts.load(hf_hub_download(REPO, "model_card.json"))
     assert (facts.repo_id, facts.name, facts.profile) == (REPO, "short", result.profile)
@@ -142,6 +152,22 @@ def test_a_fact_that_no_card_knows_makes_no_repository(hub, result):
     with pytest.raises(TypeError, match="got licence"):
         result.push_to_hub(REPO, token=OWNER_TOKEN, licence="mit")
     assert hub.repos == {}
+
+
+@pytest.mark.parametrize("is_asked_for", [True, False])
+def test_page_and_picture_go_with_the_card_that_links_them(hub, build, result, tmp_path, monkeypatch, is_asked_for):
+    build(IMAGES).save_pretrained(tmp_path / "model")
+    write_model_card(tmp_path / "model", profile=result.profile)
+    (tmp_path / "model" / "report.html").write_text("a page")
+    picture = (tmp_path / "model" / "depth_profile.png").read_bytes()
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # what draws another one
+    push_checkpoint(tmp_path / "model", REPO, token=OWNER_TOKEN, report=is_asked_for)
+    files = hub.repos[REPO].files
+    assert files["depth_profile.png"] == picture == (tmp_path / "model" / "depth_profile.png").read_bytes()
+    assert ("report.html" in files) == is_asked_for
+    link = "[![accuracy at every depth](depth_profile.png)](report.html)"
+    assert (link in files["README.md"].decode()) == is_asked_for
+    assert "![accuracy at every depth](depth_profile.png)" in files["README.md"].decode()
 
 
 # --- by Trainer

@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 from transformers import Trainer, TrainingArguments, ViTImageProcessorPil
 
 import acn_hf
@@ -132,6 +133,37 @@ def test_a_loss_says_that_smaller_is_better(facts):
     text = render_model_card(dataclasses.replace(facts, profile=profile))
     assert "Smaller is better." in text
     assert "| depth | loss | parameters |" in text
+
+
+def in_a_browser(text):
+    """Return the HTML of a card."""
+    return MarkdownIt().enable("table").render(text.split("\n---\n", 1)[1])
+
+
+def test_a_page_is_linked_and_so_is_its_picture(facts):
+    html = in_a_browser(render_model_card(facts, picture="depth_profile.png", page="report.html"))
+    assert '<a href="report.html"><img src="depth_profile.png" alt="accuracy at every depth" /></a>' in html
+    assert '<a href="report.html">Every depth with its costs, its classes and examples</a>' in html
+    without = in_a_browser(render_model_card(facts, picture="depth_profile.png"))
+    assert "report.html" not in without
+    assert '<img src="depth_profile.png" alt="accuracy at every depth" />' in without
+
+
+def test_a_page_beside_a_model_of_which_no_depth_is_known_is_linked_too(build):
+    bare = CardFacts(name="fresh", config=config_fields(build(by_name("bert-ForPreTraining"))))
+    text = render_model_card(bare, page="report.html")
+    assert "## Every depth\n\n[Every depth with its costs, its classes and examples](report.html)" in text
+
+
+def test_the_name_of_a_metric_does_nothing(facts):
+    name = "<script>a|b](x)`*"
+    facts = dataclasses.replace(facts, profile=dataclasses.replace(PROFILE, metric=name), results={name: 0.5})
+    html = in_a_browser(render_model_card(facts, picture="depth_profile.png", page="report.html"))
+    assert "<script" not in html
+    shown = "&lt;script&gt;a|b](x)`*"
+    assert f'<img src="depth_profile.png" alt="{shown} at every depth" /></a>' in html
+    assert f"<th>{shown}</th>" in html
+    assert f"<td>{shown}</td>" in html
 
 
 # --- how it was compressed
@@ -274,6 +306,18 @@ def test_without_matplotlib_the_card_has_no_picture(facts, tmp_path, monkeypatch
     assert {path.name for path in tmp_path.iterdir()} == {"README.md", "model_card.json"}
     assert "depth_profile.png" not in (tmp_path / "README.md").read_text()
     assert "| **1** | **0.9250** | **2,411** |" in (tmp_path / "README.md").read_text()
+
+
+def test_without_matplotlib_the_card_keeps_the_picture_of_the_same_profile(facts, tmp_path, monkeypatch):
+    write_model_card(tmp_path, facts)
+    picture = (tmp_path / "depth_profile.png").read_bytes()
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    write_model_card(tmp_path, license="mit")
+    assert (tmp_path / "depth_profile.png").read_bytes() == picture
+    assert "(depth_profile.png)" in (tmp_path / "README.md").read_text()
+    other = dataclasses.replace(PROFILE, values=(0.1, 0.9, 0.91, 0.92))
+    write_model_card(tmp_path, profile=other)
+    assert "(depth_profile.png)" not in (tmp_path / "README.md").read_text()
 
 
 # --- what is refused

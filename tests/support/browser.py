@@ -36,16 +36,17 @@ def chromium():
 
 
 class Watched:
-    """A page that is open from a file, and all that it has asked for or complained about.
+    """A page that is open, and all that it has asked for or complained about.
 
     Args:
         browser: Where it is opened.
-        path (`Path`): The file.
+        place (`Path` or `str`): The file, or the address.
         width (`int`): Of the window, in pixels.
         scheme (`str`): `light` or `dark`.
+        ready (`str`): Selects what is there once the page is.
     """
 
-    def __init__(self, browser, path, width=1440, scheme="light"):
+    def __init__(self, browser, place, width=1440, scheme="light", ready="html[data-shown]"):
         self.context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
         self.page = self.context.new_page()
         self.fetched, self.errors, self.dialogs = [], [], []
@@ -53,8 +54,8 @@ class Watched:
         self.page.on("console", lambda message: self.errors.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
-        self.page.goto(path.as_uri())
-        self.page.wait_for_selector("html[data-shown]")
+        self.page.goto(place if isinstance(place, str) else place.as_uri())
+        self.page.wait_for_selector(ready)
 
     def text(self, selector):
         """Return the text of what a selector finds first."""

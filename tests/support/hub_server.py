@@ -1,6 +1,7 @@
 """The Hub, played by a server on this machine: as much of its HTTP API as publishing and loading a model needs.
 
-Repositories live in memory, with commits, branches and pull requests. Answers, refusals included, are those of the Hub,
+Repositories live in memory, with commits, branches and pull requests. That of a Space is called `spaces/owner/name`, as
+in its address. Answers, refusals included, are those of the Hub,
 with two exceptions: large files are served without a redirect to another host, and a 401 names its code, since the
 client knows a bare one only from addresses that begin with https.
 """
@@ -20,10 +21,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import huggingface_hub
 import pytest
-from huggingface_hub import ModelCard, constants
+from huggingface_hub import ModelCard, SpaceCard, constants
 
 OWNER_TOKEN, OTHER_TOKEN = "hf_owner", "hf_other"
 USERS = {OWNER_TOKEN: "someone", OTHER_TOKEN: "another"}
+NAME = r"(?:models/)?((?:spaces/)?[^/]+/[^/]+)"
+SHORT = 60
+"""Characters that the short description of a Space may have."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class Repo:
 
     name: str
     private: bool
+    sdk: str | None = None
+    """Of a Space."""
     commits: dict[str, dict[str, File]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
 
@@ -72,6 +78,17 @@ class Repo:
     def files(self) -> dict[str, bytes]:
         """What `main` holds."""
         return {name: file.content for name, file in self.commits[self.branches["main"]].items()}
+
+
+FIRST_CARD = (
+    "---\ntitle: {name}\nemoji: 🌍\nsdk: {sdk}\nsdk_version: 1.2.3\napp_file: app.py\n---\n\nSee the configuration.\n"
+)
+"""What the Hub writes into a new Space."""
+
+
+def owner_of(name: str) -> str:
+    """Return who a repository belongs to."""
+    return name.removeprefix("spaces/").split("/")[0]
 
 
 class RefusalError(Exception):
@@ -95,6 +112,8 @@ class Hub(ThreadingHTTPServer):
         self.cut_at: str | None = None
         """A part of a path: requests with a body to it are cut off in the middle."""
         self.cuts = 0
+        self.refused_kinds: set[str] = set()
+        """Kinds of repositories that this user must pay for."""
 
     def handle_error(self, request, client_address):
         """A client that goes away, or is cut off, is nothing to report."""
@@ -110,14 +129,14 @@ class Handler(BaseHTTPRequestHandler):
         ("GET", r"/api/whoami-v2", "whoami"),
         ("POST", r"/api/repos/create", "create_repo"),
         ("POST", r"/api/validate-yaml", "validate_yaml"),
-        ("GET", r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", "model_info"),
-        ("GET", r"/api/models/([^/]+/[^/]+)/tree/([^/]+)(?:/(.+))?", "tree"),
-        ("POST", r"/api/models/([^/]+/[^/]+)/branch/([^/]+)", "create_branch"),
-        ("POST", r"/api/models/([^/]+/[^/]+)/preupload/([^/]+)", "preupload"),
-        ("POST", r"/api/models/([^/]+/[^/]+)/commit/([^/]+)", "commit"),
-        ("POST", r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", "large_files"),
+        ("GET", rf"/api/{NAME}(?:/revision/([^/]+))?", "repo_info"),
+        ("GET", rf"/api/{NAME}/tree/([^/]+)(?:/(.+))?", "tree"),
+        ("POST", rf"/api/{NAME}/branch/([^/]+)", "create_branch"),
+        ("POST", rf"/api/{NAME}/preupload/([^/]+)", "preupload"),
+        ("POST", rf"/api/{NAME}/commit/([^/]+)", "commit"),
+        ("POST", rf"/{NAME}\.git/info/lfs/objects/batch", "large_files"),
         ("PUT", r"/large-files/(\w+)", "put_large_file"),
-        ("GET", r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", "resolve"),
+        ("GET", rf"/{NAME}/resolve/([^/]+)/(.+)", "resolve"),
     )
 
     def do_GET(self):
@@ -179,7 +198,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def readable(self, name: str) -> Repo:
         repo, user = self.server.repos.get(name), USERS.get(self.token or "")
-        if repo is None or (repo.private and user != name.split("/")[0]):
+        if repo is None or (repo.private and user != owner_of(name)):
             status = 401 if user is None else 404
             raise RefusalError(
                 status, "RepoNotFound", "Repository not found" if user else "Invalid username or password."
@@ -188,7 +207,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def writable(self, name: str) -> Repo:
         repo = self.readable(name)
-        if self.user != name.split("/")[0]:
+        if self.user != owner_of(name):
             raise RefusalError(403, None, f"you do not have the right to write to {name}")
         return repo
 
@@ -199,30 +218,46 @@ class Handler(BaseHTTPRequestHandler):
 
     def create_repo(self):
         wanted = json.loads(self.body)
-        name = f"{wanted.get('organization') or self.user}/{wanted['name']}"
-        if name.split("/")[0] != self.user:
+        identity = f"{wanted.get('organization') or self.user}/{wanted['name']}"
+        kind = wanted.get("type") or "model"
+        name = f"spaces/{identity}" if kind == "space" else identity
+        if owner_of(name) != self.user:
             raise RefusalError(403, None, f"you do not have the right to make {name}")
-        answer = {"url": f"{self.server.address}/{name}", "name": name, "id": name}
+        if kind in self.server.refused_kinds:
+            raise RefusalError(402, None, f"a {kind} must be paid for")
+        answer = {"url": f"{self.server.address}/{name}", "name": identity, "id": identity}
         if name in self.server.repos:
-            self.send(409, json.dumps({**answer, "error": "You already created this model repo"}).encode(), {})
+            self.send(409, json.dumps({**answer, "error": f"You already created this {kind} repo"}).encode(), {})
             return None
         private = wanted.get("visibility") == "private" or bool(wanted.get("private"))
-        self.server.repos[name] = Repo(name, private)
-        self.server.repos[name].commit("main", {".gitattributes": File(b"*.safetensors filter=lfs\n", False)})
+        self.server.repos[name] = Repo(name, private, wanted.get("sdk"))
+        files = {".gitattributes": File(b"*.safetensors filter=lfs\n", False)}
+        if kind == "space":
+            files["README.md"] = File(FIRST_CARD.format(**wanted).encode(), False)
+        self.server.repos[name].commit("main", files)
         return answer
 
     def validate_yaml(self):
+        wanted = json.loads(self.body)
         try:
-            ModelCard(json.loads(self.body)["content"])
+            if wanted.get("repoType") == "space":
+                data = SpaceCard(wanted["content"]).data
+                if len(data.get("short_description", "")) > SHORT:
+                    raise ValueError(
+                        f'"short_description" length must be less than or equal to {SHORT} characters long'
+                    )
+            else:
+                ModelCard(wanted["content"])
         except ValueError as error:
             raise RefusalError(400, None, str(error)) from error
         return {"errors": [], "warnings": []}
 
-    def model_info(self, name, revision="main"):
+    def repo_info(self, name, revision="main"):
         repo = self.readable(name)
         oid = repo.oid(revision or "main")
         siblings = [{"rfilename": path} for path in repo.commits[oid]]
-        return {"id": name, "sha": oid, "private": repo.private, "siblings": siblings, "tags": [], "downloads": 0}
+        answer = {"sha": oid, "private": repo.private, "siblings": siblings, "tags": [], "downloads": 0}
+        return {"id": name.removeprefix("spaces/"), "sdk": repo.sdk, **answer}
 
     def tree(self, name, revision, folder):
         repo = self.readable(name)

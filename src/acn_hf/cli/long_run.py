@@ -100,7 +100,8 @@ class LongRun(ABC):
     def done(self, depth: int | None) -> str | None:
         """Return in words that there is nothing left to do, if the target holds what came out of this job already.
 
-        What the job left in its folder is removed, as at its end. A process that is not the first has nothing to say.
+        A page that is asked for and is not there is written, or it is said why it cannot be. What the job left in its
+        folder is removed, as at its end. A process that is not the first has nothing to say.
 
         Args:
             depth (`int`, *optional*): The depth that is asked for.
@@ -116,10 +117,12 @@ class LongRun(ABC):
             return None
         if os.environ.get("RANK", "0") != "0":
             return ""
+        page = self.page.add_to(self.out)
         if self.work.is_ours and not self.teaching.keep_work:
             self.work.remove()
         what_else = "Other options are not compared; --overwrite does it again."
-        return f"The job is done: its result, {cut}, lies in {self.out}. ({what_else})"
+        said = f"The job is done: its result, {cut}, lies in {self.out}. ({what_else})"
+        return said if page is None else f"{said}\n{page}"
 
     def kept(self) -> str:
         """Return in words what is left when the command ends too early."""

@@ -199,23 +199,41 @@ def push_command(
     report: Annotated[
         bool, typer.Option("--report", help="Upload report.html and report.json too, which show rows of the data.")
     ] = False,
+    space: Annotated[
+        bool, typer.Option("--space", help="Upload a Space too, which runs the app for this model on the Hub.")
+    ] = False,
+    space_name: Annotated[
+        str | None, typer.Option(help="Of the Space.", show_default="the name of the repository")
+    ] = None,
 ) -> None:
     """Upload a checkpoint, its processor and its card in one commit, if it can be loaded and is whole."""
+    if space_name is not None and not space:
+        raise typer.BadParameter("--space-name is for --space, which must be given too")
+    if space and (create_pr or revision is not None):
+        option = "create-pr" if create_pr else "revision"
+        raise typer.BadParameter(f"a Space shows what main holds, so --{option} and --space do not go together")
     check_is_folder(folder, "the place to upload from")
+    options: dict[str, Any] = {"private": private, "token": token, "commit_message": commit_message}
+    options |= {"replace_card": replace_card, "report": report}
+    if space:
+        _push_with_space(folder, repo_id, space_id=space_name, **options)
+        return
     from ..publishing.checkpoints import push_checkpoint
 
-    info = push_checkpoint(
-        folder,
-        repo_id,
-        private=private,
-        token=token,
-        revision=revision,
-        create_pr=create_pr,
-        commit_message=commit_message,
-        replace_card=replace_card,
-        report=report,
-    )
+    info = push_checkpoint(folder, repo_id, revision=revision, create_pr=create_pr, **options)
     console.print(f"pushed {folder}: {info.pr_url or info.commit_url}")
+
+
+def _push_with_space(folder: Path, repo_id: str, **options: Any) -> None:
+    from ..app.space_upload import push_with_space
+
+    pushed = push_with_space(folder, repo_id, **options)
+    console.print(f"pushed {folder}: {pushed.model.commit_url}")
+    console.print(f"its Space is {pushed.space_url}; the Hub builds it now, which takes some minutes")
+    if pushed.is_private:
+        console.print(
+            "The model is private: give the Space a token that may read it, as the secret HF_TOKEN in its settings"
+        )
 
 
 def _result(text: str) -> tuple[str, float]:

@@ -1,7 +1,6 @@
 """The command `report`, and the options of the page that `compress` writes."""
 
 import functools
-import json
 import shlex
 import sys
 from dataclasses import dataclass, replace
@@ -64,6 +63,29 @@ class ReportOptions:
             error.add_note(f"without its page, the model lies in {folder}")
             raise
 
+    def add_to(self, folder: Path) -> str | None:
+        """Write the page of a result that is there already, if it is asked for, and say so; or say why it cannot be.
+
+        Args:
+            folder (`Path`): That of the result.
+        """
+        page, record = folder / "report.html", folder / "report.json"
+        if not self.report or page.is_file():
+            return None
+        if not record.is_file():
+            return (
+                "There is no page: it shows answers to single examples, which are kept with --report alone. "
+                f"`acn-hf report {folder}` makes one without them, of result.json; --overwrite does it all again."
+            )
+        self.check()
+        from ..publishing.model_card import write_model_card
+        from ..report.page import write_report
+        from ..report.record import ReportRecord
+
+        write_report(page, ReportRecord.load(record))
+        write_model_card(folder)  # which links to it
+        return f"wrote {page}, of {record.name}"
+
     def _record(self, result: "CompressionResult", rows: Any, columns: "Columns", name: str) -> "ReportRecord":
         """Return what the page of a result shows."""
         from ..report.chosen_examples import IN_A_LIST
@@ -94,6 +116,7 @@ def report_command(
     check_is_folder(folder, "the result")
     target = folder / "report.html" if out is None else out
     check_files(overwrite, target)
+    from ..exits.kept import load_exits
     from ..report.page import write_report
     from ..report.record import ReportRecord, exit_figures
 
@@ -101,18 +124,6 @@ def report_command(
     if name is not None:
         record = replace(record, name=name)
     if exits is not None:
-        record = replace(record, exits=exit_figures(_exits(exits)))
+        record = replace(record, exits=exit_figures(load_exits(exits)))
     write_report(target, record)
     console.print(f"wrote {target}")
-
-
-def _exits(path: Path) -> Any:
-    """Return what a file holds of a policy of early exit."""
-    from ..exits.calibration import ExitCalibration
-    from ..exits.report import EarlyExitReport
-
-    try:
-        is_calibration = "tolerance" in json.loads(path.read_text(encoding="utf-8"))
-    except (TypeError, ValueError):
-        is_calibration = False
-    return ExitCalibration.load(path) if is_calibration else EarlyExitReport.load(path)

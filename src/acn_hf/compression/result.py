@@ -1,5 +1,6 @@
 """A short model and the evidence for it."""
 
+import functools
 import json
 import os
 import tempfile
@@ -13,6 +14,7 @@ from rich.table import Table
 from ..depth.cost import Cost
 from ..depth.profile import DepthProfile
 from ..depth.tradeoffs import DepthTradeoffs
+from ..exits.kept import KEPT_NAME
 from ..modeling.checkpoint import weight_files, written_beside
 from ..publishing.checkpoints import REPORT_FILES, RESULT_NAME
 from ..publishing.compressed import TestValues
@@ -22,6 +24,7 @@ from ..publishing.model_card import PAGE_FILE, write_into
 from ..report.answers import Measurements
 from ..report.page import render_report, write_report
 from ..report.record import RECORD_NAME, ReportRecord
+from ..report.still import still_picture
 from ..support.records import render, write_text
 from ..support.sentence_models import with_card
 from ..support.wrappers import is_sentence_model
@@ -177,7 +180,8 @@ class CompressionResult:
         target = Path(folder)
         facts.setdefault("name", facts.get("repo_id", target.absolute().name).split("/")[-1])
         is_stale = weight_files(None)
-        with written_beside(target, stale=lambda name: is_stale(name) or name in REPORT_FILES) as beside:
+        of_another = (KEPT_NAME, *REPORT_FILES)
+        with written_beside(target, stale=lambda name: is_stale(name) or name in of_another) as beside:
             self._write(beside, target, processor, facts, report)
 
     def push_to_hub(
@@ -241,7 +245,9 @@ class CompressionResult:
         if report is not None:
             write_text(folder / PAGE_FILE, render_report(report))
             report.save(folder / RECORD_NAME)
-        write_into(folder, collect(folder, result=self, **facts), target, has_page=report is not None)
+        still = None if report is None else functools.partial(still_picture, report)
+        about = collect(folder, result=self, **facts)
+        write_into(folder, about, target, has_page=report is not None, still=still)
 
     def table(self) -> Table:
         """Return the comparison before / after as a rich table."""

@@ -2,7 +2,8 @@
 
 import io
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import datasets
 import numpy as np
@@ -62,18 +63,10 @@ def pixels(
         DataError: An image cannot be decoded, the model takes neither grey nor coloured images, or the processor makes
             images of several sizes of which none is the model's.
     """
-    config = config_of_images(config)
-    num_channels = getattr(config, "num_channels", 3)
-    mode = {1: "L", 3: "RGB"}.get(num_channels)
-    if mode is None:
-        raise DataError(f"num_channels must be 1 or 3, grey or red, green and blue; got {num_channels}")
-    height, width, options = _size(config, processor, mode)
-    shape = (num_channels, height, width)
+    encoder = PictureEncoder.of(config, processor)
 
     def encode(batch: dict[str, Any]) -> dict[str, Any]:
-        pictures = [_picture(image).convert(mode) for image in batch[column]]
-        encoded = processor(pictures, **options, return_tensors="np")
-        return {"pixel_values": np.asarray(encoded["pixel_values"], np.float32)}
+        return {"pixel_values": encoder([_picture(image) for image in batch[column]])}
 
     def decode(batch: dict[str, Any]) -> dict[str, Any]:
         rest = {name: values for name, values in batch.items() if name != column}
@@ -81,15 +74,54 @@ def pixels(
 
     if isinstance(images.features[column], datasets.Array2D):
         images = images.with_format("numpy")
-    if len(images) * 4 * math.prod(shape) > LARGEST_IN_MEMORY:
+    if len(images) * 4 * math.prod(encoder.shape) > LARGEST_IN_MEMORY:
         rows = images if labels is None else images.add_column("labels", labels)
         return rows.with_transform(decode)
-    features = datasets.Features({"pixel_values": datasets.Array3D(shape, "float32")})
+    features = datasets.Features({"pixel_values": datasets.Array3D(encoder.shape, "float32")})
     try:
         rows = images.map(encode, batched=True, batch_size=100, remove_columns=[column], features=features)
     except (UnidentifiedImageError, OSError) as error:
         raise DataError(f"every image must be readable: {_first_broken(images, column)}{error}") from error
     return (rows if labels is None else rows.add_column("labels", labels)).with_format("torch")
+
+
+@dataclass(frozen=True)
+class PictureEncoder:
+    """From pictures to the pixel values that a model takes.
+
+    Args:
+        processor: An image processor.
+        mode (`str`): What pillow calls grey, `"L"`, or red, green and blue, `"RGB"`.
+        shape (`tuple[int, int, int]`): Of the pixel values of one picture: channels, height, width.
+        options (`dict`): What the processor must be told to make pictures of this size.
+    """
+
+    processor: Any
+    mode: str
+    shape: tuple[int, int, int]
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, config: Any, processor: Any) -> Self:
+        """Return what makes pictures of the size and the channels that a config says; see [`pixels`].
+
+        Raises:
+            DataError: The model takes neither grey nor coloured images, or the processor makes images of several sizes
+                of which none is the model's.
+        """
+        config = config_of_images(config)
+        num_channels = getattr(config, "num_channels", 3)
+        mode = {1: "L", 3: "RGB"}.get(num_channels)
+        if mode is None:
+            raise DataError(f"num_channels must be 1 or 3, grey or red, green and blue; got {num_channels}")
+        height, width, options = _size(config, processor, mode)
+        return cls(processor, mode, (num_channels, height, width), options)
+
+    def __call__(self, pictures: list[Image.Image]) -> np.ndarray:
+        """Return the pixel values of pictures, of shape `(num_pictures, channels, height, width)`."""
+        converted = [picture.convert(self.mode) for picture in pictures]
+        encoded = self.processor(converted, **self.options, return_tensors="np")
+        return np.asarray(encoded["pixel_values"], np.float32)
 
 
 def config_of_images(config: Any) -> Any:

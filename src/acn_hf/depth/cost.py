@@ -99,7 +99,7 @@ def measure_cost(
     inputs = {name: value.to(execution_device(model)) for name, value in inputs.items()}
     with evaluating(model):
         flops = _count_flops(model, inputs)
-        times = [_timed(model, inputs) for _ in range(warmup + repeats)][warmup:]
+        times = [timed(model, inputs) for _ in range(warmup + repeats)][warmup:]
     quartiles = statistics.quantiles(times, n=4)
     return Cost(
         num_parameters=_num_parameters(model),
@@ -243,7 +243,8 @@ def _counted(model: Any, inputs: dict[str, torch.Tensor]) -> int:
     return counter.get_total_flops()
 
 
-def _timed(model: Any, inputs: dict[str, torch.Tensor]) -> float:
+def timed(model: Any, inputs: dict[str, torch.Tensor]) -> float:
+    """Return the milliseconds that one pass takes, on whatever device."""
     _synchronize(execution_device(model))
     start = time.perf_counter()
     _answer(model, inputs)

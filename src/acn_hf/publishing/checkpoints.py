@@ -14,6 +14,7 @@ from ..conversion.loader import load_model
 from ..conversion.timm_mixers import TimmMixer
 from ..data.rows import DataError, load_processor
 from ..embeddings.loading import is_sentence_transformer, load_sentence_transformer
+from ..exits.kept import KEPT_NAME
 from ..modeling.checkpoint import weight_files, written_beside
 from .facts import CardFacts, collect
 from .hub import push_files
@@ -23,7 +24,7 @@ RESULT_NAME = "result.json"
 """What `compress` found out."""
 REPORT_FILES = ("report.html", "report.json")
 """The page of a result and its record, which show rows of the data."""
-EVIDENCE_FILES = (RESULT_NAME, "compression.json", "depth_profile.json", "depth_profile.png", *REPORT_FILES)
+EVIDENCE_FILES = (RESULT_NAME, "compression.json", "depth_profile.json", "depth_profile.png", KEPT_NAME, *REPORT_FILES)
 """What was measured of a model that was in a folder before does not hold for another one. acn-hf 0.1 called the result
 `compression.json`."""
 PROCESSOR_FILES = (

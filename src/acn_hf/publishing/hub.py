@@ -16,15 +16,16 @@ from ..modeling.checkpoint import weight_files
 from ..support.sentence_models import inner_model
 from ..support.wrappers import is_sentence_model
 from .facts import RECORD_FILE, collect
-from .model_card import CARD_FILE, PAGE_FILE, write_into
+from .model_card import CARD_FILE, PAGE_FILE, picture_in, write_into
 
 PUBLISHED = re.compile(
     r"modules\.json|config_sentence_transformers\.json|sentence_\w+_config\.json"
-    r"|config\.json|generation_config\.json|\w+\.py|result\.json|compression\.json|depth_profile\.json"
+    r"|config\.json|generation_config\.json|\w+\.py|result\.json|compression\.json|depth_profile\.json|exits\.json"
     r"|(?:tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|preprocessor_config|processor_config)\.json"
     r"|vocab\.txt|merges\.txt|.*\.model|chat_template\.jinja"
 )
-"""What is uploaded of a folder besides weights and card: its config and code, the processor, and what was measured."""
+"""What is uploaded of a folder besides weights and card: its config and code, the processor, the policy of early
+exit, and what was measured."""
 
 
 def prepare_repo(
@@ -121,8 +122,9 @@ def push_files(
             if path.is_file() and (weights(path.name) or PUBLISHED.fullmatch(path.name) or path.name in also):
                 _link(path, new / path.relative_to(folder))
         keeps = (there / CARD_FILE).is_file() and not replace_card
-        has_page = (new / PAGE_FILE).is_file()
-        write_into(new, collect(new, known, repo_id=repo_id), there if keeps else folder, has_page=has_page)
+        about = collect(new, known, repo_id=repo_id)
+        target, has_page = there if keeps else folder, (new / PAGE_FILE).is_file()
+        write_into(new, about, target, has_page=has_page, still=picture_in(folder, about))
         return upload(new, repo_id, commit_message=commit_message, token=token, revision=revision, create_pr=create_pr)
 
 

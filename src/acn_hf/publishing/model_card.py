@@ -1,6 +1,7 @@
 """A card, its picture and its record, written together."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ def write_model_card(
 ) -> CardFacts:
     """Write the model card of a checkpoint, with valid metadata for the Hub.
 
-    `README.md`, the picture `depth_profile.png` and the record `model_card.json` appear together. Without matplotlib,
-    or without a profile, the card has no picture. A card that is there, by `Trainer` or by hand, is kept: the text is
-    added to it or replaces the text of an earlier call, and the metadata are merged.
+    `README.md`, the picture `depth_profile.png` and the record `model_card.json` appear together. Without a profile the
+    card has no picture, and without matplotlib it has the one that lies there, if that shows the same. It links to the
+    page of the result, `report.html`, if that lies there. A card that is there, by `Trainer` or by hand, is kept: the
+    text is added to it or replaces the text of an earlier call, and the metadata are merged.
 
     Args:
         folder (`str` or `os.PathLike`): The folder of the checkpoint.
@@ -81,7 +83,14 @@ def write_model_card(
     return collected
 
 
-def write_into(folder: Path, facts: CardFacts, target: Path, *, has_page: bool | None = None) -> None:
+def write_into(
+    folder: Path,
+    facts: CardFacts,
+    target: Path,
+    *,
+    has_page: bool | None = None,
+    still: Callable[[], bytes] | None = None,
+) -> None:
     """Write a card's three files into `folder`, from where they will move to `target`, whose card is kept.
 
     Where `target` has none, one that was saved into `folder` together with the model is.
@@ -92,20 +101,28 @@ def write_into(folder: Path, facts: CardFacts, target: Path, *, has_page: bool |
         target (`Path`): Where they will lie.
         has_page (`bool`, *optional*): Whether the card links to the page of the result. Defaults to whether there is
             one in a folder of the two.
+        still (`Callable`, *optional*): Gives the picture of the profile where there is no matplotlib. Defaults to
+            reading the one in `target` that shows the same.
     """
     if has_page is None:
         has_page = any((place / PAGE_FILE).is_file() for place in (folder, target))
     card = next((path for path in (target / CARD_FILE, folder / CARD_FILE) if path.is_file()), target / CARD_FILE)
     existing = card.read_text(encoding="utf-8") if card.is_file() else None
-    picture = save_picture(facts, folder)
+    picture = save_picture(facts, folder, picture_in(target, facts) if still is None else still)
     page = PAGE_FILE if has_page else None
     text = render_model_card(facts, picture=picture, page=page, existing=existing, previous=facts_in(target))
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
     facts.save(folder / RECORD_FILE)
 
 
-def save_picture(facts: CardFacts, folder: Path) -> str | None:
-    """Save the picture of the profile and return its name, or `None` where there is no profile or no matplotlib."""
+def save_picture(facts: CardFacts, folder: Path, still: Callable[[], bytes] | None = None) -> str | None:
+    """Save the picture of the profile and return its name, or `None` where there is no profile or nothing draws it.
+
+    Args:
+        facts (`CardFacts`): What is drawn.
+        folder (`Path`): Where it is written.
+        still (`Callable`, *optional*): Gives the picture where there is no matplotlib.
+    """
     if facts.profile is None:
         return None
     try:
@@ -113,9 +130,25 @@ def save_picture(facts: CardFacts, folder: Path) -> str | None:
         before, healed = (None, None) if known is None else (known.before, known.healed)
         figure = plot_depth_profile(facts.profile, depth=facts.depth, before=before, healed=healed).figure
     except ImportError:  # the table holds the same numbers
-        return None
+        if still is None:
+            return None
+        (folder / PICTURE_FILE).write_bytes(still())
+        return PICTURE_FILE
     figure.savefig(folder / PICTURE_FILE)
     return PICTURE_FILE
+
+
+def picture_in(folder: Path, facts: CardFacts) -> Callable[[], bytes] | None:
+    """Return what reads the picture in a folder, if it was drawn of the same profile and depth."""
+    path, known = folder / PICTURE_FILE, facts_in(folder)
+    is_same = known is not None and _drawn(known) == _drawn(facts)
+    return path.read_bytes if is_same and path.is_file() else None
+
+
+def _drawn(facts: CardFacts) -> tuple[Any, ...]:
+    """Return what the picture shows of the facts."""
+    known = facts.compression
+    return (facts.profile, facts.depth, *((None, {}) if known is None else (known.before, known.healed)))
 
 
 class CardTrainer(Trainer):

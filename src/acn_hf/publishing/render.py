@@ -83,6 +83,7 @@ def _parts(facts: CardFacts, picture: str | None) -> dict[str, Any]:
     return {
         "facts": facts,
         "picture": picture,
+        "metric": None if facts.profile is None else _escaped(facts.profile.metric),
         "finetuning": _finetuning(facts),
         "trained": "healed" if _is_healed(facts) else "fine-tuned",
         "compared": _compared(facts),
@@ -120,7 +121,7 @@ def _finetuning(facts: CardFacts) -> str | None:
         if _long(facts) is None:
             before += f", and {profile.values[-1]:.4f} at full depth"
     how = "healed, which means trained by the teacher" if _is_healed(facts) else "fine-tuned"
-    return f"It was then {how}: {profile.metric} **{facts.finetuned:.4f}**{where}; it was {before}."
+    return f"It was then {how}: {_escaped(profile.metric)} **{facts.finetuned:.4f}**{where}; it was {before}."
 
 
 def _is_healed(facts: CardFacts) -> bool:
@@ -138,16 +139,16 @@ def _compared(facts: CardFacts) -> str | None:
     profile, known = facts.profile, facts.compression
     if profile is None or known is None:
         return None
-    sentences = []
+    sentences, metric = [], _escaped(profile.metric)
     if known.before is not None:
         sentences.append(
-            f"Every depth was taught before one was chosen. The model that it was made from has {profile.metric} "
+            f"Every depth was taught before one was chosen. The model that it was made from has {metric} "
             f"{known.before.values[-1]:.4f} at full depth, before it was taught."
         )
     if known.interval is not None:
         low, high = known.interval
         sentences.append(
-            f"With 95% confidence this model loses between {low:.4f} and {high:.4f} in {profile.metric} against the "
+            f"With 95% confidence this model loses between {low:.4f} and {high:.4f} in {metric} against the "
             f"one that it was made from, on the {profile.num_examples:,} examples by which its depth was chosen. A "
             "gain is a loss below 0."
         )
@@ -162,13 +163,13 @@ def _tested(facts: CardFacts) -> str | None:
     if profile is None or test is None or facts.value is None:
         return None
     long = _long(facts) or profile
-    other = "" if test.metric in (None, profile.metric) else f"{test.metric} "
+    other = "" if test.metric in (None, profile.metric) else f"{_escaped(test.metric)} "
     rows = [
         (_data(facts) or "the data", "the depth", profile.num_examples, long.values[-1], facts.value),
         (facts.test_data or "the test data", "nothing", test.num_examples, test.full, test.short),
     ]
     return _table(
-        [profile.metric, "before", "this model"],
+        [_escaped(profile.metric), "before", "this model"],
         (
             [f"{kind}on {name}, by which {what} was chosen ({number:,} examples)", f"{full:.4f}", f"{short:.4f}"]
             for kind, (name, what, number, full, short) in zip(("", other), rows, strict=True)
@@ -184,6 +185,11 @@ def _explained(facts: CardFacts) -> str | None:
     named = {facts.profile.metric, None if test is None else test.metric}
     said = [f"`{name}`: {meaning}." for name, meaning in MEANINGS.items() if name in named]
     return "\n\n".join(said) or None
+
+
+def _escaped(name: str) -> str:
+    """Return the name of a metric, which may be that of any function, so that Markdown shows it as it is."""
+    return re.sub(r"[\\`*\[\]<>|]", r"\\\g<0>", " ".join(name.split()))
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -216,7 +222,7 @@ def _circumstances(cost: Cost | None) -> str | None:
 def _results(facts: CardFacts) -> str:
     where = " ".join(filter(None, (facts.dataset, facts.results_split)))
     head = ["metric", f"this model on {where}" if where else "this model"]
-    return _table(head, ([name, f"{value:.4f}"] for name, value in (facts.results or {}).items()))
+    return _table(head, ([_escaped(name), f"{value:.4f}"] for name, value in (facts.results or {}).items()))
 
 
 def _depths(facts: CardFacts) -> str | None:
@@ -225,10 +231,11 @@ def _depths(facts: CardFacts) -> str | None:
         return None
     profile, mark = facts.profile, facts.depth if facts.depth < facts.full_depth else None
     long, healed = _long(facts), {} if facts.compression is None else facts.compression.healed
-    columns = {profile.metric: dict(zip(profile.depths, profile.values, strict=True))}
+    metric = _escaped(profile.metric)
+    columns = {metric: dict(zip(profile.depths, profile.values, strict=True))}
     if long is not None:
         before = dict(zip(long.depths, long.values, strict=True))
-        columns = {f"{profile.metric} before teaching": before, "taught": columns[profile.metric]}
+        columns = {f"{metric} before teaching": before, "taught": columns[metric]}
     if healed:
         columns["cut there and healed"] = healed
     rows = []

@@ -5,3 +5,6 @@ from .page import (
 from .record import (
     ReportRecord as ReportRecord,
 )
+from .still import (
+    still_picture as still_picture,
+)

@@ -29,12 +29,20 @@ def plotting() -> tuple[Any, Any]:
 
 def script_of_vega() -> str:
     """Return the program that draws the charts, with all that it needs."""
+    _, vl_convert = plotting()
+    script = vl_convert.javascript_bundle(vl_version=version_of_vegalite())
+    return script.replace("</script", "<\\/script")
+
+
+def version_of_vegalite() -> str:
+    """Return the version of Vega-Lite that altair's charts are written for.
+
+    vl-convert may be older than altair; then it is the newest that it has, since no chart here needs what is new.
+    """
     altair, vl_convert = plotting()
     known = vl_convert.get_vegalite_versions()
     wanted = ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    # vl-convert may be older than altair, whose charts use nothing here that is new.
-    script = vl_convert.javascript_bundle(vl_version=wanted if wanted in known else known[-1])
-    return script.replace("</script", "<\\/script")
+    return wanted if wanted in known else known[-1]
 
 
 def finished(layers: list[Any], description: str, current: int | None, height: int = HEIGHT) -> Chart:
