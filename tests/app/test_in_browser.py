@@ -1,24 +1,27 @@
-"""The app in a real browser: it answers a text and a picture, two people at once, and fetches nothing from elsewhere."""
+"""The app in a real browser: it answers texts and pictures, two people at once, and fetches nothing from elsewhere."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from acn_hf import ConfidenceExit, EarlyExitReport
-from acn_hf.app import build_app
 from acn_hf.report import ReportRecord
 from tests.conftest import build
-from tests.support.asked import EVIL, TEXT, closed_loops, picture, write
+from tests.support.asked import EVIL, TEXT, picture, write
 from tests.support.browser import Watched, chromium
 from tests.support.families import NUM_LAYERS
 from tests.support.reported import result, rows
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 pytest.importorskip("gradio")
+SERVER = str(Path(__file__).parents[1] / "support" / "app_server.py")
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 READY = ".acn.waiting"
 ANSWERED, TIMED = ".acn .depths", ".acn .clock"
 WIDE = (
@@ -58,14 +61,11 @@ def _named(model, names):
 def addresses(folders, tmp_path_factory):
     """Where the apps listen."""
     apps = {"text": ["bert", "labels"], "picture": ["vit", "acn-picture"], "evil": ["evil"]}
-    with pytest.MonkeyPatch.context() as patch, closed_loops():
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("cache")))
-        running = {name: build_app([folders / one for one in sources]) for name, sources in apps.items()}
-        for app in running.values():
-            app.launch(prevent_thread_lock=True, quiet=True)
-        yield {name: app.local_url for name, app in running.items()}
-        for app in running.values():
-            app.close(verbose=False)
+    asked = json.dumps({name: [str(folders / one) for one in sources] for name, sources in apps.items()})
+    environment = os.environ | {"GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("cache"))}
+    with subprocess.Popen([sys.executable, SERVER, asked], env=environment, text=True, **PIPES) as process:
+        yield json.loads(process.stdout.readline())
+        process.stdin.close()
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_it_refuses_a_file_that_is_no_picture(opened, tmp_path):
     watched.page.wait_for_selector("#notice [role=alert]")
     assert watched.text("#notice") == "This file is no picture that can be read: choose a PNG, JPEG, WebP or GIF."
     picture().save(tmp_path / "picture.png")
-    watched.page.click("#picture [aria-label=Clear], #picture [aria-label=Remove], #picture button[title=Clear]")
+    assert watched.page.locator("#picture img").count() == 0
     drop(watched, tmp_path / "picture.png")
     watched.page.wait_for_selector(TIMED)
     assert watched.page.locator("#notice [role=alert]").count() == 0
@@ -249,6 +249,5 @@ def test_it_listens_on_this_machine_alone(folders, tmp_path):
 
 def _sockets():
     """Return the sockets of this machine that listen, as Linux tells them: address, port and the rest."""
-    with open("/proc/net/tcp") as file:
-        lines = [line.split(None, 1)[1] for line in file.readlines()[1:]]
+    lines = [line.split(None, 1)[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return [line for line in lines if line.split()[2] == "0A"]
