@@ -47,14 +47,11 @@ def folders(tmp_path_factory):
     ReportRecord.of(result(), rows=rows(), name="Reviews").save(folder / "bert" / "report.json")
     pictures = [{"image": picture()}] * 60
     ReportRecord.of(result(), rows=pictures, name="Pictures").save(folder / "vit" / "report.json")
-    evil = {number: f"{EVIL} {number}" for number in range(3)}
-    write("bert", folder / "evil", lambda head, **options: _named(make(head, **options), evil))
+    config = write("bert", folder / "evil", make) / "config.json"
+    evil = {str(number): f"{EVIL} {number}" for number in range(3)}
+    named = {"id2label": evil, "label2id": {name: int(number) for number, name in evil.items()}}
+    config.write_text(json.dumps(json.loads(config.read_text()) | named))
     return folder
-
-
-def _named(model, names):
-    model.config.id2label, model.config.label2id = names, {name: number for number, name in names.items()}
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +206,8 @@ def test_nothing_is_wider_than_the_window(opened, tmp_path, name, width, scheme)
 
 def start(folder, tmp_path):
     """Start `acn-hf app`, and return the process and the address."""
-    environment = os.environ | {"GRADIO_TEMP_DIR": str(tmp_path / "gradio"), "PYTHONUNBUFFERED": "1"}
+    (tmp_path / "temporary").mkdir()
+    environment = os.environ | {"TMPDIR": str(tmp_path / "temporary"), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "acn_hf", "app", str(folder)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=environment, **pipes)
@@ -223,7 +221,7 @@ def test_ctrl_c_ends_it(browser, folders, tmp_path):
         picture().save(tmp_path / "picture.png")
         drop(watched, tmp_path / "picture.png")
         watched.page.wait_for_selector(ANSWERED)
-        assert list((tmp_path / "gradio").rglob("picture.png"))
+        assert list((tmp_path / "temporary").rglob("picture.png"))
         process.send_signal(signal.SIGINT)
         said, complained = process.communicate(timeout=60)
     finally:
@@ -233,7 +231,7 @@ def test_ctrl_c_ends_it(browser, folders, tmp_path):
     assert process.returncode == 130
     assert (said, complained.strip().splitlines()[-1]) == ("", "stopped; the app has ended")
     assert "Traceback" not in complained
-    assert not list((tmp_path / "gradio").rglob("picture.png")), "what was dropped is not kept"
+    assert not list((tmp_path / "temporary").rglob("picture.png")), "what was dropped is not kept"
 
 
 def test_it_listens_on_this_machine_alone(folders, tmp_path):

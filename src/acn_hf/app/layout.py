@@ -16,7 +16,7 @@ from .answers import Question, RefusedQuestionError, answer_at_every_depth
 from .checkpoint import SIMILARITY, TAGS, Checkpoint, load_checkpoints
 from .pictures import open_picture
 from .times import Stopwatch
-from .view import show_answers, show_refusal, show_title, show_waiting, style
+from .view import script, show_answers, show_refusal, show_title, show_waiting, style
 
 NEEDS = "the app needs gradio: pip install 'acn-hf[app]'"
 MOST_EXAMPLES = 12
@@ -131,6 +131,7 @@ def _launched(gradio: Any, blocks: Any) -> dict[str, Any]:
     options = {
         "theme": _theme(gradio),
         "css": style(),
+        "js": script(),
         "footer_links": ["gradio"],
         "max_file_size": LARGEST_FILE,
         "show_error": True,

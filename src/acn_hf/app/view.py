@@ -238,5 +238,10 @@ def style() -> str:
     return _file("app.css")
 
 
+def script() -> str:
+    """Return the script of the page."""
+    return _file("app.js")
+
+
 def _file(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
