@@ -49,7 +49,7 @@ def test_it_answers_and_then_says_how_long_it_takes(folder):
 
 def test_two_answer_side_by_side(folder, build, tmp_path):
     blocks = build_app([folder, write("labels", tmp_path / "other", build)])
-    assert blocks.title == "film and other"
+    assert blocks.title == "film and other at every depth"
     _, last = asked(blocks, "good film", "")
     assert 'aria-label="film"' in last[1]
     assert 'aria-label="other"' in last[2]

@@ -157,7 +157,7 @@ def load_checkpoints(
         raise ValueError(f"an app is of a list of one or two checkpoints; got {given}")
     named = [_name_of(os.fspath(source)) for source in sources]
     if len(set(named)) < len(named):  # two folders may be called the same
-        named = list(map(os.fspath, sources))
+        named = [os.fspath(source) for source in sources]
     loaded = tuple(
         load_checkpoint(source, name=name, exits=None if place else exits, device=device)
         for place, (source, name) in enumerate(zip(sources, named, strict=True))

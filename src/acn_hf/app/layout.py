@@ -60,7 +60,7 @@ def build_app(
         sources (sequence of `str` or `os.PathLike`): One or two folders or names on the Hub. Each holds an ACN, or any
             model of transformers with one stack of layers, that classifies texts, pictures or words or predicts
             numbers; or a `SentenceTransformer`.
-        title (`str`, *optional*): Heading of the page. Defaults to the names of the checkpoints.
+        title (`str`, *optional*): Heading of the page. Defaults to the names of the checkpoints, at every depth.
         examples (`bool`, *optional*, defaults to `True`): Whether the examples are offered that `report.json` beside a
             checkpoint holds, which are rows of the data.
         exits (`str` or `os.PathLike`, *optional*): JSON file of an [`ExitCalibration`] or an [`EarlyExitReport`], whose
@@ -95,7 +95,7 @@ def build_app(
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         raise ValueError(f"concurrency must be a whole number >= 1; got {concurrency!r}")
     checkpoints = load_checkpoints(sources, exits=exits, device=device)
-    heading = title or " and ".join(one.name for one in checkpoints)
+    heading = title or f"{' and '.join(one.name for one in checkpoints)} at every depth"
     with gradio.Blocks(title=heading, analytics_enabled=False, delete_cache=FORGETS) as blocks:
         gradio.HTML(show_title(heading, _lead(checkpoints)))
         with gradio.Row() if len(checkpoints) == 1 else gradio.Column():
