@@ -13,7 +13,7 @@ from PIL import Image
 from ..report.record import ReportRecord
 from ..report.rows import PARTS
 from .answers import Question, RefusedQuestionError, answer_at_every_depth
-from .checkpoint import SIMILARITY, TAGS, Checkpoint, load_checkpoints
+from .checkpoint import SIMILARITY, TAGS, Checkpoint, check_number, load_checkpoints
 from .pictures import open_picture
 from .times import Stopwatch
 from .view import script, show_answers, show_refusal, show_title, show_waiting, style
@@ -91,6 +91,7 @@ def build_app(
 
     ```
     """
+    check_number(sources)
     gradio = gradio_package()
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         raise ValueError(f"concurrency must be a whole number >= 1; got {concurrency!r}")
