@@ -62,7 +62,7 @@ def test_without_the_extra_one_line_says_what_to_install(run, residual, monkeypa
 
 
 def test_wrong_usage(run, residual):
-    assert "70000 is not in the range" in wrong_usage(run("app", residual, "--port", 70000))
+    assert "Invalid value for '--port'" in wrong_usage(run("app", residual, "--port", 70000))
     assert "Missing argument" in wrong_usage(run("app"))
 
 
