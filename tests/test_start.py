@@ -49,6 +49,7 @@ def command(*words):
         (("--version",), 0),
         (("profile", "--help"), 0),
         (("compress", "--help"), 0),
+        (("app",), 2),
         (("compress", "model"), 2),
         (("nonsense",), 2),
         (("profile", "model", "data", "--metric", "nonsense"), 2),

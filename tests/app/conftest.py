@@ -1,4 +1,4 @@
-"""Apps of gradio leave nothing behind."""
+"""Apps of gradio leave nothing behind, and time few passes: what is tested with them is another thing."""
 
 import pytest
 
@@ -9,6 +9,11 @@ from tests.support.asked import closed_loops
 def _closed_loops():
     with closed_loops():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _few_rounds(monkeypatch):
+    monkeypatch.setattr("acn_hf.app.times.MOST_ROUNDS", 2)
 
 
 @pytest.fixture(autouse=True)

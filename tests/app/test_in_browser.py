@@ -1,24 +1,27 @@
-"""The app in a real browser: it answers a text and a picture, two people at once, and fetches nothing from elsewhere."""
+"""The app in a real browser: it answers texts and pictures, two people at once, and fetches nothing from elsewhere."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from acn_hf import ConfidenceExit, EarlyExitReport
-from acn_hf.app import build_app
 from acn_hf.report import ReportRecord
 from tests.conftest import build
-from tests.support.asked import EVIL, TEXT, closed_loops, picture, write
+from tests.support.asked import EVIL, TEXT, picture, write
 from tests.support.browser import Watched, chromium
 from tests.support.families import NUM_LAYERS
 from tests.support.reported import result, rows
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 pytest.importorskip("gradio")
+SERVER = str(Path(__file__).parents[1] / "support" / "app_server.py")
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 READY = ".acn.waiting"
 ANSWERED, TIMED = ".acn .depths", ".acn .clock"
 WIDE = (
@@ -44,28 +47,22 @@ def folders(tmp_path_factory):
     ReportRecord.of(result(), rows=rows(), name="Reviews").save(folder / "bert" / "report.json")
     pictures = [{"image": picture()}] * 60
     ReportRecord.of(result(), rows=pictures, name="Pictures").save(folder / "vit" / "report.json")
-    evil = {number: f"{EVIL} {number}" for number in range(3)}
-    write("bert", folder / "evil", lambda head, **options: _named(make(head, **options), evil))
+    config = write("bert", folder / "evil", make) / "config.json"
+    evil = {str(number): f"{EVIL} {number}" for number in range(3)}
+    named = {"id2label": evil, "label2id": {name: int(number) for number, name in evil.items()}}
+    config.write_text(json.dumps(json.loads(config.read_text()) | named))
     return folder
-
-
-def _named(model, names):
-    model.config.id2label, model.config.label2id = names, {name: number for number, name in names.items()}
-    return model
 
 
 @pytest.fixture(scope="module")
 def addresses(folders, tmp_path_factory):
     """Where the apps listen."""
     apps = {"text": ["bert", "labels"], "picture": ["vit", "acn-picture"], "evil": ["evil"]}
-    with pytest.MonkeyPatch.context() as patch, closed_loops():
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("cache")))
-        running = {name: build_app([folders / one for one in sources]) for name, sources in apps.items()}
-        for app in running.values():
-            app.launch(prevent_thread_lock=True, quiet=True)
-        yield {name: app.local_url for name, app in running.items()}
-        for app in running.values():
-            app.close(verbose=False)
+    asked = json.dumps({name: [str(folders / one) for one in sources] for name, sources in apps.items()})
+    environment = os.environ | {"GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("cache"))}
+    with subprocess.Popen([sys.executable, SERVER, asked], env=environment, text=True, **PIPES) as process:
+        yield json.loads(process.stdout.readline())
+        process.stdin.close()
 
 
 @pytest.fixture
@@ -129,7 +126,7 @@ def test_it_refuses_a_file_that_is_no_picture(opened, tmp_path):
     watched.page.wait_for_selector("#notice [role=alert]")
     assert watched.text("#notice") == "This file is no picture that can be read: choose a PNG, JPEG, WebP or GIF."
     picture().save(tmp_path / "picture.png")
-    watched.page.click("#picture [aria-label=Clear], #picture [aria-label=Remove], #picture button[title=Clear]")
+    assert watched.page.locator("#picture img").count() == 0
     drop(watched, tmp_path / "picture.png")
     watched.page.wait_for_selector(TIMED)
     assert watched.page.locator("#notice [role=alert]").count() == 0
@@ -209,7 +206,8 @@ def test_nothing_is_wider_than_the_window(opened, tmp_path, name, width, scheme)
 
 def start(folder, tmp_path):
     """Start `acn-hf app`, and return the process and the address."""
-    environment = os.environ | {"GRADIO_TEMP_DIR": str(tmp_path / "gradio"), "PYTHONUNBUFFERED": "1"}
+    (tmp_path / "temporary").mkdir()
+    environment = os.environ | {"TMPDIR": str(tmp_path / "temporary"), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "acn_hf", "app", str(folder)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=environment, **pipes)
@@ -223,7 +221,7 @@ def test_ctrl_c_ends_it(browser, folders, tmp_path):
         picture().save(tmp_path / "picture.png")
         drop(watched, tmp_path / "picture.png")
         watched.page.wait_for_selector(ANSWERED)
-        assert list((tmp_path / "gradio").rglob("picture.png"))
+        assert list((tmp_path / "temporary").rglob("picture.png"))
         process.send_signal(signal.SIGINT)
         said, complained = process.communicate(timeout=60)
     finally:
@@ -233,7 +231,7 @@ def test_ctrl_c_ends_it(browser, folders, tmp_path):
     assert process.returncode == 130
     assert (said, complained.strip().splitlines()[-1]) == ("", "stopped; the app has ended")
     assert "Traceback" not in complained
-    assert not list((tmp_path / "gradio").rglob("picture.png")), "what was dropped is not kept"
+    assert not list((tmp_path / "temporary").rglob("picture.png")), "what was dropped is not kept"
 
 
 def test_it_listens_on_this_machine_alone(folders, tmp_path):
@@ -249,6 +247,5 @@ def test_it_listens_on_this_machine_alone(folders, tmp_path):
 
 def _sockets():
     """Return the sockets of this machine that listen, as Linux tells them: address, port and the rest."""
-    with open("/proc/net/tcp") as file:
-        lines = [line.split(None, 1)[1] for line in file.readlines()[1:]]
+    lines = [line.split(None, 1)[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return [line for line in lines if line.split()[2] == "0A"]

@@ -41,7 +41,7 @@ def test_it_listens_on_this_machine_alone_until_it_is_stopped(run, residual, lau
     assert done.stdout.strip() == "open http://127.0.0.1:7860/ (Ctrl-C ends it)"
     assert done.stderr.strip() == "stopped; the app has ended"
     assert (launched["server_name"], launched["server_port"], launched["share"]) == ("127.0.0.1", None, False)
-    assert launched["blocks"].title == "bert"
+    assert launched["blocks"].title == "bert at every depth"
 
 
 def test_it_listens_where_it_is_told_to(run, residual, checkpoint, launched):
@@ -62,7 +62,7 @@ def test_without_the_extra_one_line_says_what_to_install(run, residual, monkeypa
 
 
 def test_wrong_usage(run, residual):
-    assert "70000 is not in the range" in wrong_usage(run("app", residual, "--port", 70000))
+    assert "Invalid value for '--port'" in wrong_usage(run("app", residual, "--port", 70000))
     assert "Missing argument" in wrong_usage(run("app"))
 
 

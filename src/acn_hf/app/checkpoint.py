@@ -152,12 +152,10 @@ def load_checkpoints(
         UnsupportedError: One reads texts and the other pictures, or see [`load_checkpoint`], as of all other errors.
         ValueError: There are none, or more than two.
     """
-    if isinstance(sources, (str, os.PathLike)) or not 1 <= len(sources) <= 2:
-        given = sources if isinstance(sources, (str, os.PathLike)) else len(sources)
-        raise ValueError(f"an app is of a list of one or two checkpoints; got {given}")
+    check_number(sources)
     named = [_name_of(os.fspath(source)) for source in sources]
     if len(set(named)) < len(named):  # two folders may be called the same
-        named = list(map(os.fspath, sources))
+        named = [os.fspath(source) for source in sources]
     loaded = tuple(
         load_checkpoint(source, name=name, exits=None if place else exits, device=device)
         for place, (source, name) in enumerate(zip(sources, named, strict=True))
@@ -166,6 +164,13 @@ def load_checkpoints(
         reads = [f"{one.name} reads {'pictures' if one.reads_pictures else 'texts'}" for one in loaded]
         raise UnsupportedError(f"checkpoints side by side must read the same; {' and '.join(reads)}")
     return loaded
+
+
+def check_number(sources: Sequence[str | os.PathLike]) -> None:
+    """Raise `ValueError` unless there are one or two sources."""
+    if isinstance(sources, (str, os.PathLike)) or not 1 <= len(sources) <= 2:
+        given = sources if isinstance(sources, (str, os.PathLike)) else len(sources)
+        raise ValueError(f"an app is of a list of one or two checkpoints; got {given}")
 
 
 def file_beside(source: str, name: str) -> str | None:

@@ -13,13 +13,15 @@ from PIL import Image
 from ..report.record import ReportRecord
 from ..report.rows import PARTS
 from .answers import Question, RefusedQuestionError, answer_at_every_depth
-from .checkpoint import SIMILARITY, TAGS, Checkpoint, load_checkpoints
+from .checkpoint import SIMILARITY, TAGS, Checkpoint, check_number, load_checkpoints
 from .pictures import open_picture
 from .times import Stopwatch
-from .view import show_answers, show_refusal, show_title, show_waiting, style
+from .view import script, show_answers, show_refusal, show_title, show_waiting, style
 
 NEEDS = "the app needs gradio: pip install 'acn-hf[app]'"
 MOST_EXAMPLES = 12
+NARROWEST = 280
+"""Pixels of a column; on a narrow window they stand below each other."""
 LARGEST_FILE = "20mb"
 FORGETS = 600, 3600
 """Seconds: every so often pictures are deleted that were dropped so long ago; all are when the app ends."""
@@ -58,7 +60,7 @@ def build_app(
         sources (sequence of `str` or `os.PathLike`): One or two folders or names on the Hub. Each holds an ACN, or any
             model of transformers with one stack of layers, that classifies texts, pictures or words or predicts
             numbers; or a `SentenceTransformer`.
-        title (`str`, *optional*): Heading of the page. Defaults to the names of the checkpoints.
+        title (`str`, *optional*): Heading of the page. Defaults to the names of the checkpoints, at every depth.
         examples (`bool`, *optional*, defaults to `True`): Whether the examples are offered that `report.json` beside a
             checkpoint holds, which are rows of the data.
         exits (`str` or `os.PathLike`, *optional*): JSON file of an [`ExitCalibration`] or an [`EarlyExitReport`], whose
@@ -89,31 +91,35 @@ def build_app(
 
     ```
     """
+    check_number(sources)
     gradio = gradio_package()
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         raise ValueError(f"concurrency must be a whole number >= 1; got {concurrency!r}")
     checkpoints = load_checkpoints(sources, exits=exits, device=device)
-    heading = title or " and ".join(one.name for one in checkpoints)
+    heading = title or f"{' and '.join(one.name for one in checkpoints)} at every depth"
     with gradio.Blocks(title=heading, analytics_enabled=False, delete_cache=FORGETS) as blocks:
         gradio.HTML(show_title(heading, _lead(checkpoints)))
-        asked = _picture_input(gradio) if checkpoints[0].reads_pictures else _text_inputs(gradio, checkpoints)
-        button = gradio.Button("Answer at every depth", variant="primary")
-        offered = _examples(gradio, checkpoints, asked) if examples else None
-        notice = gradio.HTML("", elem_id="notice", visible=False)
-        with gradio.Row():
-            cards = [_card(gradio, one) for one in checkpoints]
-        triggers = [button.click, asked[0].upload if checkpoints[0].reads_pictures else asked[0].submit]
+        with gradio.Row() if len(checkpoints) == 1 else gradio.Column():
+            with gradio.Column(scale=2, min_width=NARROWEST):
+                asked = _picture_input(gradio) if checkpoints[0].reads_pictures else _text_inputs(gradio, checkpoints)
+                button = gradio.Button("Answer at every depth", variant="primary")
+                offered = _examples(gradio, checkpoints, asked) if examples else None
+            with gradio.Column(scale=3, min_width=NARROWEST):
+                notice = gradio.HTML("", elem_id="notice", visible=False)
+                with gradio.Row():
+                    cards = [_card(gradio, one) for one in checkpoints]
         answering = {
             "fn": _respond(checkpoints),
             "inputs": asked,
-            "outputs": [notice, *cards],
+            "outputs": [asked[0], notice, *cards],
             "preprocess": False,  # which opens pictures itself, and says less of what is none
             "api_visibility": "private",
             "show_progress": "minimal",
+            "show_progress_on": cards,
             "concurrency_limit": concurrency,
             "concurrency_id": "answers",
         }
-        gradio.on(triggers, **answering)
+        gradio.on([button.click, asked[0].upload if checkpoints[0].reads_pictures else asked[0].submit], **answering)
         if offered is not None:
             offered.load_input_event.then(**answering)
     blocks.queue(api_open=False, default_concurrency_limit=concurrency)
@@ -126,6 +132,7 @@ def _launched(gradio: Any, blocks: Any) -> dict[str, Any]:
     options = {
         "theme": _theme(gradio),
         "css": style(),
+        "js": script(),
         "footer_links": ["gradio"],
         "max_file_size": LARGEST_FILE,
         "show_error": True,
@@ -180,7 +187,7 @@ def _picture_input(gradio: Any) -> list[Any]:
 
 
 def _card(gradio: Any, checkpoint: Checkpoint) -> Any:
-    with gradio.Column(min_width=280):
+    with gradio.Column(min_width=NARROWEST):
         return gradio.HTML(show_waiting(checkpoint))
 
 
@@ -189,17 +196,18 @@ def _respond(checkpoints: Sequence[Checkpoint]) -> Callable[..., Iterator[list[A
     gradio = gradio_package()
     stopwatch = Stopwatch(checkpoints)
     waiting = [show_waiting(one) for one in checkpoints]
-    hidden = gradio.update(value="", visible=False)
+    kept, hidden = gradio.update(), gradio.update(value="", visible=False)
+    emptied = gradio.update(value=None) if checkpoints[0].reads_pictures else kept
 
     def respond(*given: Any) -> Iterator[list[Any]]:
         try:
             question = _question(checkpoints[0], given)
             answers = [answer_at_every_depth(one, question) for one in checkpoints]
         except RefusedQuestionError as refusal:
-            yield [gradio.update(value=show_refusal(str(refusal)), visible=True), *waiting]
+            yield [emptied, gradio.update(value=show_refusal(str(refusal)), visible=True), *waiting]
             return
-        yield [hidden, *show_answers(checkpoints, answers)]
-        yield [hidden, *show_answers(checkpoints, answers, stopwatch([answer.inputs for answer in answers]))]
+        yield [kept, hidden, *show_answers(checkpoints, answers)]
+        yield [kept, hidden, *show_answers(checkpoints, answers, stopwatch([answer.inputs for answer in answers]))]
 
     return respond
 

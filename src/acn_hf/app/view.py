@@ -44,9 +44,10 @@ def show_answers(
         times (sequence of `Times`, *optional*): Of every depth of each; `None` while they are measured.
     """
     alike = len({(answer.kind, answer.names) for answer in answers}) == 1
+    taken: Sequence[Times | None] = [None] * len(answers) if times is None else times
     return [
-        _show_answer(checkpoint, answer, _shown(answers if alike else [answer]), taken)
-        for checkpoint, answer, taken in zip(checkpoints, answers, times or [None] * len(answers), strict=True)
+        _show_answer(checkpoint, answer, _shown(answers if alike else [answer]), measured)
+        for checkpoint, answer, measured in zip(checkpoints, answers, taken, strict=True)
     ]
 
 
@@ -236,6 +237,11 @@ def _environment() -> jinja2.Environment:
 def style() -> str:
     """Return the style sheet of all that is shown."""
     return _file("app.css")
+
+
+def script() -> str:
+    """Return the script of the page."""
+    return _file("app.js")
 
 
 def _file(name: str) -> str:

@@ -2,7 +2,10 @@
 
 import gc
 import os
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,9 +14,6 @@ import typer
 from ..support.stopping import on_stop
 from .base import command, console
 from .options import Device
-
-OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False"}
-"""What gradio is told before it is imported: to report nothing."""
 
 
 @command("app")
@@ -40,15 +40,32 @@ def app_command(
     device: Device = "cpu",
 ) -> None:
     """Try a checkpoint in the browser: a text or a picture, and the answer at every depth with its time."""
-    for name, value in OFFLINE.items():
-        os.environ.setdefault(name, value)
-    from ..app.layout import build_app, gradio_package
+    with (
+        on_stop("the app has ended"),
+        tempfile.TemporaryDirectory(prefix="acn-hf-app-") as dropped,  # what people drop goes when the app ends
+        _environment(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=dropped),
+    ):
+        from ..app.layout import build_app, gradio_package
 
-    gradio_package()  # before anything takes long
-    sources = [model] if other is None else [model, other]
-    blocks = build_app(sources, exits=exits, examples=examples, device=device)
-    with on_stop("the app has ended"):
+        gradio_package()  # before anything takes long
+        sources = [model] if other is None else [model, other]
+        blocks = build_app(sources, exits=exits, examples=examples, device=device)
         _serve(blocks, host, port, share)
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Set variables that gradio reads, and put back what they were."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _serve(blocks: Any, host: str, port: int | None, share: bool) -> None:
