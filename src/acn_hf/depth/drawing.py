@@ -126,7 +126,7 @@ def plot_profile_history(
         label = f"from step {step:,} on" if place == 0 else None
         ax.plot(*_curve(history[step]), color="C0", alpha=strength, linewidth=1, label=label)
     ax.plot(*_curve(history[newest]), marker="o", color="C0", linewidth=2, label=f"step {newest:,}")
-    if effective_depth in history[newest]:
+    if effective_depth is not None and effective_depth in history[newest]:
         mark = {"marker": "o", "markersize": 12, "fillstyle": "none", "color": "C3", "linestyle": ""}
         label = f"effective depth {effective_depth}"
         ax.plot([effective_depth], [history[newest][effective_depth]], **mark, label=label)

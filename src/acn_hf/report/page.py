@@ -30,7 +30,7 @@ def render_report(record: ReportRecord) -> str:
         ValueError: The record holds a number that is none, which JSON has no word for.
     """
     charts = charts_of(record)
-    scripts = [Markup(script_of_vega()), Markup(_file("page.js"))]
+    scripts = [Markup(script_of_vega()), Markup(_file("base.js") + _file("page.js"))]
     data = view.script_data(record, charts)
     json.dumps(data, allow_nan=False)  # what a browser cannot read is refused here
     return _environment().get_template("page.html.jinja").render(
