@@ -5,3 +5,6 @@ from .page import (
 from .record import (
     ReportRecord as ReportRecord,
 )
+from .run_log import (
+    RunLog as RunLog,
+)
