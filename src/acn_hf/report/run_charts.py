@@ -1,12 +1,25 @@
 """The charts of the page of a run. The script of the page says at which step it is looked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..support.spread import evenly
 from .run_log import RunLog
 from .run_view import deepest
-from .vega import ACCENT, BEFORE, CHOSEN, HEALED, INK, Chart, depth_axis, finished, looked_at, plotting, step_axis
+from .vega import (
+    ACCENT,
+    BEFORE,
+    CHOSEN,
+    HEALED,
+    HEIGHT,
+    INK,
+    Chart,
+    depth_axis,
+    finished,
+    looked_at,
+    plotting,
+    step_axis,
+)
 
 RAMP = 8
 """Colours of the style sheet from the lowest depth to full depth: orange, purple, blue, which all eyes tell apart."""
@@ -45,14 +58,14 @@ def _profile(run: RunLog) -> Chart:
     """Return the metric against depth at the step that is looked at, with all others paler behind it."""
     alt, _ = plotting()
     x, y = depth_axis(run.depths), alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
-    base = alt.Chart(alt.Data(values=_values(run))).encode(x=x, y=y)
+    base = _rows("values").encode(x=x, y=y)
     here = base.transform_filter(HERE)
     rings = [
         {"step": one.step, "depth": one.effective_depth, "value": one.values[one.effective_depth]}
         for one in run.measurements
         if one.effective_depth in one.values
     ]
-    ring = alt.Chart(alt.Data(values=rings)).transform_filter(HERE)
+    ring = _rows("rings").transform_filter(HERE)
     opacity = min(0.6, max(0.15, 10 / len(run.measurements)))
     layers = [
         base.mark_line(color=BEFORE, strokeWidth=1, opacity=opacity).encode(detail="step:N"),
@@ -61,7 +74,7 @@ def _profile(run: RunLog) -> Chart:
         ring.mark_point(size=260, color=CHOSEN, strokeWidth=2.5).encode(x=x, y=y),
     ]
     description = f"{run.metric} against depth at the step of the slider; the table of depths holds the numbers"
-    return finished(layers, description, run.measurements[-1].step, height=320)
+    return _finished(run, layers, description, 320, values=_values(run), rings=rings)
 
 
 def _metric(run: RunLog) -> Chart:
@@ -71,13 +84,11 @@ def _metric(run: RunLog) -> Chart:
     scale = alt.Scale(domain=depths, range=[ramp(place, len(depths)) for place in range(len(depths))])
     legend = alt.Legend(values=evenly(depths, NAMED_DEPTHS), title="depth", columns=NAMED_DEPTHS)
     y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
-    base = alt.Chart(alt.Data(values=_values(run))).encode(
-        x=step_axis(run.step), y=y, color=alt.Color("depth:N", scale=scale, legend=legend)
-    )
+    base = _rows("values").encode(x=step_axis(run.step), y=y, color=alt.Color("depth:N", scale=scale, legend=legend))
     here = base.transform_filter(HERE).mark_point(filled=True, opacity=1, size=45)
     layers = [_here(run), base.mark_line(strokeWidth=1.5), here.encode(tooltip=_tips(run))]
     description = f"{run.metric} against the step, one line for each depth; the table of measurements holds the numbers"
-    return finished(layers, description, run.measurements[-1].step, height=320)
+    return _finished(run, layers, description, 320, values=_values(run))
 
 
 def ramp(place: int, number: int) -> str:
@@ -100,19 +111,15 @@ def _effective(run: RunLog) -> Chart:
     tips = [alt.Tooltip("step:Q", format=","), alt.Tooltip("what:N"), alt.Tooltip("depth:Q")]
     lines = [_here(run)]
     if run.removals:
-        left = alt.Chart(alt.Data(values=[{"step": one.step} for one in run.removals]))
-        lines.append(left.mark_rule(color=CHOSEN, strokeDash=[2, 3], strokeWidth=1.5).encode(x=x))
-    for rows, dash in ((known, [1, 0]), (had, [5, 4])):
-        line = alt.Chart(alt.Data(values=rows)).mark_line(interpolate="step-after", strokeWidth=2, strokeDash=dash)
+        lines.append(_rows("left").mark_rule(color=CHOSEN, strokeDash=[2, 3], strokeWidth=1.5).encode(x=x))
+    for name, dash in (("known", [1, 0]), ("had", [5, 4])):
+        line = _rows(name).mark_line(interpolate="step-after", strokeWidth=2, strokeDash=dash)
         lines.append(line.encode(x=x, y=y, color=colour))
-    points = (
-        alt.Chart(alt.Data(values=[*known, *measured]))
-        .transform_filter(HERE)
-        .mark_point(filled=True, opacity=1, size=60)
-    )
+    points = _rows("measured").transform_filter(HERE).mark_point(filled=True, opacity=1, size=60)
     lines.append(points.encode(x=x, y=y, color=colour, tooltip=tips))
     description = "The effective depth and the layers of the model at each step; the table of measurements holds both"
-    return finished(lines, description, run.measurements[-1].step)
+    left = [{"step": one.step} for one in run.removals]
+    return _finished(run, lines, description, known=known, had=had, measured=[*known, *measured], left=left)
 
 
 def layers_over_steps(run: RunLog) -> list[tuple[int, int]]:
@@ -123,7 +130,7 @@ def layers_over_steps(run: RunLog) -> list[tuple[int, int]]:
     return [(0, first.before), *((one.step, one.after) for one in run.removals), (run.step, last.after)]
 
 
-def _curves(run: RunLog, curves: dict[str, Sequence[tuple[float, float]]], description: str) -> Chart:
+def _curves(run: RunLog, curves: Mapping[str, Sequence[tuple[float, float]]], description: str) -> Chart:
     """Return some numbers over the steps, a line for each."""
     alt, _ = plotting()
     rows = [
@@ -132,18 +139,29 @@ def _curves(run: RunLog, curves: dict[str, Sequence[tuple[float, float]]], descr
         for step, value in points
     ]
     scale = alt.Scale(domain=list(curves), range=[ACCENT, HEALED][: len(curves)])
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = _rows("values").encode(
         x=step_axis(run.step),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
         color=alt.Color("what:N", scale=scale, legend=alt.Legend() if len(curves) > 1 else None),
     )
     # A curve of one number has no line.
     marks = base.mark_line(strokeWidth=1.5, point=len(rows) <= 2 * len(curves))
-    return finished([_here(run), marks], description, run.measurements[-1].step, height=220)
+    return _finished(run, [_here(run), marks], description, 220, values=rows)
 
 
 def _here(run: RunLog) -> Any:
     """Return the upright line at the step that is looked at."""
     alt, _ = plotting()
-    steps = alt.Data(values=[{"step": one.step} for one in run.measurements])
-    return looked_at(alt, steps, step_axis(run.step), "step")
+    return looked_at(alt, alt.NamedData(name="steps"), step_axis(run.step), "step")
+
+
+def _rows(name: str) -> Any:
+    """Return a chart of rows that `_finished` is given under this name."""
+    alt, _ = plotting()
+    return alt.Chart(alt.NamedData(name=name))
+
+
+def _finished(run: RunLog, layers: list[Any], description: str, height: int = HEIGHT, **rows: Any) -> Chart:
+    """Return a chart that begins at the last measurement, with the rows that its layers call by name."""
+    steps = [{"step": one.step} for one in run.measurements]
+    return finished(layers, description, run.measurements[-1].step, height, {"steps": steps, **rows})

@@ -44,7 +44,7 @@ class Curve:
         size = -(-len(numbers) // MOST_POINTS)
         stretches = [numbers[start : start + size] for start in range(0, len(numbers), size)]
         points = (tuple(sum(part) / len(part) for part in zip(*stretch, strict=True)) for stretch in stretches)
-        return cls(tuple(points), num_logged, num_logged - len(numbers))  # type: ignore[arg-type]
+        return cls(tuple(points), num_logged, num_logged - len(numbers))
 
     @classmethod
     def some(cls, log: Sequence[dict[str, Any]], name: str) -> Self | None:

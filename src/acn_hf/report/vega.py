@@ -1,6 +1,6 @@
 """What all charts of the page share: the libraries, the colours, and how a chart is finished."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NEEDS = "the page needs altair and vl-convert: pip install 'acn-hf[report]'"
@@ -36,7 +36,13 @@ def script_of_vega() -> str:
     return script.replace("</script", "<\\/script")
 
 
-def finished(layers: list[Any], description: str, current: int | None, height: int = HEIGHT) -> Chart:
+def finished(
+    layers: list[Any],
+    description: str,
+    current: int | None,
+    height: int = HEIGHT,
+    rows: Mapping[str, Sequence[dict[str, Any]]] | None = None,
+) -> Chart:
     """Return a chart of layers that is as wide as its place.
 
     Args:
@@ -45,6 +51,8 @@ def finished(layers: list[Any], description: str, current: int | None, height: i
         current (`int`, *optional*): The depth or the step that is looked at first. `None` where nothing follows the
             slider.
         height (`int`, *optional*, defaults to 260): In pixels.
+        rows (`dict`, *optional*): Data that the layers call by name, `alt.NamedData`. altair looks at each row that a
+            layer itself holds, several times, which takes long where they are thousands.
     """
     alt, _ = plotting()
     chart = alt.layer(*layers).properties(width="container", height=height, description=description)
@@ -60,10 +68,11 @@ def finished(layers: list[Any], description: str, current: int | None, height: i
         titleFontSize=13, titleFontWeight="normal", aria=False,
     )  # fmt: skip
     chart = chart.configure_legend(
-        orient="top", direction="horizontal", title=None, labelColor=INK, titleColor=INK, labelFontSize=12, labelLimit=260, columns=2,
-        aria=False,
+        orient="top", direction="horizontal", title=None, labelColor=INK, titleColor=INK, labelFontSize=12,
+        labelLimit=260, columns=2, aria=False,
     )  # fmt: skip
-    return chart.configure_mark(aria=False).to_dict()
+    made = chart.configure_mark(aria=False).to_dict()
+    return made if rows is None else {**made, "datasets": {**made.get("datasets", {}), **rows}}
 
 
 def depth_axis(depths: Sequence[int], title: str = "depth (layers kept)") -> Any:
