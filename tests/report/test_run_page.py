@@ -107,12 +107,14 @@ def test_a_long_run_makes_no_large_page(tmp_path):
     assert "residual_scale was logged 100,000 times; 500 are shown, evenly spread." in page
 
 
+@pytest.mark.slow
 def test_ten_times_as_long_a_run_makes_no_larger_page(tmp_path):
     few, many = (page_of(tmp_path, entries(steps=steps, every=2, losses=1)) for steps in (1_000, 10_000))
     assert "Of 5,000 measurements 200 are shown: the first and the last, others evenly spread." in many
     assert len(many.encode()) < 1.1 * len(few.encode())
 
 
+@pytest.mark.slow
 def test_hundreds_of_depths_stay_below_the_limit(tmp_path):
     assert len(page_of(tmp_path, entries(steps=100, every=1, depths=300)).encode()) <= LARGEST
 

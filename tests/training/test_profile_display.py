@@ -126,7 +126,7 @@ def test_the_main_process_alone_draws(tmp_path, monkeypatch):
     callback.on_evaluate(run.args, run.state, run.control, {}, model=run.model)
 
 
-@pytest.mark.parametrize("wanted", [None, True])
+@pytest.mark.parametrize("wanted", [None, pytest.param(True, marks=pytest.mark.slow)])
 def test_without_matplotlib_training_goes_on_and_says_it_once(tmp_path, monkeypatch, caplog, wanted):
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, name, None)
