@@ -83,7 +83,7 @@ def headline(run: RunLog) -> str:
     first, last = run.measurements[0], run.measurements[-1]
     said = f"After {step(last.step)} steps {run.metric} is {number(last.values[deepest(last)])} at full depth"
     if last.effective_depth is not None:
-        said += f", and {last.effective_depth} of {deepest(last)} layers are as good"
+        said += f", and the effective depth is {last.effective_depth} of {deepest(last)} layers"
         if first.effective_depth is not None and first.step != last.step:
             said += f"; after {step(first.step)} steps it was {first.effective_depth} of {deepest(first)}"
     return f"{said}."
