@@ -69,7 +69,7 @@ def test_tensorboard_has_a_figure_for_each_measurement(tmp_path, monkeypatch, ca
     DepthProfileCallback(every=2).attach(run)
     run.train()
     pictures, numbers = figures(tmp_path)
-    assert list(pictures) == [("eval/depth_profile", step) for step in (2, 3, 4, 6)]
+    assert list(pictures) == [("eval/accuracy_at_every_depth", step) for step in (2, 3, 4, 6)]
     assert "eval/accuracy_at_depth_0" in numbers
     assert {picture.size for picture in pictures.values()} == {(1050, 600)}
     assert all(len(picture.convert("RGB").getcolors(10**6)) > 100 for picture in pictures.values()), "it is not empty"
@@ -91,7 +91,7 @@ def test_a_figure_holds_the_profile_of_its_step(tmp_path, monkeypatch):
     (board,) = [one for one in run.callback_handler.callbacks if isinstance(one, TensorBoardCallback)]
     board.tb_writer = Writer()
     run.train()
-    assert drawn == [("eval/depth_profile", step, True) for step in (2, 4, 6)]
+    assert drawn == [("eval/accuracy_at_every_depth", step, True) for step in (2, 4, 6)]
 
 
 def test_several_sets_have_figures_of_their_own(tmp_path, monkeypatch):
@@ -99,7 +99,10 @@ def test_several_sets_have_figures_of_their_own(tmp_path, monkeypatch):
     run.eval_dataset = {"near": run.eval_dataset.select(range(40)), "far": run.eval_dataset}
     DepthProfileCallback().attach(run)
     run.train()
-    assert set(figures(tmp_path)[0]) == {("eval/near_depth_profile", 2), ("eval/far_depth_profile", 2)}
+    assert set(figures(tmp_path)[0]) == {
+        ("eval/near_accuracy_at_every_depth", 2),
+        ("eval/far_accuracy_at_every_depth", 2),
+    }
 
 
 def test_resumed_and_stopped_runs_and_evaluations_go_on_at_their_steps(tmp_path, monkeypatch):
@@ -112,8 +115,8 @@ def test_resumed_and_stopped_runs_and_evaluations_go_on_at_their_steps(tmp_path,
     second.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
     second.evaluate(metric_key_prefix="test")
     assert set(figures(tmp_path)[0]) == {
-        *(("eval/depth_profile", step) for step in (2, 4, 6)),
-        ("test/depth_profile", 6),
+        *(("eval/accuracy_at_every_depth", step) for step in (2, 4, 6)),
+        ("test/accuracy_at_every_depth", 6),
     }
 
 

@@ -15,7 +15,7 @@ from .depth_log import logged_profiles
 
 logger = logging.get_logger(__name__)
 
-NAME = "depth_profile"
+AT_EVERY_DEPTH = "_at_every_depth"
 WIDTH = 700
 """Of a picture in a notebook, in pixels of the style sheet."""
 
@@ -64,7 +64,7 @@ class ProfileDisplay:
             return
         for writer in writers_of(trainer):
             # Named as the numbers are, so that TensorBoard puts them together.
-            (tag,) = rewrite_logs({f"{prefix}_{NAME}": None})
+            (tag,) = rewrite_logs({f"{prefix}_{profile.metric}{AT_EVERY_DEPTH}": None})
             writer.add_figure(tag, plot_depth_profile(profile).figure, state.global_step)
             writer.flush()
         if is_notebook():
