@@ -141,8 +141,8 @@ class ReportRecord(Record):
                 absent = dict.fromkeys(("classes", "examples", "losses"), why)
                 return cls(path.absolute().name, figures, {}, None, None, None, None, None, absent, __version__)
         raise FileNotFoundError(
-            f"a report is made of {RECORD_NAME} or result.json, or of the trainer_state.json of a run; {path} holds "
-            "neither"
+            f"a report is made of {RECORD_NAME}, of result.json, or of the trainer_state.json of a run; {path} holds "
+            "none of them"
         )
 
     def to_dict(self) -> dict[str, Any]:
