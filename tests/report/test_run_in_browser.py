@@ -15,7 +15,7 @@ __all__ = ["browser"]
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 LOGS = {
     "shed": lambda: entries(left={20: 3, 40: 1}),
-    "long": lambda: entries(steps=3000, every=1, depths=24),
+    "long": lambda: entries(steps=500, every=1, depths=24),
     "one": lambda: [entry for entry in entries() if entry.get("step") == 10],
     "other": lambda: entries(metric="my_own", prefix="eval_far"),
 }

@@ -110,7 +110,7 @@ def test_a_long_run_makes_no_large_page(tmp_path):
 @pytest.mark.slow
 def test_ten_times_as_long_a_run_makes_no_larger_page(tmp_path):
     few, many = (page_of(tmp_path, entries(steps=steps, every=2, losses=1)) for steps in (1_000, 10_000))
-    assert "Of 5,000 measurements 200 are shown: the first and the last, others evenly spread." in many
+    assert "Of 5,000 measurements 100 are shown: the first and the last, others evenly spread." in many
     assert len(many.encode()) < 1.1 * len(few.encode())
 
 

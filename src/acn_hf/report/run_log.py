@@ -14,8 +14,9 @@ from ..training.depth_log import AT_DEPTH, LoggedProfile, logged_profiles, prefi
 from ..training.shedding import DEPTH, SAVED
 from .run_folder import SCALE, RunFolder, is_finite
 
-MOST_MEASUREMENTS = 200
-MOST_VALUES = 8000
+MOST_MEASUREMENTS = 100
+"""So many places has the slider, which a finger can still tell apart."""
+MOST_VALUES = 4000
 """Of all measurements and depths together: of models of many depths fewer measurements are shown."""
 MOST_POINTS = 500
 """Of a curve over all steps."""
