@@ -97,11 +97,14 @@ def test_compress(tmp_path):
 
 
 def test_report(tmp_path):
-    run_page("docs/report.md", tmp_path)
+    run_training_page("docs/report.md", tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<h1>Digits</h1>" in page
     assert "Examples that leave at each depth" in page
     assert (tmp_path / "report.json").exists()
+    page = (tmp_path / "run.html").read_text(encoding="utf-8")
+    assert "<h1>A run</h1>" in page
+    assert "python train.py" in page
 
 
 def test_conversion(tmp_path):

@@ -36,6 +36,7 @@ from .depth import (
     measure_cost as measure_cost,
     measure_depth_cost as measure_depth_cost,
     measure_depth_profile as measure_depth_profile,
+    plot_depth_profile as plot_depth_profile,
     save_truncated as save_truncated,
     truncate as truncate,
 )
@@ -90,7 +91,6 @@ from .modeling import (
 )
 from .plots import (
     plot_connectivity as plot_connectivity,
-    plot_depth_profile as plot_depth_profile,
     plot_exit_depths as plot_exit_depths,
     plot_gradient_flow as plot_gradient_flow,
     plot_residual_scales as plot_residual_scales,

@@ -23,9 +23,9 @@ from sklearn.model_selection import train_test_split
 from transformers import AutoModelForImageClassification, Trainer, TrainingArguments, ViTImageProcessorPil, set_seed
 
 from .compress import CompressionResult, compress
+from .depth.drawing import plot_depth_profile
 from .modeling.configuration_acn_vit import AcnViTConfig
 from .modeling.modeling_acn_vit import AcnViTForImageClassification
-from .plots import plot_depth_profile
 from .support.records import write_text
 
 NUM_LAYERS = 12

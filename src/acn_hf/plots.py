@@ -1,14 +1,14 @@
-"""Results to matplotlib axes. Needs the extra `plots`."""
+"""Results of analysis and early exit to matplotlib axes; `depth` draws its profiles. Needs the extra `plots`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 
 from .analysis import ConnectivityMatrix, GradientFlow, GradientFlowHistory
 from .analysis.scales import ResidualScales
-from .depth.profile import DepthProfile
+from .depth.drawing import new_axes
 from .exits.report import EarlyExitReport
 
 _GRADIENTS = {
@@ -18,93 +18,6 @@ _GRADIENTS = {
     "ratio": ("DG / FG", "C3"),
 }
 """What a part of a gradient flow is called, and its colour."""
-
-
-def plot_depth_profile(
-    profile: DepthProfile,
-    *,
-    depth: int | None = None,
-    before: DepthProfile | None = None,
-    healed: Mapping[int, float] | None = None,
-    ax: Any = None,
-) -> Any:
-    """Draw the metric, and the number of parameters, against depth.
-
-    Args:
-        profile (`DepthProfile`): What to draw.
-        depth (`int`, *optional*): A chosen depth to mark, one of those measured. It is marked where its model is: as it
-            was healed if that is better, else on the line.
-        before (`DepthProfile`, *optional*): The metric of the model before every depth of it was taught, as a second
-            line.
-        healed (`dict[int, float]`, *optional*): The metric at each depth at which the model was cut and healed, as
-            points.
-        ax (`matplotlib.axes.Axes`, *optional*): Where to draw. Defaults to the axes of a new figure.
-
-    Returns:
-        `matplotlib.axes.Axes`: The axes of the metric.
-
-    Raises:
-        ImportError: matplotlib is missing.
-        ProfileError: `depth` was not measured.
-
-    Example:
-
-    ```python
-    >>> from acn_hf import DepthProfile, plot_depth_profile
-
-    >>> profile = DepthProfile((0, 1, 2), (0.1, 0.8, 0.9), "accuracy", True, 100, (10, 60, 110))
-    >>> plot_depth_profile(profile, depth=2).get_ylabel()
-    'accuracy'
-
-    ```
-    """
-    points = dict(sorted((healed or {}).items()))
-    value = None if depth is None else profile.value_at(depth)
-    if depth is not None and value is not None and not profile.is_better(value, points.get(depth, value)):
-        value = points.get(depth, value)
-    if ax is None:
-        ax = _new_axes()
-    _draw_parameters(profile, ax)
-    ax.plot(
-        profile.depths, profile.values, marker="o", color="C0", label=profile.metric if before is None else "taught"
-    )
-    if before is not None:
-        ax.plot(
-            before.depths,
-            before.values,
-            marker="s",
-            markersize=4,
-            color="0.45",
-            linestyle="--",
-            label="before teaching",
-        )
-    end, colour, label = (
-        (profile, "C0", "full depth") if before is None else (before, "0.45", "full depth, before teaching")
-    )
-    ax.axhline(end.values[-1], color=colour, linewidth=0.8, linestyle=":", label=label)
-    if points:
-        shown = {"marker": "D", "markersize": 6, "color": "C2", "linestyle": "", "label": "cut there and healed"}
-        ax.plot(list(points), list(points.values()), **shown)
-    if depth is not None:
-        chosen = {"marker": "o", "markersize": 12, "fillstyle": "none", "color": "C3", "linestyle": ""}
-        ax.plot([depth], [value], **chosen, label=f"chosen: depth {depth}, {profile.metric} {value:.3f}")
-    ax.set_xlabel("depth (layers kept)")
-    ax.set_ylabel(profile.metric)
-    ax.set_xticks(profile.depths)
-    ax.margins(y=0.1)
-    ax.legend(loc="best", framealpha=0.9)
-    return ax
-
-
-def _draw_parameters(profile: DepthProfile, ax: Any) -> None:
-    """Draw the number of parameters at each depth as bars, behind what is drawn later."""
-    parameters = ax.twinx()
-    parameters.bar(profile.depths, profile.num_parameters, color="0.88", width=0.7)
-    parameters.set_ylabel("parameters")
-    parameters.yaxis.set_major_formatter(_engineering())
-    parameters.set_ylim(0, 1.15 * max(profile.num_parameters))
-    ax.set_zorder(parameters.get_zorder() + 1)
-    ax.patch.set_visible(False)
 
 
 def plot_residual_scales(scales: ResidualScales, *, ax: Any = None) -> Any:
@@ -132,7 +45,7 @@ def plot_residual_scales(scales: ResidualScales, *, ax: Any = None) -> Any:
     ```
     """
     if ax is None:
-        ax = _new_axes()
+        ax = new_axes()
     layers = range(1, len(scales.scales) + 1)
     ax.bar(layers, scales.scales, color="C0", width=0.7, label="learned" if scales.learned else "fixed")
     if scales.learned:
@@ -180,7 +93,7 @@ def plot_exit_depths(exits: EarlyExitReport | torch.Tensor, *, ax: Any = None) -
         raise ValueError("exit depths must hold at least one example; got none")
     mean = sum(depth * count for depth, count in enumerate(counts)) / sum(counts)
     if ax is None:
-        ax = _new_axes()
+        ax = new_axes()
     ax.bar(range(len(counts)), counts, color="C0", width=0.7)
     ax.axvline(mean, color="C3", linewidth=0.8, linestyle=":", label=f"mean depth {mean:.2f}")
     ax.set_xlabel("exit depth (layers run)")
@@ -226,7 +139,7 @@ def plot_gradient_flow(
         raise ValueError(f"part must be one of {', '.join(_GRADIENTS)}; got {part!r}")
     if isinstance(flow, GradientFlowHistory):
         return _gradients_over_steps(flow, part or "ratio", ax)
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes() if ax is None else ax
     parts = [name for name in _GRADIENTS if name != "ratio"] if part is None else [part]
     for name in parts:
         ax.plot(flow.depths, getattr(flow, name), marker="o", color=_GRADIENTS[name][1], label=_GRADIENTS[name][0])
@@ -293,21 +206,7 @@ def plot_connectivity(matrix: ConnectivityMatrix, *, ax: Any = None) -> Any:
 
 def _heat_map(rows: Sequence[Sequence[float]], label: str, ax: Any, low: float | None = None) -> Any:
     """Return axes with a heat map and what its colours mean; numbers that are none stay white."""
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes() if ax is None else ax
     image = ax.imshow(rows, aspect="auto", cmap="viridis", vmin=low, interpolation="nearest")
     ax.figure.colorbar(image, ax=ax, label=label)
     return ax
-
-
-def _new_axes() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'acn-hf[plots]'") from error
-    return Figure(figsize=(7, 4), dpi=150, layout="constrained").add_subplot()
-
-
-def _engineering() -> Any:
-    from matplotlib.ticker import EngFormatter
-
-    return EngFormatter(sep="")

@@ -284,7 +284,7 @@ def test_what_is_damaged_is_one_line(run, short, tmp_path):
     (short / "report.json").write_text((short / "report.json").read_text()[:-20])
     assert "report.json holds no ReportRecord" in one_line(run("report", short, "--overwrite"))
     (tmp_path / "empty").mkdir()
-    assert "holds neither" in one_line(run("report", tmp_path / "empty"))
+    assert "holds none of them" in one_line(run("report", tmp_path / "empty"))
     assert "the result must be a folder" in wrong_usage(run("report", tmp_path / "nowhere"))
 
 

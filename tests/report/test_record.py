@@ -104,7 +104,7 @@ def test_the_first_version_called_it_by_another_name(tmp_path):
 
 
 def test_a_folder_without_a_result_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"report.json or result.json; .* holds neither"):
+    with pytest.raises(FileNotFoundError, match=r"report.json, of result.json, or of .* holds none of them"):
         ReportRecord.of_folder(tmp_path)
 
 

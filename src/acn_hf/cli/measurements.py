@@ -34,8 +34,8 @@ def profile_command(
         check_files(overwrite, out, out.with_suffix(".png"))
     asked = choice.of_labels()
     from ..data.tasks import usual_metric
+    from ..depth.drawing import plot_depth_profile
     from ..depth.profile import measure_depth_profile
-    from ..plots import plot_depth_profile
 
     network = conversion.load(model, device)
     rows, collate = data_options.measured(network, conversion.load_processor(network, model), data)

@@ -103,27 +103,62 @@ class ReportOptions:
 
 @command("report")
 def report_command(
-    folder: Annotated[Path, typer.Argument(help="Folder that `acn-hf compress` wrote, best with --report.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder that `acn-hf compress` wrote, best with --report; or the output folder of a Trainer, whose "
+            "log holds depth profiles."
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="The HTML file.", show_default="report.html in FOLDER")] = None,
-    name: Annotated[str | None, typer.Option(help="Title.")] = None,
+    name: Annotated[str | None, typer.Option(help="Title.", show_default="the name of FOLDER")] = None,
     exits: Annotated[
         Path | None,
-        typer.Option(help="JSON file of an EarlyExitReport or an ExitCalibration, which the page shows too."),
+        typer.Option(help="JSON file of an EarlyExitReport or an ExitCalibration, which the page of a result shows."),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Which metric of the log of a run, as the log calls it: eval_accuracy.",
+            show_default="the one measured most often",
+        ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the page of a result again, from report.json, or from result.json alone, which holds no examples."""
+    """Write the page of a result again, from report.json, or from result.json alone, which holds no examples.
+
+    Of the output folder of a Trainer it writes the page of the run: every depth over the steps, layers that left.
+    """
     check_is_folder(folder, "the result")
     target = folder / "report.html" if out is None else out
     check_files(overwrite, target)
-    from ..exits.kept import load_exits
     from ..report.page import write_report
+    from ..report.record import is_result
+    from ..report.run_folder import logs_in
+
+    if is_result(folder) or not logs_in(folder):
+        _refuse(metric, "--metric", "the log of a run", folder)
+        write_report(target, _result(folder, name, exits))
+    else:
+        from ..report.run_log import RunLog
+
+        _refuse(exits, "--exits", "the result of a compression", folder)
+        write_report(target, RunLog.of_folder(folder, metric=metric, name=name))
+    console.print(f"wrote {target}")
+
+
+def _refuse(value: Any, option: str, what: str, folder: Path) -> None:
+    """Refuse an option that says nothing of what a folder holds."""
+    if value is not None:
+        raise typer.BadParameter(f"{option} is for {what}, and {folder} holds none")
+
+
+def _result(folder: Path, name: str | None, exits: Path | None) -> "ReportRecord":
+    """Return what the page of the result in a folder shows."""
+    from ..exits.kept import load_exits
     from ..report.record import ReportRecord, exit_figures
 
     record = ReportRecord.of_folder(folder)
     if name is not None:
         record = replace(record, name=name)
-    if exits is not None:
-        record = replace(record, exits=exit_figures(load_exits(exits)))
-    write_report(target, record)
-    console.print(f"wrote {target}")
+    return record if exits is None else replace(record, exits=exit_figures(load_exits(exits)))

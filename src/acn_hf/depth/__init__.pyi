@@ -16,6 +16,9 @@ from .doubts import (
     doubts_about_data as doubts_about_data,
     same_answers as same_answers,
 )
+from .drawing import (
+    plot_depth_profile as plot_depth_profile,
+)
 from .every_depth import (
     depth_logits as depth_logits,
     save_truncated as save_truncated,

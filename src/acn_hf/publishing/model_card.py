@@ -8,9 +8,9 @@ from typing import Any
 from transformers import Trainer, TrainingArguments
 
 from ..depth.cost import Cost
+from ..depth.drawing import plot_depth_profile
 from ..depth.profile import DepthProfile
 from ..modeling.checkpoint import written_beside
-from ..plots import plot_depth_profile
 from .compressed import Compressed
 from .facts import RECORD_FILE, CardFacts, collect, facts_in
 from .render import render_model_card

@@ -5,6 +5,9 @@ from .page import (
 from .record import (
     ReportRecord as ReportRecord,
 )
+from .run_log import (
+    RunLog as RunLog,
+)
 from .still import (
     still_picture as still_picture,
 )

@@ -42,7 +42,7 @@ def _cost(figures: Figures, name: str, title: str, limit: str) -> Chart:
             half = cost.latency_spread_ms / 2
             value = cost.latency_ms if name == "latency" else cost.size_bytes / 1e6
             rows.append({"depth": depth, "cost": value, "low": value - half, "high": value + half})
-    x, data = depth_axis(figures), alt.Data(values=rows)
+    x, data = depth_axis(figures.profile.depths), alt.Data(values=rows)
     y = alt.Y("cost:Q", title=None, scale=alt.Scale(zero=True), axis=_counted(alt, name == "parameters", 5))
     base = alt.Chart(data).encode(x=x, y=y)
     tips = [alt.Tooltip("depth:Q"), alt.Tooltip("cost:Q", title=title, format=",.4~r")]

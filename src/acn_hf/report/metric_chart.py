@@ -11,7 +11,7 @@ def metric_chart(record: ReportRecord) -> Chart:
     """Return the metric against depth."""
     alt, _ = plotting()
     figures = record.figures
-    x, y = depth_axis(figures), alt.Y("value:Q", title=None, scale=_scale(alt, record), axis=_room(alt))
+    x, y = depth_axis(figures.profile.depths), alt.Y("value:Q", title=None, scale=_scale(alt, record), axis=_room(alt))
     series = _series(record)
     colours = {"before teaching": BEFORE, "cut and healed": HEALED, "cut and fine-tuned": HEALED}
     scale = alt.Scale(domain=list(series), range=[colours.get(name, ACCENT) for name in series])

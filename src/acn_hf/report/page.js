@@ -1,23 +1,7 @@
-"use strict";
-// One state, the depth that the slider is at; whatever is on the page follows from it. Texts of the data are put in as
-// text, never as HTML.
+// The page of a compression: the slider is at a depth.
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const at = (id) => document.getElementById(id);
-  const views = {};
-  let showsAllClasses = false, turns = 0;
-
-  function element(tag, text, attributes = {}) {
-    const made = document.createElement(tag);
-    if (text !== undefined) made.textContent = text;
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    return made;
-  }
-
-  function place(id, text, verdict) {
-    at(id).textContent = text;
-    if (verdict !== undefined) at(id).className = verdict;
-  }
+  const { data, at, element, place, markRow, start } = Page;
+  let showsAllClasses = false;
 
   function showCards(row) {
     place("c-metric", row.metric);
@@ -27,13 +11,6 @@
       const ratio = row[`${name}_ratio`];
       place(`c-${name}-ratio`, ratio ? `${ratio} of full depth` : "not measured");
     }
-  }
-
-  function showTable(index) {
-    at("depths").querySelectorAll("tbody tr").forEach((line, number) => {
-      if (number === index) line.setAttribute("aria-current", "true");
-      else line.removeAttribute("aria-current");
-    });
   }
 
   function verdictOf(change) {
@@ -101,34 +78,31 @@
     }
   }
 
-  function show(index) {
+  function words(index) {
     const row = data.depths[index];
-    const words = `depth ${row.depth} of ${data.full}: ${data.metric} ${row.metric}, ${row.change} against full depth, ` +
+    return `depth ${row.depth} of ${data.full}: ${data.metric} ${row.metric}, ${row.change} against full depth, ` +
       `${row.parameters_ratio} of the parameters${row.latency ? `, ${row.latency} ms` : ""}; ${row.how}` +
       (row.is_chosen ? ", chosen" : "");
-    at("depth").setAttribute("aria-valuetext", words);
-    const here = `depth ${row.depth} of ${data.full}: ${data.metric} ${row.metric} (${row.change})`;
-    place("now", `${here}${row.latency ? `, ${row.latency} ms` : ""}${row.is_chosen ? ", chosen" : ""}`);
+  }
+
+  function now(index) {
+    const row = data.depths[index];
+    return `depth ${row.depth} of ${data.full}: ${data.metric} ${row.metric} (${row.change})` +
+      `${row.latency ? `, ${row.latency} ms` : ""}${row.is_chosen ? ", chosen" : ""}`;
+  }
+
+  function show(index) {
+    const row = data.depths[index];
     showCards(row);
-    showTable(index);
+    markRow("depths", index);
     showClasses(row.depth);
     showResiduals(row.depth);
     showExamples(row.depth);
-    draw((view) => view.signal("current", row.depth));
   }
 
-  // The depth that all charts show, once they do, stands in the attribute `data-shown`.
-  async function draw(change) {
-    const root = document.documentElement, turn = ++turns;
-    root.removeAttribute("data-shown");
-    await Promise.all(Object.values(views).map((view) => change(view).runAsync()));
-    if (turn === turns) root.setAttribute("data-shown", String(data.depths[Number(at("depth").value)].depth));
-  }
-
-  at("depth").addEventListener("input", (event) => show(Number(event.target.value)));
-  at("to-chosen").addEventListener("click", () => {
-    at("depth").value = data.chosen;
-    show(data.chosen);
+  const { draw, index } = start({
+    slider: "depth", home: "to-chosen", homeAt: data.chosen, keys: data.depths.map((row) => row.depth),
+    words, now, show, still: ["exits"], signals: () => ({ closeup: at("closeup").checked }),
   });
   at("closeup").addEventListener("change", (event) => {
     draw((view) => view.signal("closeup", event.target.checked).resize());
@@ -138,18 +112,7 @@
       showsAllClasses = !showsAllClasses;
       at("all-classes").setAttribute("aria-expanded", String(showsAllClasses));
       at("all-classes").textContent = showsAllClasses ? "Show fewer" : `Show all ${Object.values(data.classes)[0].length}`;
-      showClasses(data.depths[Number(at("depth").value)].depth);
+      showClasses(data.depths[index()].depth);
     });
   }
-  at("depth").value = data.chosen;  // a browser that is reloaded keeps what it was
-  show(data.chosen);
-
-  // Expressions are interpreted and not compiled, so that the page need not allow programs made of text.
-  const options = { renderer: "svg", actions: false, ast: true, defaultStyle: false, tooltip: { theme: "custom" } };
-  Promise.all(Object.entries(data.charts).map(async ([name, specification]) => {
-    const { view } = await vegaEmbed(`#chart-${name}`, specification, options);
-    if (name === "exits") return;
-    views[name] = view;
-    view.signal("current", data.depths[Number(at("depth").value)].depth).signal("closeup", at("closeup").checked);
-  })).then(() => draw((view) => view));
 })();

@@ -5,53 +5,48 @@ import hashlib
 import json
 import os
 from importlib import resources
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from ..support.records import write_text
-from . import view
+from . import run_view, view
 from .charts import charts_of
 from .record import ReportRecord
-from .vega import plotting, script_of_vega
+from .run_charts import charts_of_run
+from .run_log import RunLog
+from .vega import Chart, plotting, script_of_vega
 
 
-def render_report(record: ReportRecord) -> str:
-    """Return the page of a record as HTML.
+def render_report(record: ReportRecord | RunLog) -> str:
+    """Return the page of a record, or of the log of a run, as HTML.
 
     Whatever a text of the data, a label or a name holds is shown as it is written and does nothing: the template
     escapes it, the script puts it in as text, and the page allows no script but its own two, by their digests.
 
     Args:
-        record (`ReportRecord`): What it shows.
+        record (`ReportRecord` or `RunLog`): What it shows.
 
     Raises:
         ImportError: altair or vl-convert is missing.
         ValueError: The record holds a number that is none, which JSON has no word for.
     """
+    if isinstance(record, RunLog):
+        charts = charts_of_run(record)
+        data = run_view.script_data(record, charts)
+        return _render("run", charts, data, run=record, view=run_view, rows=data["measurements"])
     charts = charts_of(record)
-    scripts = [Markup(script_of_vega()), Markup(_file("page.js"))]
     data = view.script_data(record, charts)
-    json.dumps(data, allow_nan=False)  # what a browser cannot read is refused here
-    return _environment().get_template("page.html.jinja").render(
-        record=record,
-        figures=record.figures,
-        view=view,
-        rows=data["depths"],
-        charts=charts,
-        data=data,
-        style=Markup(_file("page.css")),
-        scripts=scripts,
-        digests=[_digest(script) for script in scripts],
-    )  # fmt: skip
+    return _render("page", charts, data, record=record, figures=record.figures, view=view, rows=data["depths"])
 
 
-def write_report(path: str | os.PathLike, record: ReportRecord) -> None:
-    """Write the page of a record to one HTML file, which is either complete or not there.
+def write_report(path: str | os.PathLike, record: ReportRecord | RunLog) -> None:
+    """Write the page of a record, or of the log of a run, to one HTML file, which is either complete or not there.
 
     Args:
         path (`str` or `os.PathLike`): The file.
-        record (`ReportRecord`): What it shows.
+        record (`ReportRecord` or `RunLog`): What it shows.
 
     Raises:
         ImportError: altair or vl-convert is missing.
@@ -59,6 +54,20 @@ def write_report(path: str | os.PathLike, record: ReportRecord) -> None:
         ValueError: The record holds a number that is none.
     """
     write_text(path, render_report(record))
+
+
+def _render(name: str, charts: dict[str, Chart], data: dict[str, Any], **shown: Any) -> str:
+    """Return a page by its template and its script."""
+    json.dumps(data, allow_nan=False)  # what a browser cannot read is refused here
+    scripts = [Markup(script_of_vega()), Markup(_file("base.js") + _file(f"{name}.js"))]
+    return _environment().get_template(f"{name}.html.jinja").render(
+        charts=charts,
+        data=data,
+        style=Markup(_file("page.css")),
+        scripts=scripts,
+        digests=[_digest(script) for script in scripts],
+        **shown,
+    )  # fmt: skip
 
 
 def check_packages() -> None:

@@ -20,6 +20,8 @@ from .rows import shown_rows
 
 RECORD_NAME = "report.json"
 """What lies beside a page, so that it can be made again."""
+RESULTS = ("result.json", "compression.json")
+"""What a result is called, and what acn-hf 0.1 called it."""
 
 
 class Measured(Protocol):
@@ -132,13 +134,16 @@ class ReportRecord(Record):
         path = Path(folder)
         if (path / RECORD_NAME).is_file():
             return cls.load(path / RECORD_NAME)
-        for name in ("result.json", "compression.json"):  # as acn-hf 0.1 called it
+        for name in RESULTS:
             if (path / name).is_file():
                 figures = Figures.load(path / name)
                 why = f"it was made of {name}, which holds no examples; acn-hf compress --report keeps what is needed"
                 absent = dict.fromkeys(("classes", "examples", "losses"), why)
                 return cls(path.absolute().name, figures, {}, None, None, None, None, None, absent, __version__)
-        raise FileNotFoundError(f"a report is made of {RECORD_NAME} or result.json; {path} holds neither")
+        raise FileNotFoundError(
+            f"a report is made of {RECORD_NAME}, of result.json, or of the trainer_state.json of a run; {path} holds "
+            "none of them"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold, whose own keys are text."""
@@ -148,6 +153,11 @@ class ReportRecord(Record):
     def _values(cls, fields: dict[str, Any]) -> dict[str, Any]:
         losses = {int(depth): (float(low), float(high)) for depth, (low, high) in fields["losses"].items()}
         return {**super()._values(fields), "losses": losses}
+
+
+def is_result(folder: Path) -> bool:
+    """Return whether a folder holds the result of a compression."""
+    return any((folder / name).is_file() for name in (RECORD_NAME, *RESULTS))
 
 
 def exit_figures(exits: EarlyExitReport | ExitCalibration) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """What all charts of the page share: the libraries, the colours, and how a chart is finished."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from .figures import Figures
 
 NEEDS = "the page needs altair and vl-convert: pip install 'acn-hf[report]'"
 HEIGHT = 260
@@ -45,14 +44,23 @@ def version_of_vegalite() -> str:
     return wanted if wanted in known else known[-1]
 
 
-def finished(layers: list[Any], description: str, current: int | None, height: int = HEIGHT) -> Chart:
+def finished(
+    layers: list[Any],
+    description: str,
+    current: int | None,
+    height: int = HEIGHT,
+    rows: Mapping[str, Sequence[dict[str, Any]]] | None = None,
+) -> Chart:
     """Return a chart of layers that is as wide as its place.
 
     Args:
         layers (`list`): Charts of altair.
         description (`str`): What a screen reader is told.
-        current (`int`, *optional*): The depth that is looked at first. `None` where nothing follows the slider.
+        current (`int`, *optional*): The depth or the step that is looked at first. `None` where nothing follows the
+            slider.
         height (`int`, *optional*, defaults to 260): In pixels.
+        rows (`dict`, *optional*): Data that the layers call by name, `alt.NamedData`. altair looks at each row that a
+            layer itself holds, several times, which takes long where they are thousands.
     """
     alt, _ = plotting()
     chart = alt.layer(*layers).properties(width="container", height=height, description=description)
@@ -68,21 +76,28 @@ def finished(layers: list[Any], description: str, current: int | None, height: i
         titleFontSize=13, titleFontWeight="normal", aria=False,
     )  # fmt: skip
     chart = chart.configure_legend(
-        orient="top", direction="horizontal", title=None, labelColor=INK, labelFontSize=12, labelLimit=260, columns=2,
-        aria=False,
+        orient="top", direction="horizontal", title=None, labelColor=INK, titleColor=INK, labelFontSize=12,
+        labelLimit=260, columns=2, aria=False,
     )  # fmt: skip
-    return chart.configure_mark(aria=False).to_dict()
+    made = chart.configure_mark(aria=False).to_dict()
+    return made if rows is None else {**made, "datasets": {**made.get("datasets", {}), **rows}}
 
 
-def depth_axis(figures: Figures, title: str = "depth (layers kept)") -> Any:
+def depth_axis(depths: Sequence[int], title: str = "depth (layers kept)") -> Any:
     """Return the axis of depths."""
     alt, _ = plotting()
-    depths = list(figures.profile.depths)
-    axis = alt.Axis(values=depths, format="d", title=title, grid=False, labelOverlap=True)
+    axis = alt.Axis(values=list(depths), format="d", title=title, grid=False, labelOverlap=True)
     return alt.X("depth:Q", axis=axis, scale=alt.Scale(domain=[depths[0], depths[-1]], padding=12, nice=False))
 
 
-def looked_at(alt: Any, source: Any, x: Any) -> Any:
-    """Return the upright line at the depth that is looked at."""
+def step_axis(last: int) -> Any:
+    """Return the axis of steps up to the last one."""
+    alt, _ = plotting()
+    axis = alt.Axis(format=",d", tickCount=6, tickMinStep=1, title="step", grid=False, labelOverlap=True)
+    return alt.X("step:Q", axis=axis, scale=alt.Scale(domain=[0, last], padding=12, nice=False))
+
+
+def looked_at(alt: Any, source: Any, x: Any, field: str = "depth") -> Any:
+    """Return the upright line at the depth, or the step, that is looked at."""
     line = alt.Chart(source).mark_rule(color=ACCENT, strokeWidth=2, opacity=0.55)
-    return line.encode(x=x).transform_filter("datum.depth == current")
+    return line.encode(x=x).transform_filter(f"datum.{field} == current")

@@ -65,7 +65,7 @@ class Record:
         """
         try:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} holds no {cls.__name__}: {error}") from None
 
 

@@ -1,6 +1,7 @@
 """Callbacks for `Trainer`: measure every depth while training, and supervise at several depths."""
 
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,8 +9,10 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerContr
 
 from ..depth.profile import DepthProfile
 from .answers import Answers
+from .depth_log import entries_of
 from .distillation import DistillationLoss
 from .measuring_callback import MeasuringCallback
+from .profile_display import ProfileDisplay
 from .supervision import IntermediateSupervision, Weights
 from .trainer_loss import LossAtEveryDepth, ending_with
 
@@ -24,6 +27,9 @@ class DepthProfileCallback(MeasuringCallback):
     checkpoint is that of depth 3. Beside every checkpoint lies its profile, `depth_profile.json`; the newest is
     `callback.profile`.
 
+    Each profile is drawn too (extra `plots`): as a figure in TensorBoard, if the callback is attached to a Trainer that
+    reports to it, and in a notebook as one live picture, with the earlier profiles paler behind the newest.
+
     Args:
         data (*optional*): See [`measure_depth_profile`]. Defaults to the set that the Trainer evaluates on.
         metric (`str` or `Callable`, *optional*, defaults to `"accuracy"`): See [`measure_depth_profile`].
@@ -31,10 +37,12 @@ class DepthProfileCallback(MeasuringCallback):
             checkpoint that falls between is measured too.
         tolerance (`float`, *optional*, defaults to 0.005): See [`DepthProfile.effective_depth`].
         collate_fn (`Callable`, *optional*): Makes a batch of rows of `data`.
+        figures (`bool`, *optional*): Whether profiles are drawn. By default wherever there is a place for it; with
+            `True` a warning says if there is none.
 
     Raises:
-        ValueError: `every` or `tolerance` is out of its range, or, when training begins, nobody can say what the data
-            are.
+        ValueError: `every`, `tolerance` or `figures` is out of its range, or, when training begins, nobody can say what
+            the data are.
         TypeError: When training begins, the model is not one of transformers, or its weights are sharded over
             processes.
     """
@@ -42,16 +50,45 @@ class DepthProfileCallback(MeasuringCallback):
     profile: DepthProfile | None = None
     _measured_at: int | None = None
 
+    def __init__(
+        self,
+        data: Any = None,
+        metric: Any = "accuracy",
+        *,
+        every: int | None = None,
+        tolerance: float = 0.005,
+        collate_fn: Callable | None = None,
+        figures: bool | None = None,
+    ):
+        super().__init__(data, metric, every=every, tolerance=tolerance, collate_fn=collate_fn)
+        self._display = ProfileDisplay(figures)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        super().on_train_begin(args, state, control, **kwargs)
+        self._display.begin(args, state, self.trainer)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._display.end()
+
+    def measure_and_take(
+        self, args: TrainingArguments, state: TrainerState, *, prefix: str, model: Any, **kwargs: Any
+    ) -> dict[str, float]:
+        """Measure, log and show."""
+        entries = super().measure_and_take(args, state, prefix=prefix, model=model, **kwargs)
+        if self.profile is not None:
+            self._display.show(self.profile, prefix, self.tolerance, state, self.trainer)
+        return entries
+
     def take(
         self, profile: DepthProfile, args: TrainingArguments, state: TrainerState, model: PreTrainedModel, **kwargs: Any
     ) -> dict[str, float]:
         """Keep the profile, and return its values for the log."""
         self.profile, self._measured_at = profile, state.global_step
-        values = zip(profile.depths, profile.values, strict=True)
-        return {
-            **{f"{profile.metric}_at_depth_{depth}": value for depth, value in values},
-            "effective_depth": profile.effective_depth(self.tolerance),
-        }
+        return entries_of(profile, self.tolerance)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"

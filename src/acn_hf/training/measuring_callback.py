@@ -124,7 +124,9 @@ class MeasuringCallback(LoggingCallback, ABC):
         if self.every is not None and not self._is_due(state):
             return
         metrics = {} if metrics is None else metrics
-        prefix = next((name.removesuffix("_runtime") for name in metrics if name.endswith("_runtime")), "eval")
+        # The progress bar of notebooks takes the times out of the metrics, but not the loss.
+        ends = [(name, end) for end in ("_runtime", "_loss") for name in metrics if name.endswith(end)]
+        prefix = next((name.removesuffix(end) for name, end in ends), "eval")
         # The Trainer chooses its best checkpoint by what it finds in `metrics`.
         metrics.update(self.measure_and_take(args, state, prefix=prefix, **kwargs))
 
