@@ -103,6 +103,7 @@ COMMANDS = typer.main.get_command(cli.app).commands
 
 def test_the_commands_are_these():
     assert set(COMMANDS) == {
+        "app",
         "bench",
         "card",
         "compress",
