@@ -66,7 +66,7 @@ from acn_hf.support import circumstances, write_text
 from acn_hf.support.sentence_models import inner_model
 from acn_hf.training.finetuning import silence
 
-SETTINGS = ("model", "steps", "heal_steps", "batch_size", "learning_rate", "dimensions", "bf16")
+SETTINGS = ("steps", "heal_steps", "batch_size", "learning_rate", "dimensions", "bf16")
 """What a record says of how a run was trained."""
 RIVALS = ("adaptive", "matryoshka2d", "kept-")
 """How the names of the runs begin whose losses are those of sentence-transformers."""

@@ -227,6 +227,15 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run, long, files, 
     assert names_in(tmp_path) == before
 
 
+def test_what_is_healed_is_taught_for_as_long_as_every_depth(run, long, files, tmp_path):
+    train, data, _ = files
+    command = ("compress", long, data, tmp_path / "out", "--embeddings", "--teach", train, "--dry-run", "--depth", 2)
+    for given, expected in (((), "3"), (("--heal", 1), "1")):
+        plan = run(*command, "--teach-epochs", 3, *given).output
+        epochs = dict(re.findall(r"(teach|heal)\W+\d+\W+(\d+)", plan))
+        assert epochs == {"teach": "3", "heal": expected}
+
+
 @pytest.mark.slow
 def test_another_model_teaches(run, long, files, tmp_path):
     train, data, _ = files

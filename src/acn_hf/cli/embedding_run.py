@@ -33,10 +33,13 @@ class EmbeddingRun(LongRun):
 
     @property
     def epochs(self) -> dict[str, float]:
-        """Epochs of each stage that is trained."""
+        """Epochs of each stage that is trained; what is healed begins anew, so it is taught for as long."""
         if self.teaching.teach is None:
             return {}
-        return {name: number for name, number in self.teaching.epochs.items() if number}
+        epochs = self.teaching.epochs
+        if self.teaching.heal is None:
+            epochs |= {"heal": epochs["teach"]}
+        return {name: number for name, number in epochs.items() if number}
 
     @property
     def places(self) -> dict[str, tuple[str, Any]]:

@@ -105,7 +105,11 @@ class TeachingOptions:
     ] = None
     heal: Annotated[
         float | None,
-        _teaching(min=0.0, help="Epochs in which a cut model is trained by the same teacher.", show_default="2"),
+        _teaching(
+            min=0.0,
+            help="Epochs in which a cut model is trained by the same teacher.",
+            show_default="2; of embeddings as many as --teach-epochs",
+        ),
     ] = None
     choose_healed: Annotated[
         bool | None,
