@@ -27,8 +27,10 @@ from .depth.drawing import plot_depth_profile
 from .modeling.configuration_acn_vit import AcnViTConfig
 from .modeling.modeling_acn_vit import AcnViTForImageClassification
 from .support.records import write_text
+from .training.annealing import ResidualAnnealingCallback
+from .training.callbacks import IntermediateSupervisionCallback
 
-NUM_LAYERS = 12
+NUM_LAYERS, WIDTH = 12, 64
 TOLERANCE = 0.01
 
 
@@ -70,19 +72,27 @@ def training_arguments(folder: str, *, num_epochs: float, seed: int) -> Training
 
 
 def train(data: datasets.Dataset, arguments: TrainingArguments) -> AcnViTForImageClassification:
-    """Train the AC-ViT of the demo with the Trainer of transformers."""
+    """Train the AC-ViT of the demo with the Trainer of transformers, and what makes an ACN learn.
+
+    It begins as a residual network and ends as an ACN, its first weights fit its width, and every depth has a loss.
+    """
     set_seed(arguments.seed)
     config = AcnViTConfig(
         image_size=8,
         patch_size=2,
-        hidden_size=64,
-        intermediate_size=256,
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
         num_attention_heads=4,
         num_hidden_layers=NUM_LAYERS,
         num_labels=10,
+        attention_residual=True,
+        initializer_range=0.02 * (768 / WIDTH) ** 0.5,  # 0.02 fits the width of BERT and ViT
     )
     model = AcnViTForImageClassification(config)
-    Trainer(model=model, args=arguments, train_dataset=data).train()
+    trainer = Trainer(model=model, args=arguments, train_dataset=data)
+    ResidualAnnealingCallback(begin=0.1, fraction=0.6).attach(trainer)
+    IntermediateSupervisionCallback(weights="linear").attach(trainer)
+    trainer.train()
     return model
 
 
