@@ -90,6 +90,7 @@ def test_several_labels(run, build, tmp_path):
     assert {"sad, long", "none", "funny"} >= {example.label for example in record.examples.examples}
 
 
+@pytest.mark.slow
 def test_numbers(run, build, tmp_path):
     model = saved(build, tmp_path / "model", "bert-ForSequenceClassification", num_labels=1)
     data = write_table(tmp_path / "data.csv", ("text", "label"), ("good film", 0.9), ("bad film", 0.1), ("film", 0.5))
@@ -114,6 +115,7 @@ def test_tags(run, build, tmp_path, metric):
         assert "does not say of which text" in record.absent["examples"]
 
 
+@pytest.mark.slow
 def test_masked_words(run, build, tmp_path):
     model = saved(build, tmp_path / "model", "bert-ForMaskedLM")
     data = write_table(tmp_path / "data.csv", ("text",), *[("good bad film " * 30,)] * 4)
@@ -183,6 +185,7 @@ def test_a_page_of_before_does_not_stay_beside_another_model(run, residual, revi
     assert "report.html" not in (tmp_path / "short" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_healed_depths_are_shown_as_they_were_healed(run, tmp_path):
     classes = {"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "yes": 1}}
     BertForSequenceClassification(BertConfig(**FIELDS, **classes)).save_pretrained(tmp_path / "bert")

@@ -96,6 +96,7 @@ def test_every_stage(calm, tmp_path):
     json.dumps(result.to_dict())
 
 
+@pytest.mark.slow
 def test_teaching_and_healing_help(calm, tmp_path):
     cut = compress_embeddings(calm, DATA, depth=1)
     teach, heal = (
@@ -191,6 +192,7 @@ def test_limits_choose(model):
         compress_embeddings(model, DATA, max_mb=0.0001)
 
 
+@pytest.mark.slow
 def test_another_teacher_is_what_texts_are_compared_with(calm, tmp_path):
     teacher = truncate(calm, 2)
     how = {"train": TRAIN, "teach": arguments(tmp_path, num_train_epochs=10), "teacher": teacher}

@@ -105,6 +105,7 @@ def test_several_sets_have_figures_of_their_own(tmp_path, monkeypatch):
     }
 
 
+@pytest.mark.slow
 def test_resumed_and_stopped_runs_and_evaluations_go_on_at_their_steps(tmp_path, monkeypatch):
     first = reporting(tmp_path, monkeypatch, callbacks=[Stop(4)])
     DepthProfileCallback().attach(first)
@@ -264,6 +265,7 @@ def test_a_notebook_has_one_picture_that_changes(tmp_path, notebook):
     assert len(notebook.shown) == 4
 
 
+@pytest.mark.slow
 def test_each_set_has_a_picture_also_beside_the_progress_of_notebooks(tmp_path, notebook):
     class Progress(TrainerCallback):
         """Takes the times out of the metrics, as transformers' NotebookProgressCallback does."""
@@ -300,6 +302,7 @@ def test_a_resumed_run_has_its_earlier_profiles_behind(tmp_path, notebook, monke
     assert seen == [{2: every, 4: every, 6: every}]
 
 
+@pytest.mark.slow
 def test_layers_that_leave_are_not_in_later_profiles(tmp_path, notebook):
     run = trainer(tmp_path)
     DepthProfileCallback().attach(run)
