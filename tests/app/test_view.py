@@ -132,6 +132,14 @@ def test_where_early_exit_leaves(checkpoint, given, times, said):
     assert exit_words(checkpoint, given, times) is None
 
 
+def test_as_many_tags_on_other_words_are_another_answer(checkpoint):
+    said, full = "1 of 2 words tagged", ("O", "B-PER")
+    at = tuple(AtDepth(depth, said, 0.9, tags=tags) for depth, tags in enumerate([("B-PER", "O"), full, full]))
+    for exit_depth, words in ((0, "with another answer"), (1, "with the same answer")):
+        given = Answer("tags", NAMES, at, exit_depth, "4 tokens", words=("Ann", "came"))
+        assert words in exit_words(with_policy(checkpoint, ConfidenceExit(0.875)), given, None)
+
+
 def test_numbers_as_they_are_read():
     assert [percent(value) for value in (0.004, 0.5, 0.9944, 0.9949, 0.999, 1.0)] == [
         "0%",

@@ -86,12 +86,16 @@ class Answer:
         """The answer of the whole model."""
         return self.at[-1]
 
+    def is_as_at_full_depth(self, one: AtDepth) -> bool:
+        """Return whether a depth answers what full depth does; as many tags may be others."""
+        return (one.said, one.tags) == (self.full.said, self.full.tags)
+
     @property
     def stable_from(self) -> int:
         """The lowest depth from which on the answer is that of full depth."""
         stable = self.full.depth
         for one in reversed(self.at):
-            if one.said != self.full.said or one.tags != self.full.tags:
+            if not self.is_as_at_full_depth(one):
                 break
             stable = one.depth
         return stable

@@ -132,7 +132,8 @@ def exit_words(checkpoint: Checkpoint, answer: Answer, times: Times | None) -> s
     if depth == full:
         return f"Early exit ({policy}) does not leave before full depth, {full}."
     at = next((one for one in answer.at if one.depth == depth), None)
-    same = "" if at is None else ", with the same answer" if at.said == answer.full.said else ", with another answer"
+    is_same = at is not None and answer.is_as_at_full_depth(at)
+    same = "" if at is None else ", with the same answer" if is_same else ", with another answer"
     if times is not None and depth in times.milliseconds:
         here, whole = times.milliseconds[depth], times.milliseconds[full]
         same += f"; that depth takes {milliseconds(here)} in the place of {milliseconds(whole)}"
