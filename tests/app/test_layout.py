@@ -5,7 +5,7 @@ import re
 import sys
 
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from acn_hf.app import build_app, pictures
 from acn_hf.app.answers import RefusedQuestionError
@@ -100,6 +100,21 @@ def test_what_a_file_is_called_does_not_matter(build, tmp_path):
     assert len(asked(blocks, {"path": str(tmp_path / "whole.png"), "orig_name": "no.txt"})) == 2
     (refused,) = asked(blocks, None)
     assert "There is no picture yet" in refused[0]
+
+
+def test_a_picture_that_is_a_program_is_not_run(tmp_path, monkeypatch):
+    run = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **options: run.append(given))
+    picture().convert("RGB").save(tmp_path / "program.png", format="EPS")
+    with pytest.raises(RefusedQuestionError, match="choose a PNG, JPEG, WebP or GIF"):
+        pictures.open_picture(tmp_path / "program.png")
+    assert run == []
+
+
+@pytest.mark.parametrize("format", pictures.FORMATS)
+def test_pictures_of_these_formats_are_opened(tmp_path, format):
+    picture().convert("RGB").save(tmp_path / "picture", format=format)
+    assert pictures.open_picture(tmp_path / "picture").size == picture().size
 
 
 def test_a_picture_is_turned_upright(build, tmp_path):

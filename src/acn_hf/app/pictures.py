@@ -8,6 +8,8 @@ from .answers import RefusedQuestionError
 
 MOST_PIXELS = 50_000_000
 """Of a picture; opened it takes four bytes of each."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""What is opened; others that pillow knows are programs (EPS, which it gives to another program) or links to more."""
 NO_PICTURE = "This file is no picture that can be read: choose a PNG, JPEG, WebP or GIF."
 
 
@@ -21,7 +23,7 @@ def open_picture(path: str | os.PathLike) -> Image.Image:
         RefusedQuestionError: It holds no picture that can be read, or one of too many pixels.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 raise _too_large(f"{width:,} × {height:,}")
