@@ -31,9 +31,10 @@ def test_what_lies_beside_it_is_read(build, tmp_path):
     ("file", "error"),
     [("exits.json", "exits.json holds no EarlyExitReport"), ("report.json", "report.json holds no ReportRecord")],
 )
-def test_what_is_damaged_is_refused_by_name(build, tmp_path, file, error):
+@pytest.mark.parametrize("text", ["{", "[" * 100_000], ids=["cut", "deep"])
+def test_what_is_damaged_is_refused_by_name(build, tmp_path, file, error, text):
     folder = write("bert", tmp_path / "film", build)
-    (folder / file).write_text("{")
+    (folder / file).write_text(text)
     with pytest.raises(ValueError, match=error):
         load_checkpoint(folder)
 
@@ -43,6 +44,13 @@ def test_a_policy_that_does_not_fit_is_refused(build, tmp_path):
     EarlyExitReport(ConfidenceExit(0.75), 0.9, (1, 1, 1, 0)).save(folder / "exits.json")
     with pytest.raises(TypeError, match="needs probabilities of classes, of which one is right"):
         load_checkpoint(folder)
+
+
+def test_a_policy_of_embeddings_is_refused(build, tmp_path):
+    folder = write("sentences", tmp_path / "near", build)
+    EarlyExitReport(PatienceExit(2), 0.9, (1, 1, 1, 0)).save(tmp_path / "exits.json")
+    with pytest.raises(UnsupportedError, match=r"that choose an answer; .*near is a SentenceTransformer"):
+        load_checkpoint(folder, exits=tmp_path / "exits.json")
 
 
 @pytest.mark.parametrize(

@@ -105,12 +105,15 @@ def load_checkpoint(
         DepthError: Its layers are not a plain stack, or the policy names a depth that it does not have.
         OSError: There is no checkpoint, or no file of the policy.
         TypeError: The policy does not fit its head.
-        UnsupportedError: It has a head of which the app has no answer.
+        UnsupportedError: It has a head of which the app has no answer, or `exits` is of a `SentenceTransformer`, which
+            has none.
         ValueError: A file beside it is damaged.
     """
     source = os.fspath(source)
     name = name or _name_of(source)
     if file_beside(source, MODULES) is not None:
+        if exits is not None:
+            raise UnsupportedError(f"early exit is for models that choose an answer; {source} is a SentenceTransformer")
         model = load_sentence_transformer(source, str(device))
         reader = DepthReader(model)
         return Checkpoint(name, model, model.tokenizer, SIMILARITY, reader.depths)

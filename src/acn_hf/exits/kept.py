@@ -19,6 +19,6 @@ def load_exits(path: Path) -> EarlyExitReport | ExitCalibration:
     """
     try:
         is_calibration = "tolerance" in json.loads(path.read_text(encoding="utf-8"))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):  # the other says of what is damaged what it is
         is_calibration = False
     return ExitCalibration.load(path) if is_calibration else EarlyExitReport.load(path)
