@@ -21,7 +21,7 @@ NOT_FOR_REGISTRATION = {
     "sklearn",
     "onnx",
 }
-NOT_FOR_REGISTRATION |= {"typer"}
+NOT_FOR_REGISTRATION |= {"IPython", "altair", "gradio", "tensorboard", "typer", "vl_convert"}
 """What nothing of transformers imports either, where a model is loaded."""
 
 REPORT = """
