@@ -1,5 +1,7 @@
 """Cards of SentenceTransformers: the one that sentence-transformers writes with ours in it, and what is uploaded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from huggingface_hub import ModelCard
@@ -7,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense
 
 from acn_hf import CardFacts, compress_embeddings, truncate, write_model_card
+from acn_hf.publishing.render import render_model_card
 from tests.support.command_line import run
 from tests.support.hub_server import OWNER_TOKEN
 from tests.support.sentence_models import PROMPTS, sentence_model, texts
@@ -61,6 +64,19 @@ def test_both_cards_are_one(result, tmp_path):
     measured = {(one.dataset_name, one.metric_name): one.metric_value for one in card.data.eval_results}
     assert measured == {("reviews", "neighbours"): result.value, ("others", "neighbours"): result.test.short}
     assert result.model.model_card_data.model_name is None, "what is saved is left as it was"
+
+
+def test_what_is_healed_is_not_said_to_be_the_first_layers(result, tmp_path):
+    result.save_pretrained(tmp_path / "short")
+    facts = CardFacts.load(tmp_path / "short" / "model_card.json")
+    healed = replace(facts, finetuned=0.97, compression=replace(facts.compression, healed={2: 0.97}))
+    text = render_model_card(healed)
+    cut = f"{facts.profile.value_at(2):.4f}"
+    assert "\n2 of the 3 layers of a `BertModel` in a `SentenceTransformer`" in text
+    assert f"neighbours **0.9700**; that of the first 2 layers was {cut} as it was cut" in text
+    assert "| depth | neighbours | healed | parameters |" in text
+    kept = replace(facts, compression=replace(facts.compression, healed={2: 0.5}))
+    assert "\nThe first 2 of 3 layers of a `BertModel`" in render_model_card(kept)
 
 
 def test_what_is_saved_is_read_and_says_the_same_again(result, tmp_path):

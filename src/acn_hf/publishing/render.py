@@ -86,6 +86,7 @@ def _parts(facts: CardFacts, picture: str | None) -> dict[str, Any]:
         "metric": None if facts.profile is None else _escaped(facts.profile.metric),
         "finetuning": _finetuning(facts),
         "trained": "healed" if _is_healed(facts) else "fine-tuned",
+        "spread": _is_spread(facts),
         "compared": _compared(facts),
         "tested": _tested(facts),
         "doubts": () if facts.compression is None else facts.compression.doubts,
@@ -121,12 +122,18 @@ def _finetuning(facts: CardFacts) -> str | None:
         if _long(facts) is None:
             before += f", and {profile.values[-1]:.4f} at full depth"
     how = "healed, which means trained by the teacher" if _is_healed(facts) else "fine-tuned"
-    return f"It was then {how}: {_escaped(profile.metric)} **{facts.finetuned:.4f}**{where}; it was {before}."
+    compared = f"that of the first {facts.depth} layers was" if _is_spread(facts) else "it was"
+    return f"It was then {how}: {_escaped(profile.metric)} **{facts.finetuned:.4f}**{where}; {compared} {before}."
 
 
 def _is_healed(facts: CardFacts) -> bool:
     """Return whether what was left was trained by a teacher."""
     return facts.finetuned is not None and facts.compression is not None and bool(facts.compression.healed)
+
+
+def _is_spread(facts: CardFacts) -> bool:
+    """Return whether what was healed may have begun with other layers than the first: a SentenceTransformer does."""
+    return facts.library is not None and not facts.is_acn and _is_healed(facts)
 
 
 def _long(facts: CardFacts) -> DepthProfile | None:
@@ -237,7 +244,7 @@ def _depths(facts: CardFacts) -> str | None:
         before = dict(zip(long.depths, long.values, strict=True))
         columns = {f"{metric} before teaching": before, "taught": columns[metric]}
     if healed:
-        columns["cut there and healed"] = healed
+        columns["healed" if _is_spread(facts) else "cut there and healed"] = healed
     rows = []
     for depth, parameters in zip(profile.depths, profile.num_parameters, strict=True):
         cells = [f"{values[depth]:.4f}" if depth in values else "" for values in columns.values()]
