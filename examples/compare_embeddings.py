@@ -26,8 +26,7 @@ NAME is one of
   random-projection    full depth of the model, projected at random to the smaller dimensions
 
 and may end in a learning rate of its own, as adaptive-mse@5e-5. A step is a batch of `batch_size` texts in all of them,
-two texts of which make a pair. The time of a run is that of its training, with what the model says about the texts: it
-embeds them once for all runs of sentence-transformers' own losses, and that counts for each of them.
+two texts of which make a pair. The time of a run is that of its training, with that of the model that embeds the texts.
 
 Cost: 1,000 steps of 32 short sentences and 6 layers of width 384 take about 12 minutes of one CPU core.
 """
@@ -117,11 +116,8 @@ class Texts:
 
     @classmethod
     def read(cls, arguments: Arguments) -> "Texts":
-        known = dict.fromkeys(
-            text
-            for path in arguments.held_out_file
-            for text in list(dict.fromkeys(load_data(path)["text"]))[: arguments.max_held_out]
-        )
+        every = (list(dict.fromkeys(load_data(path)["text"])) for path in arguments.held_out_file)
+        known = dict.fromkeys(text for texts in every for text in texts[: arguments.max_held_out])
         train = dict.fromkeys(text for path in arguments.train_file for text in load_data(path)["text"])
         files = (arguments.labelled_train_file, arguments.labelled_test_file)
         if len({path is None for path in files}) > 1:
@@ -238,13 +234,12 @@ class Runs:
         """
         kind, _, rest = name.partition("-")
         with tempfile.TemporaryDirectory() as scratch:
-            how = self.training(self.arguments.steps, rate, scratch)
+            steps = self.arguments.heal_steps if kind == "healed" else self.arguments.steps
+            how = self.training(steps, rate, scratch)
             if name in ("taught", "taught-dims"):
                 dimensions = self.measures.dimensions[1:] if rest else []
                 return taught_embeddings(self.model, self.texts.train, how, dimensions=dimensions, is_quiet=True)
             if kind in ("healed", "spread"):
-                if kind == "healed":
-                    how = self.training(self.arguments.heal_steps, rate, scratch)
                 short = truncate(taught, int(rest)) if kind == "healed" else spread_layers(self.model, int(rest))
                 teaching: dict[str, Any] = {"teacher": self.model, "weights": "full", "is_quiet": True}
                 return taught_embeddings(short, self.texts.train, how, **teaching)
@@ -310,8 +305,8 @@ class Runs:
             model.save_pretrained(str(folder / "model"), create_model_card=False)
         write_text(folder / "train_results.json", json.dumps({**record, **circumstances()}, indent=2) + "\n")
         recall = tuple(found[RECALL][self.measures.dimensions[0]])
-        number = len(self.texts.held_out)
-        DepthProfile(depths, recall, RECALL, True, number, parameters).save(folder / "depth_profile.json")
+        profile = DepthProfile(depths, recall, RECALL, True, len(self.texts.held_out), parameters)
+        profile.save(folder / "depth_profile.json")
         print(f"{folder.name}: {' '.join(f'{value:.4f}' for value in recall)} ({seconds:.0f} s)", flush=True)
 
     def check(self, full_name: str) -> tuple[str, float]:

@@ -17,7 +17,7 @@ SPEC = importlib.util.spec_from_file_location("compare_embeddings", ROOT / "exam
 compare_embeddings = importlib.util.module_from_spec(SPEC)
 sys.modules["compare_embeddings"] = compare_embeddings
 SPEC.loader.exec_module(compare_embeddings)
-FAST = ["cut", "taught", "healed-1", "kept-1", "random-words"]
+FAST = ["cut", "taught", "healed-1", "spread-1", "kept-1", "random-words"]
 SLOW = [
     "adaptive-mse",
     "adaptive-cosine@0.01",
