@@ -14,7 +14,7 @@ from acn_hf import ConfidenceExit, EarlyExitReport
 from acn_hf.report import ReportRecord
 from tests.conftest import build
 from tests.support.asked import EVIL, TEXT, picture, write
-from tests.support.browser import Watched, chromium
+from tests.support.browser import WIDE, Watched, chromium
 from tests.support.families import NUM_LAYERS
 from tests.support.reported import result, rows
 
@@ -24,11 +24,6 @@ SERVER = str(Path(__file__).parents[1] / "support" / "app_server.py")
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 READY = ".acn.waiting"
 ANSWERED, TIMED = ".acn .depths", ".acn .clock"
-WIDE = (
-    "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, .hidden, svg') && "
-    "getComputedStyle(e).visibility !== 'hidden' && e.getBoundingClientRect().width > 1 && "
-    "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"
-)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from acn_hf import ConfidenceExit, EarlyExitReport
 from acn_hf.report import ReportRecord, write_report
 from tests.report.test_page import EVIL, evil_record
-from tests.support.browser import Watched, chromium
+from tests.support.browser import WIDE
 from tests.support.reported import CLASSES, LABELS, LANGUAGE, NUMBERS, QUESTIONS, TAGS, answers, result, rows
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -22,12 +22,6 @@ TASKS = {
     "language": LANGUAGE,
 }
 EXITS = EarlyExitReport(ConfidenceExit(0.9), 0.9, (10, 20, 30, 0, 0))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -46,35 +40,13 @@ def files(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def opened(browser, files):
-    """Return a function that opens a page; what each has fetched and complained about is looked at when a test ends."""
-    pages = []
-
-    def open_page(name="classes", **options):
-        pages.append(Watched(browser, files / f"{name}.html", **options))
-        return pages[-1]
-
-    yield open_page
-    for page in pages:
-        page.close()
-        assert [url for url in page.fetched if not url.startswith(("file://", "data:"))] == []
-        assert len([url for url in page.fetched if url.startswith("file://")]) == 1
-        assert page.errors == []
-        assert page.dialogs == []
-
-
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1440, "light")])
 @pytest.mark.parametrize("name", [*TASKS, "evil", "one", "without 0"])
 def test_nothing_is_wider_than_the_window(opened, name, width, scheme):
     page = opened(name, width=width, scheme=scheme).page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator(".chart svg").count() >= 5
-    wide = page.evaluate(
-        "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, svg, .skip') && "
-        "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
-    )
-    assert wide == []
+    assert page.evaluate(WIDE) == []
 
 
 def state(watched):
@@ -103,7 +75,7 @@ def line_of(page, chart):
 
 
 def test_the_arrow_keys_move_everything(opened):
-    watched = opened()
+    watched = opened("classes")
     states = [state(watched)]
     assert states[0]["row"] == "2"
     assert ", chosen" in states[0]["slider"]
@@ -121,7 +93,7 @@ def test_the_arrow_keys_move_everything(opened):
 
 
 def test_the_mouse_moves_everything(opened):
-    watched = opened()
+    watched = opened("classes")
     before, box = state(watched), watched.page.locator("#depth").bounding_box()
     middle = box["y"] + box["height"] / 2
     watched.page.mouse.move(box["x"] + box["width"] / 2, middle)
@@ -155,7 +127,7 @@ def test_numbers_have_residuals_that_move(opened):
 
 
 def test_the_examples_are_those_of_the_record(opened, files):
-    watched = opened()
+    watched = opened("classes")
     data = json.loads(watched.page.locator("#data").text_content())["examples"]
     lost = data["lost"]["2"]
     assert watched.page.locator("#lost li").count() == len(lost["shown"]) == 10
@@ -166,7 +138,7 @@ def test_the_examples_are_those_of_the_record(opened, files):
 
 
 def test_the_close_up_moves_the_scale(opened):
-    watched = opened()
+    watched = opened("classes")
     before = watched.texts("#chart-metric .role-axis-label text")
     watched.page.check("#closeup")
     watched.wait(2)

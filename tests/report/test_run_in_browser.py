@@ -5,13 +5,12 @@ from itertools import pairwise
 import pytest
 
 from acn_hf.report import RunLog, write_report
-from tests.report.test_in_browser import browser, line_of
+from tests.report.test_in_browser import line_of
 from tests.report.test_page import EVIL
 from tests.report.test_run_page import evil_run
-from tests.support.browser import Watched
+from tests.support.browser import WIDE
 from tests.support.run_logs import entries, write_run
 
-__all__ = ["browser"]
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 LOGS = {
     "shed": lambda: entries(left={20: 3, 40: 1}),
@@ -30,35 +29,13 @@ def files(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def opened(browser, files):
-    """Return a function that opens a page; what each has fetched and complained about is looked at when a test ends."""
-    pages = []
-
-    def open_page(name="shed", **options):
-        pages.append(Watched(browser, files / f"{name}.html", **options))
-        return pages[-1]
-
-    yield open_page
-    for page in pages:
-        page.close()
-        assert [url for url in page.fetched if not url.startswith(("file://", "data:"))] == []
-        assert len([url for url in page.fetched if url.startswith("file://")]) == 1
-        assert page.errors == []
-        assert page.dialogs == []
-
-
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1440, "light")])
 @pytest.mark.parametrize("name", [*LOGS, "evil"])
 def test_nothing_is_wider_than_the_window(opened, name, width, scheme):
     page = opened(name, width=width, scheme=scheme).page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator(".chart svg").count() >= 4
-    wide = page.evaluate(
-        "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, svg, .skip') && "
-        "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
-    )
-    assert wide == []
+    assert page.evaluate(WIDE) == []
 
 
 def state(watched):
@@ -88,7 +65,7 @@ def strong(page):
 
 
 def test_the_arrow_keys_move_everything(opened):
-    watched = opened()
+    watched = opened("shed")
     states = [state(watched)]
     assert states[0]["row"] == "60"
     assert states[0]["slider"].startswith("step 60: eval_accuracy")
@@ -122,7 +99,7 @@ def test_the_mouse_moves_everything(opened):
 
 
 def test_every_measurement_is_behind_the_one_that_is_looked_at(opened):
-    page = opened().page
+    page = opened("shed").page
     widths = [line.get_attribute("stroke-width") for line in page.locator("#chart-profile .mark-line path").all()]
     assert sorted(widths) == ["1"] * 6 + ["2.5"]
     lines = page.locator("#chart-metric .mark-line path").all()

@@ -8,6 +8,12 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 """What the program is called."""
+WIDE = (
+    "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, svg, .skip, .hidden') && "
+    "getComputedStyle(e).visibility !== 'hidden' && e.getBoundingClientRect().width > 1 && "
+    "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 120))"
+)
+"""Returns what is wider than the window, but for what scrolls by itself and what only screen readers meet."""
 
 
 def program():
