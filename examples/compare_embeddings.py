@@ -374,7 +374,7 @@ def tables(record: dict[str, Any]) -> str:
         networks = [Network(name, tuple(profiles), tuple(minutes[name]), ()) for name, profiles in runs.items()]
         parts.append(f"### {title}\n\n{depth_table(networks)}\n")
     times = [f"| {name} | {statistics.mean(each):.1f} |" for name, each in minutes.items()]
-    return "\n".join([*parts, "### Minutes of training\n", "| run | minutes |", "| --- | --- |", *times])
+    return "\n".join([*parts, "### Minutes of training\n", "| network | minutes |", "| --- | --- |", *times])
 
 
 def main(argv: list[str] | None = None) -> None:
