@@ -61,7 +61,7 @@ def test_texts_alone_are_enough(run, long, files, tmp_path):
     train, data, test = files
     out, held_out = tmp_path / "short", texts(40, seed=2)
     done = run(
-        "compress", long, data, out, "--embeddings", "--teach", train, "--test", test, "--tolerance", 0.3, *QUICK
+        "compress", long, data, out, "--embeddings", "--teach", train, "--test", test, "--tolerance", 0.5, *QUICK
     )
     assert done.exit_code == 0, done.output
     assert re.search(r"Teaching every depth of 3 layers: 10 steps", done.stderr)
@@ -76,7 +76,7 @@ def test_texts_alone_are_enough(run, long, files, tmp_path):
     assert str(tmp_path) not in (out / "result.json").read_text() + (out / "README.md").read_text()
     short, whole = (SentenceTransformer(str(one), device="cpu") for one in (out, long))
     assert short.prompts == PROMPTS
-    assert len(short[0].model.encoder.layer) == result["depth"]
+    assert len(short[0].model.encoder.layer) == result["depth"] < 3
     kept = measure_embedding_profile(short, held_out, reference=whole, metric="neighbours", depths=[])
     assert result["test"]["short"] == pytest.approx(kept.values[-1])
     facts = CardFacts.load(out / "model_card.json")
