@@ -92,6 +92,7 @@ def test_without_teaching_it_is_measured_and_cut(run, long, files, tmp_path):
     assert not (tmp_path / "short.work").exists()
 
 
+@pytest.mark.slow
 def test_the_page_shows_depths_and_says_that_there_are_no_answers(run, long, files, tmp_path):
     out = tmp_path / "short"
     done = run("compress", long, files[1], out, "--embeddings", "--depth", 1, "--report")
@@ -175,6 +176,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_bit(run, long, files, tmp_path, m
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))], ids=repr)
+@pytest.mark.slow
 def test_what_is_stopped_while_it_is_written_leaves_nothing_half(run, long, files, tmp_path, monkeypatch, error):
     train, data, _ = files
     out = tmp_path / "out"

@@ -130,6 +130,7 @@ def test_images_are_served_without_torch(page):
     assert len(set(found)) > 1
 
 
+@pytest.mark.slow
 def test_texts_are_served_without_torch(page):
     from acn_hf import AcnBertForSequenceClassification
 
@@ -144,6 +145,7 @@ def test_texts_are_served_without_torch(page):
     assert set(found) == {"bad", "good"}
 
 
+@pytest.mark.slow
 def test_int8_is_served_as_the_rest_is(page):
     block = BLOCK["texts"].replace('Path("texts")', 'Path("texts-int8")').replace("model.onnx", "model_int8.onnx")
     inputs = AutoTokenizer.from_pretrained(page / "texts-int8")(TEXTS, padding=True, return_tensors="pt")
@@ -164,6 +166,7 @@ def test_a_program_is_served_without_this_package_and_transformers(page):
     assert torch.allclose(torch.tensor(eval(printed[-1])), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_exported_folders_hold_what_the_page_says(page, files):
     tokenizer = {"tokenizer.json", "tokenizer_config.json"}
     assert set(files(page / "images")) == {"config.json", "model.onnx", "preprocessor_config.json"}

@@ -26,7 +26,7 @@ BERT, VIT = by_name("bert-ForSequenceClassification"), by_name("vit-ForImageClas
 MASKED = by_name("bert-ForMaskedLM")
 
 # By huggingface_hub's own call to httpx.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning"), pytest.mark.slow]
 
 
 def short(head, depth):

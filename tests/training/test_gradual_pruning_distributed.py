@@ -9,6 +9,8 @@ from tests.support.distributed_worker import RUN
 from tests.support.pruned_in_two import each_pruning, name_of
 from tests.support.training import same_weights, trainer, weights
 
+pytestmark = pytest.mark.slow  # as those of test_distributed.py
+
 
 @each_pruning
 def test_both_processes_hold_the_same(two, method, sheds, accumulation):
