@@ -153,4 +153,4 @@ def test_the_program_builds_the_app(folder, residual, tmp_path):
     not_launched = "import gradio\ngradio.Blocks.launch = lambda blocks: print('built:', blocks.title)\n"
     (tmp_path / "app.py").write_text(not_launched + program)
     done = subprocess.run([sys.executable, tmp_path / "app.py"], capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["built: bert"], done.stderr
+    assert done.stdout.splitlines() == ["built: bert at every depth"], done.stderr
