@@ -555,3 +555,14 @@ def test_failures_of_input_become_one_line(capsys):
         run_script(fail)
     assert left.value.code == 1
     assert capsys.readouterr().err == "error: the data are missing\n"
+
+
+def test_a_script_leaves_its_process_group(tmp_path):
+    """A process that ends with the threads of one may abort."""
+
+    def main():
+        torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+
+    run_script(main)
+    assert not torch.distributed.is_initialized()
+    run_script(lambda: None)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import torch.distributed as dist
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
@@ -297,6 +298,8 @@ def run_script(main: Callable[[], None]) -> None:
     """
     try:
         main()
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()  # else its threads may abort the process when it ends
         return
     except KeyboardInterrupt as stop:
         said, code = stopped(stop), EXIT_CODE
