@@ -70,6 +70,13 @@ class Checkpoint:
         return isinstance(self.processor, PictureEncoder)
 
     @property
+    def asks(self) -> str:
+        """What to do to be answered."""
+        if self.kind == SIMILARITY:
+            return "Type two texts"
+        return "Drop a picture" if self.reads_pictures else "Type a text"
+
+    @property
     def inner(self) -> Any:
         """The model of transformers."""
         return inner_model(self.model)

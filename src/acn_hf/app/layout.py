@@ -159,10 +159,8 @@ def _theme(gradio: Any) -> Any:
 
 
 def _lead(checkpoints: Sequence[Checkpoint]) -> str:
-    first = checkpoints[0]
-    what = "Drop a picture" if first.reads_pictures else "Type a text"
-    if all(one.kind == SIMILARITY for one in checkpoints):
-        what = "Type two texts"
+    asks = {one.asks for one in checkpoints}
+    what = asks.pop() if len(asks) == 1 else "Type a text"
     both = "both models" if len(checkpoints) > 1 else "the model"
     return f"{what}, and see what {both} would answer with fewer layers, how sure each depth is, and how long it takes."
 

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
-import jinja2
-
+from ..support.html import file_of, templates_of
 from .answers import Answer, AtDepth
 from .checkpoint import CLASSES, LABELS, NUMBERS, SIMILARITY, TAGS, Checkpoint
 from .times import Times
@@ -74,10 +72,7 @@ def _show_answer(checkpoint: Checkpoint, answer: Answer, shown: Sequence[int], t
 
 def show_waiting(checkpoint: Checkpoint) -> str:
     """Return the HTML of a checkpoint that nobody has asked yet."""
-    what = "Drop a picture" if checkpoint.reads_pictures else "Type a text"
-    if checkpoint.kind == SIMILARITY:
-        what = "Type two texts"
-    hint = f"{what}, and every depth from {checkpoint.depths[0]} to {checkpoint.depths[-1]} answers here."
+    hint = f"{checkpoint.asks}, and every depth from {checkpoint.depths[0]} to {checkpoint.depths[-1]} answers here."
     return _render("waiting.html.jinja", checkpoint=checkpoint, about=about(checkpoint), hint=hint)
 
 
@@ -222,28 +217,14 @@ def _words(answer: Answer, one: AtDepth) -> list[dict[str, Any]]:
 
 
 def _render(name: str, **shown: Any) -> str:
-    return _environment().get_template(name).render(**shown)
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FunctionLoader(_file),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    return templates_of(__package__).get_template(name).render(**shown)
 
 
 def style() -> str:
     """Return the style sheet of all that is shown."""
-    return _file("app.css")
+    return file_of(__package__, "app.css")
 
 
 def script() -> str:
     """Return the script of the page."""
-    return _file("app.js")
-
-
-def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return file_of(__package__, "app.js")

@@ -4,12 +4,11 @@ import base64
 import hashlib
 import json
 import os
-from importlib import resources
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
+from ..support.html import file_of, templates_of
 from ..support.records import write_text
 from . import run_view, view
 from .charts import charts_of
@@ -59,11 +58,12 @@ def write_report(path: str | os.PathLike, record: ReportRecord | RunLog) -> None
 def _render(name: str, charts: dict[str, Chart], data: dict[str, Any], **shown: Any) -> str:
     """Return a page by its template and its script."""
     json.dumps(data, allow_nan=False)  # what a browser cannot read is refused here
-    scripts = [Markup(script_of_vega()), Markup(_file("base.js") + _file(f"{name}.js"))]
-    return _environment().get_template(f"{name}.html.jinja").render(
+    room = __package__
+    scripts = [Markup(script_of_vega()), Markup(file_of(room, "base.js") + file_of(room, f"{name}.js"))]
+    return templates_of(room).get_template(f"{name}.html.jinja").render(
         charts=charts,
         data=data,
-        style=Markup(_file("page.css")),
+        style=Markup(file_of(room, "page.css")),
         scripts=scripts,
         digests=[_digest(script) for script in scripts],
         **shown,
@@ -73,22 +73,6 @@ def _render(name: str, charts: dict[str, Chart], data: dict[str, Any], **shown: 
 def check_packages() -> None:
     """Raise `ImportError` if a page could not be made, before anything takes long."""
     plotting()
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_file),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
-    return environment
-
-
-def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(script: str) -> str:

@@ -2,8 +2,8 @@
 
 import json
 import re
-from importlib import resources
 
+from ..support.html import file_of
 from .metric_chart import metric_chart
 from .record import ReportRecord
 from .vega import plotting, version_of_vegalite
@@ -32,5 +32,4 @@ def still_picture(record: ReportRecord) -> bytes:
 
 def _light_colours() -> dict[str, str]:
     """Return the colours of the style sheet by their names; those of light pages stand first."""
-    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    return dict(re.findall(r"--([\w-]+): (#\w+);", style.partition("@media")[0]))
+    return dict(re.findall(r"--([\w-]+): (#\w+);", file_of(__package__, "page.css").partition("@media")[0]))
