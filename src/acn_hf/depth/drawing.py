@@ -1,6 +1,6 @@
 """Depth profiles to matplotlib axes: one of them, and how it grew. Needs the extra `plots`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..support.spread import evenly
@@ -8,6 +8,8 @@ from .profile import DepthProfile
 
 EARLIER = 12
 """Profiles that are drawn behind the newest one at most."""
+RING: dict[str, Any] = {"marker": "o", "markersize": 12, "fillstyle": "none", "color": "C3", "linestyle": ""}
+"""How one depth is marked."""
 
 
 def plot_depth_profile(
@@ -76,11 +78,15 @@ def plot_depth_profile(
         shown = {"marker": "D", "markersize": 6, "color": "C2", "linestyle": "", "label": "cut there and healed"}
         ax.plot(list(points), list(points.values()), **shown)
     if depth is not None:
-        chosen = {"marker": "o", "markersize": 12, "fillstyle": "none", "color": "C3", "linestyle": ""}
-        ax.plot([depth], [value], **chosen, label=f"chosen: depth {depth}, {profile.metric} {value:.3f}")
+        ax.plot([depth], [value], **RING, label=f"chosen: depth {depth}, {profile.metric} {value:.3f}")
+    return _against_depth(ax, profile.metric, profile.depths)
+
+
+def _against_depth(ax: Any, metric: str, depths: Sequence[int]) -> Any:
+    """Return axes that say what is drawn against depth."""
     ax.set_xlabel("depth (layers kept)")
-    ax.set_ylabel(profile.metric)
-    ax.set_xticks(profile.depths)
+    ax.set_ylabel(metric)
+    ax.set_xticks(depths)
     ax.margins(y=0.1)
     ax.legend(loc="best", framealpha=0.9)
     return ax
@@ -127,15 +133,9 @@ def plot_profile_history(
         ax.plot(*_curve(history[step]), color="C0", alpha=strength, linewidth=1, label=label)
     ax.plot(*_curve(history[newest]), marker="o", color="C0", linewidth=2, label=f"step {newest:,}")
     if effective_depth is not None and effective_depth in history[newest]:
-        mark = {"marker": "o", "markersize": 12, "fillstyle": "none", "color": "C3", "linestyle": ""}
         label = f"effective depth {effective_depth}"
-        ax.plot([effective_depth], [history[newest][effective_depth]], **mark, label=label)
-    ax.set_xlabel("depth (layers kept)")
-    ax.set_ylabel(metric)
-    ax.set_xticks(sorted({depth for values in history.values() for depth in values}))
-    ax.margins(y=0.1)
-    ax.legend(loc="best", framealpha=0.9)
-    return ax
+        ax.plot([effective_depth], [history[newest][effective_depth]], **RING, label=label)
+    return _against_depth(ax, metric, sorted({depth for values in history.values() for depth in values}))
 
 
 def _curve(values: Mapping[int, float]) -> tuple[list[int], list[float]]:
