@@ -26,6 +26,7 @@ from .compress import CompressionResult, compress
 from .depth.drawing import plot_depth_profile
 from .modeling.configuration_acn_vit import AcnViTConfig
 from .modeling.modeling_acn_vit import AcnViTForImageClassification
+from .scripts.models import fitting_initializer_range
 from .support.records import write_text
 from .training.annealing import ResidualAnnealingCallback
 from .training.callbacks import IntermediateSupervisionCallback
@@ -86,7 +87,7 @@ def train(data: datasets.Dataset, arguments: TrainingArguments) -> AcnViTForImag
         num_hidden_layers=NUM_LAYERS,
         num_labels=10,
         attention_residual=True,
-        initializer_range=0.02 * (768 / WIDTH) ** 0.5,  # 0.02 fits the width of BERT and ViT
+        initializer_range=fitting_initializer_range(WIDTH),
     )
     model = AcnViTForImageClassification(config)
     trainer = Trainer(model=model, args=arguments, train_dataset=data)

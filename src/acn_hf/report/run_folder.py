@@ -9,13 +9,12 @@ from typing import Any
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..depth.profile import DepthProfile
+from ..publishing.facts import RECORD_FILE
+from ..training.annealing import SCALE
 from ..training.callbacks import PROFILE_NAME
 from ..training.checkpoints import checkpoints_in
 from ..training.depth_log import AT_DEPTH, EFFECTIVE_DEPTH
 from ..training.shedding import DEPTH, SAVED
-
-CARD = "model_card.json"
-SCALE = "residual_scale"
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class RunFolder:
         beside = [path.parent, folder, *checkpoints_in(folder)]
         profiles = (place / PROFILE_NAME for place in beside)
         profile = next((DepthProfile.load(file) for file in profiles if file.is_file()), None)
-        config, training = _dictionary(beside, "config.json"), _dictionary(beside, CARD).get("training")
+        config, training = _dictionary(beside, "config.json"), _dictionary(beside, RECORD_FILE).get("training")
         return cls(path, state, config, training if isinstance(training, dict) else {}, profile)
 
 

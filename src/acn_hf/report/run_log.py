@@ -10,9 +10,10 @@ from typing import Any, Self
 from .._version import __version__
 from ..depth.metrics import METRICS
 from ..support.spread import evenly
+from ..training.annealing import SCALE
 from ..training.depth_log import AT_DEPTH, LoggedProfile, logged_profiles, prefix_of
 from ..training.shedding import DEPTH, SAVED
-from .run_folder import SCALE, RunFolder, is_finite
+from .run_folder import RunFolder, is_finite
 
 MOST_MEASUREMENTS = 100
 """So many places has the slider, which a finger can still tell apart."""

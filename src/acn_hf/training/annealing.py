@@ -15,6 +15,8 @@ from .distillation import DistillationLoss
 logger = logging.get_logger(__name__)
 
 Scales = float | list[float]
+SCALE = "residual_scale"
+"""What the log calls it."""
 SHAPES = {"linear": lambda share: share, "cosine": lambda share: (1 - math.cos(math.pi * share)) / 2}
 """Which share of the way is gone after a share of the time."""
 ORDERS = ("together", "top_down", "bottom_up")
@@ -172,7 +174,7 @@ class ResidualAnnealingCallback(TrainerCallback):
         mean = sum(scale) / max(1, len(scale)) if isinstance(scale, list) else scale
         for entry in (logs, state.log_history[-1] if state.log_history else None):
             if entry is not None and "loss" in entry:
-                entry["residual_scale"] = mean
+                entry[SCALE] = mean
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
