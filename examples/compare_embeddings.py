@@ -145,12 +145,10 @@ class Measures:
         self.pairs, self.nearest = self.full.check_pairs(), self.full.nearest(NEIGHBOURS)
 
     @cached_property
-    def answers(self) -> torch.Tensor:
-        """What the model says about the texts to train with."""
+    def answers(self) -> tuple[torch.Tensor, float]:
+        """What the model says about the texts to train with, and how many seconds that took."""
         began = time.monotonic()
-        found = embed(self.model, self.texts.train, 64).cpu()
-        self.seconds_of_answers = time.monotonic() - began
-        return found
+        return embed(self.model, self.texts.train, 64).cpu(), time.monotonic() - began
 
     def of(self, embed_at_depths: Callable[[list[str]], Iterable[torch.Tensor]]) -> dict[str, dict[int, list[float]]]:
         """Return each measure, by its name, for each dimension: a value for each depth.
@@ -267,11 +265,11 @@ class Runs:
 
     def of_texts(self) -> Dataset:
         """Return the texts, whose labels are the embeddings that the model gives them."""
-        return Dataset.from_dict({"text": self.texts.train, "label": list(self.measures.answers.numpy())})
+        return Dataset.from_dict({"text": self.texts.train, "label": list(self.measures.answers[0].numpy())})
 
     def of_pairs(self) -> Dataset:
         """Return as many pairs of texts as there are texts, whose labels are the similarities of the model."""
-        wanted = self.measures.answers
+        wanted, _ = self.measures.answers
         number, draw = len(self.texts.train), np.random.default_rng(self.seed)
         others = (np.arange(number) + draw.integers(1, number, number)) % number
         labels = self.model.similarity_pairwise(wanted, wanted[torch.from_numpy(others)])
@@ -291,12 +289,12 @@ class Runs:
             return
         name, rate = self.check(full_name)
         taught = self.finished("taught", rate) if name.startswith("healed-") else None
-        asks_before = name.startswith(RIVALS) and self.measures.answers is not None
+        asking = self.measures.answers[1] if name.startswith(RIVALS) else 0.0
         set_seed(self.seed)
         began = time.monotonic()
         is_trained = name != "cut" and not name.startswith("random-")
         model = self.trained(name, rate, taught) if is_trained else self.model
-        seconds = time.monotonic() - began + (self.measures.seconds_of_answers if asks_before else 0.0)
+        seconds = asking + time.monotonic() - began
         depths, parameters, found = self.measured(model, name)
         record = {"train_runtime": seconds, "seed": self.seed, "arguments": vars(self.arguments), "measures": found}
         if name == "cut":

@@ -7,10 +7,11 @@ command writes the same bytes. Cost: seconds.
 """
 
 import argparse
-import gzip
 import random
 import re
 from pathlib import Path
+
+from acn_hf.data import load_data
 
 END = re.compile(r"(?<=[.!?;])\s+")
 
@@ -19,12 +20,6 @@ def sentences(lines: list[str], shortest: int, longest: int) -> list[str]:
     """Return the sentences of so many words, sorted, each once."""
     every = (" ".join(one.split()) for line in lines for one in END.split(line))
     return sorted({one for one in every if shortest <= one.count(" ") + 1 <= longest})
-
-
-def lines_of(path: Path) -> list[str]:
-    """Return the lines of a text file, plain or gzipped."""
-    data = path.read_bytes()
-    return (gzip.decompress(data) if path.suffix == ".gz" else data).decode().splitlines()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -37,7 +32,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--longest", type=int, default=16, help="words of a sentence, at most (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (%(default)s)")
     given = parser.parse_args(arguments)
-    found = sentences([line for book in given.books for line in lines_of(book)], given.shortest, given.longest)
+    found = sentences(
+        [line for book in given.books for line in load_data(str(book))["text"]], given.shortest, given.longest
+    )
     wanted = given.num_train + given.num_held_out
     if len(found) < wanted:
         raise SystemExit(f"the books must hold {wanted} sentences; they hold {len(found)}")
