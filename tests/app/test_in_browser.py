@@ -14,22 +14,17 @@ from acn_hf import ConfidenceExit, EarlyExitReport
 from acn_hf.report import ReportRecord
 from tests.conftest import build
 from tests.support.asked import EVIL, TEXT, picture, write
-from tests.support.browser import WIDE, Watched, chromium
+from tests.support.browser import Watched, browser
 from tests.support.families import NUM_LAYERS
 from tests.support.reported import result, rows
 
+__all__ = ["browser"]
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 pytest.importorskip("gradio")
 SERVER = str(Path(__file__).parents[1] / "support" / "app_server.py")
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
 READY = ".acn.waiting"
 ANSWERED, TIMED = ".acn .depths", ".acn .clock"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +187,7 @@ def test_nothing_is_wider_than_the_window(opened, tmp_path, name, width, scheme)
         ask(watched, EVIL if name == "evil" else TEXT)
     watched.page.wait_for_selector(TIMED)
     watched.page.locator(".acn summary").first.click()
-    assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
-    assert watched.page.evaluate(WIDE) == []
+    watched.check_width()
     found = axe.run(watched.page, options={"rules": {"image-redundant-alt": {"enabled": False}}}).response["violations"]
     ours = [(rule["id"], [node["target"] for node in rule["nodes"]]) for rule in found]
     assert ours == []

@@ -3,18 +3,14 @@
 import pytest
 
 from acn_hf.report import band
-from tests.support.browser import Watched, chromium
+from tests.support.browser import Watched, browser
+
+__all__ = ["browser"]
 
 
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch):
     monkeypatch.setattr(band, "FEWER_RESAMPLES", 20)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -41,6 +41,12 @@ def chromium():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as opened:
+        yield opened
+
+
 class Watched:
     """A page that is open, and all that it has asked for or complained about.
 
@@ -70,6 +76,11 @@ class Watched:
     def texts(self, selector):
         """Return the text of each thing that a selector finds."""
         return self.page.locator(selector).all_inner_texts()
+
+    def check_width(self):
+        """Check that nothing is wider than the window."""
+        assert self.page.evaluate("document.documentElement.scrollWidth") <= self.page.viewport_size["width"]
+        assert self.page.evaluate(WIDE) == []
 
     def wait(self, depth):
         """Wait until all charts show a depth."""
