@@ -1,12 +1,12 @@
-"""Options of `acn-hf compress --embeddings`, and those of others that say nothing there."""
+"""Options of `--embeddings`, and those of others that say nothing there."""
 
 import functools
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-from .options import ChoiceOptions, ConversionOptions, DataOptions, FinetuningOptions
+from .options import ChoiceOptions, ConversionOptions, DataOptions, FinetuningOptions, given
 from .teaching_options import TeachingOptions
 
 _embeddings = functools.partial(typer.Option, rich_help_panel="Embeddings")
@@ -14,6 +14,7 @@ _embeddings = functools.partial(typer.Option, rich_help_panel="Embeddings")
 NO_LABELS = "embeddings have no labels"
 COLUMNS = "only texts are embedded, those of --text-column"
 NO_HEAD = "there is no head"
+AS_IT_IS = "the model stays what it is"
 USELESS: dict[type, dict[str, str]] = {
     DataOptions: {
         "image_column": COLUMNS,
@@ -30,7 +31,7 @@ USELESS: dict[type, dict[str, str]] = {
         "soft_labels": NO_LABELS,
         "no_calm": "nothing is clipped",
     },
-    ConversionOptions: {"convert": "the model stays what it is"},
+    ConversionOptions: {"convert": AS_IT_IS},
     FinetuningOptions: {"finetune": "embeddings are taught (--teach)"},
 }
 """Why an option of another group says nothing about embeddings."""
@@ -52,8 +53,8 @@ class EmbeddingOptions:
         str | None,
         _embeddings(
             metavar="FILE.py[:NAME]|MODULE:NAME",
-            help="Evaluator of sentence-transformers that chooses the depth, or a function that returns one; DATA then "
-            "are texts to test on.",
+            help="Evaluator of sentence-transformers that judges every depth, or a function that returns one. For "
+            "compress DATA then are texts to test on.",
         ),
     ] = None
 
@@ -70,10 +71,10 @@ class EmbeddingOptions:
             groups: Other groups of options.
         """
         for group in groups:
-            for field in fields(group):
-                reason = USELESS.get(type(group), {}).get(field.name)
-                if reason is not None and getattr(group, field.name) != field.default:
-                    option = field.name.replace("_", "-")
+            for name in given(group):
+                reason = USELESS.get(type(group), {}).get(name)
+                if reason is not None:
+                    option = name.replace("_", "-")
                     raise typer.BadParameter(f"--{option} must not be given with --embeddings: {reason}")
         if self.evaluator is not None and test is not None:
             raise typer.BadParameter(

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from ..compression.result import CompressionResult
     from ..training.stage_trainer import StageSettings
 
-from .base import console, errors, shown, warn
+from .base import console, shown, warn
 from .compression_data import origin, shared_in, with_split
+from .embedding_texts import texts_in
 from .long_run import LongRun
 from .plan import TIMED, WARMUP
 from .progress import counted, shown_training
@@ -69,33 +70,13 @@ class EmbeddingRun(LongRun):
         for name, (source, split) in self.places.items():
             rows = self.reading.read(source, split, with_labels=False, with_blanks=False)
             self.rows[name] = self.reading.sample(rows) if name == chooses else rows
-            self.texts[name] = self._texts(self.rows[name], source)
+            self.texts[name] = texts_in(self.rows[name], self.reading.columns, source)
         self.doubt(shared_in(self.rows, self.reading.columns), strict)
         self.facts |= origin(self.source, self.data, self.reading.split)
         self.facts["test_data"] = None if self.test is None else with_split(self.test, self.test_split)
         if self.evaluator_source is not None:
             self.facts |= {"dataset": self.sources["evaluator"], "dataset_id": None, "split": None}
             self.facts["test_data"] = with_split(self.data, self.reading.split)
-
-    def _texts(self, rows: Any, source: str) -> list[str]:
-        """Return the different texts in some rows, and say how many there are of the others."""
-        from ..data.idx import DataError
-        from ..data.places import ColumnError
-
-        columns = self.reading.columns
-        names = [columns.text, *([columns.text_pair] if columns.text_pair else [])]
-        for name in names:
-            if name not in rows.column_names:
-                raise ColumnError(rows, f"a column {name!r} of texts")
-            if getattr(rows.features[name], "dtype", None) not in ("string", "large_string"):
-                raise DataError(f"{source}: the column {name!r} must hold texts; it holds {rows.features[name]}")
-        found = [text for name in names for text in rows[name]]
-        different = list(dict.fromkeys(found))
-        if len(different) < len(found):
-            errors.print(
-                f"{source}: {len(found) - len(different)} of {len(found)} texts are there already; each counts once"
-            )
-        return different
 
     def compress(self, *, metric: Any, **asked: Any) -> "CompressionResult | None":
         """Do it, write what came out, and return it; `None` in a process that is not the first."""

@@ -33,9 +33,8 @@ def _scales(text: str) -> list[float]:
 
 
 Model = Annotated[str, typer.Argument(help="Checkpoint folder or Hub id.")]
-Data = Annotated[
-    str, typer.Argument(help="Hub name, CSV, TSV, Parquet, JSON or text file, image folder, or saved data set.")
-]
+DATA = "Hub name, CSV, TSV, Parquet, JSON or text file, image folder, or saved data set."
+Data = Annotated[str, typer.Argument(help=DATA)]
 Device = Annotated[str, typer.Option(help="Where to run, e.g. cuda.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Write over what is there.")]
 Depth = Annotated[int | None, typer.Option(min=0, help="Cut at this depth.")]
@@ -197,8 +196,6 @@ class ChoiceOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.lower_is_better and self.metric is None:
-            raise typer.BadParameter("--lower-is-better is for --metric, which must be given too")
         if self.lower_is_better and self.metric in METRICS:
             raise typer.BadParameter(f"--lower-is-better is for a metric of your own; {self.metric} is known")
         if self.confidence is not None and not 0 < self.confidence < 1:
@@ -207,6 +204,8 @@ class ChoiceOptions:
     def of_labels(self) -> Any:
         """Return the metric that was asked for, of predictions and labels; `None` if none was."""
         if self.metric is None:
+            if self.lower_is_better:
+                raise typer.BadParameter("--lower-is-better is for --metric, which must be given too")
             return None
         try:
             return resolve_metric(self.metric, False if self.lower_is_better else None)
@@ -274,9 +273,9 @@ class FinetuningOptions:
     finetune_batch_size: Annotated[int | None, _finetuning(min=1, help="Examples in a step.", show_default="32")] = None
 
     def __post_init__(self) -> None:
-        given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
-        if given and self.finetune is None:
-            raise typer.BadParameter(f"--{given[0].replace('_', '-')} is for --finetune, which must be given too")
+        asked = given(self)
+        if asked and self.finetune is None:
+            raise typer.BadParameter(f"--{asked[0].replace('_', '-')} is for --finetune, which must be given too")
 
     @property
     def train_split(self) -> str:
@@ -287,6 +286,11 @@ class FinetuningOptions:
     def epochs(self) -> float:
         """How often each example is seen."""
         return 3.0 if self.finetune_epochs is None else self.finetune_epochs
+
+
+def given(group: Any) -> list[str]:
+    """Return the names of those options of a group that are not what they are by default."""
+    return [field.name for field in fields(group) if getattr(group, field.name) != field.default]
 
 
 def check_apart(option: str, trained: str, trained_split: str, measured: str, split: str | None) -> None:
