@@ -17,7 +17,7 @@ from acn_hf.support import Record, circumstances, write_text
 
 from .networks import ADDED
 
-ONE_TABLE = ("commit", "acn_hf", "torch", "transformers", "device", "trained_at")
+ONE_TABLE = ("commit", "acn_hf", "torch", "transformers", "device")
 """The circumstances that all results of a table share, which is of one data set."""
 
 ONE_SIZE = ("num_layers", "text_layers", "num_train", "num_test", "num_epochs", "text_epochs")
@@ -195,15 +195,32 @@ def check_one_table(results: Sequence[Result], where: Any, keys: Sequence[str] =
         MixedResultsError: They differ in commit, versions, device or size.
     """
     for key in keys:
-        found = {
-            json.dumps((result.settings if key in ONE_SIZE else result.circumstances).get(key)) for result in results
-        }
-        if key == "trained_at":
-            found.discard("[]")  # a run that began from scratch fits in with every network that was trained before
-        if len(found) > 1:
-            raise MixedResultsError(
-                f"the results of one table must share their {key}; {where} holds {', '.join(sorted(found))}"
-            )
+        found = {(result.settings if key in ONE_SIZE else result.circumstances).get(key) for result in results}
+        _refuse_several(key, found, where)
+    if keys is ONE_TABLE:
+        _check_training(results, where)
+
+
+def _check_training(results: Sequence[Result], where: Any) -> None:
+    """Refuse networks of one kind that were trained at different commits, and any of two earlier ones.
+
+    An experiment trains some kinds of networks itself, and finds others that were trained before.
+    """
+    before: set[str] = set()
+    kinds: dict[str, set[str]] = {}
+    for result in results:
+        kind = {name: value for name, value in result.settings.items() if name not in ("arch", "seed")}
+        trained_at = set(result.circumstances.get("trained_at") or [])
+        kinds.setdefault(json.dumps(kind, sort_keys=True), set()).update(trained_at)
+        before |= trained_at - {result.circumstances.get("commit")}
+    for found in [*kinds.values(), before]:
+        _refuse_several("trained_at", found, where)
+
+
+def _refuse_several(key: str, found: set[Any], where: Any) -> None:
+    if len(found) > 1:
+        shown = ", ".join(sorted(map(json.dumps, found)))
+        raise MixedResultsError(f"the results of one table must share their {key}; {where} holds {shown}")
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def test_results_of_other_settings_are_refused(small):
         experiment.run(one, small)
 
 
-@pytest.mark.parametrize("key", store.ONE_TABLE)
+@pytest.mark.parametrize("key", [*store.ONE_TABLE, "trained_at"])
 def test_results_that_do_not_belong_together_are_refused(tmp_path, key):
     made = [
         result({"seed": seed}, {"x": 1}, **{key: [value] if key == "trained_at" else value})
@@ -134,6 +134,27 @@ def test_results_that_do_not_belong_together_are_refused(tmp_path, key):
     ]
     write_results(tmp_path / "one.jsonl", *made)
     with pytest.raises(store.MixedResultsError, match=f"the results of one table must share their {key}; .*new.*old"):
+        store.Store(tmp_path, "one").results()
+
+
+@pytest.mark.parametrize(
+    ("heads", "trained_at", "fits"),
+    [
+        (("shared", "supervised"), ("old", "now"), True),
+        (("shared", "shared"), ("old", "now"), False),
+        (("shared", "supervised"), ("old", "older"), False),
+    ],
+)
+def test_an_experiment_may_train_some_kinds_of_networks_and_find_others(tmp_path, heads, trained_at, fits):
+    made = [
+        result({"seed": seed, "heads": one}, {"x": 1}, commit="now", trained_at=[commit])
+        for seed, (one, commit) in enumerate(zip(heads, trained_at, strict=True))
+    ]
+    write_results(tmp_path / "one.jsonl", *made)
+    if fits:
+        assert len(store.Store(tmp_path, "one").results()) == 2
+        return
+    with pytest.raises(store.MixedResultsError, match="the results of one table must share their trained_at"):
         store.Store(tmp_path, "one").results()
 
 
