@@ -44,7 +44,7 @@ def test_what_was_before_and_what_was_healed_are_drawn_beside_what_was_taught():
     drawn = lines_of(axes)
     assert drawn["taught"] == dict(zip(PROFILE.depths, PROFILE.values, strict=True))
     assert drawn["before teaching"] == dict(zip(BEFORE.depths, BEFORE.values, strict=True))
-    assert drawn["cut there and healed"] == {1: 0.9, 2: 0.95}
+    assert drawn["healed"] == {1: 0.9, 2: 0.95}
     (level,) = [line for line in axes.get_lines() if line.get_linestyle() == ":"]
     assert set(level.get_ydata()) == {0.93}, "the reference is the model before it was taught"
     assert plot_depth_profile(PROFILE).get_lines()[0].get_label() == "accuracy"

@@ -190,7 +190,7 @@ def test_the_card_shows_all_that_a_compression_says(facts):
         "| on Digits (validation), by which the depth was chosen (359 examples) | 0.9521 | 0.9312 |",
         "| on test.csv, by which nothing was chosen (360 examples) | 0.9415 | 0.9216 |",
         "## Warnings - the examples are few - they have one label ##",
-        "| depth | accuracy before teaching | taught | cut there and healed | parameters |",
+        "| depth | accuracy before teaching | taught | healed | parameters |",
         "| 0 | 0.1000 | 0.1000 | | 451 |",
         "| **1** | **0.2100** | **0.9250** | **0.9312** | **2,411** |",
         "| 3 | 0.9521 | 0.9301 | | 6,331 |",

@@ -280,7 +280,7 @@ class CompressionResult:
     def depths_table(self) -> Table:
         """Return the metric at every depth, before teaching, taught, and healed where it was, as a rich table."""
         columns = [] if self.before is None else ["before teaching"]
-        columns += ["as cut" if self.before is None else "taught"] + (["cut there and healed"] if self.healed else [])
+        columns += ["as cut" if self.before is None else "taught"] + (["healed"] if self.healed else [])
         table = Table("depth", *columns, title=f"{self.profile.metric} at every depth")
         for depth, value in zip(self.profile.depths, self.profile.values, strict=True):
             cells = [] if self.before is None else [f"{self.before.value_at(depth):.4f}"]

@@ -75,7 +75,7 @@ def plot_depth_profile(
     )
     ax.axhline(end.values[-1], color=colour, linewidth=0.8, linestyle=":", label=label)
     if points:
-        shown = {"marker": "D", "markersize": 6, "color": "C2", "linestyle": "", "label": "cut there and healed"}
+        shown = {"marker": "D", "markersize": 6, "color": "C2", "linestyle": "", "label": "healed"}
         ax.plot(list(points), list(points.values()), **shown)
     if depth is not None:
         ax.plot([depth], [value], **RING, label=f"chosen: depth {depth}, {profile.metric} {value:.3f}")

@@ -244,7 +244,7 @@ def _depths(facts: CardFacts) -> str | None:
         before = dict(zip(long.depths, long.values, strict=True))
         columns = {f"{metric} before teaching": before, "taught": columns[metric]}
     if healed:
-        columns["healed" if _is_spread(facts) else "cut there and healed"] = healed
+        columns["healed"] = healed
     rows = []
     for depth, parameters in zip(profile.depths, profile.num_parameters, strict=True):
         cells = [f"{values[depth]:.4f}" if depth in values else "" for values in columns.values()]

@@ -13,7 +13,7 @@ def metric_chart(record: ReportRecord) -> Chart:
     figures = record.figures
     x, y = depth_axis(figures.profile.depths), alt.Y("value:Q", title=None, scale=_scale(alt, record), axis=_room(alt))
     series = _series(record)
-    colours = {"before teaching": BEFORE, "cut and healed": HEALED, "cut and fine-tuned": HEALED}
+    colours = {"before teaching": BEFORE, "healed": HEALED, "cut and fine-tuned": HEALED}
     scale = alt.Scale(domain=list(series), range=[colours.get(name, ACCENT) for name in series])
     colour = alt.Color("what:N", scale=scale, legend=alt.Legend())
     tips = [
@@ -47,7 +47,7 @@ def _series(record: ReportRecord) -> dict[str, dict[int, float]]:
     if figures.before is not None:
         series["before teaching"] = dict(zip(figures.before.depths, figures.before.values, strict=True))
     if figures.healed:
-        series["cut and healed"] = dict(figures.healed)
+        series["healed"] = dict(figures.healed)
     elif figures.finetuned is not None:
         series["cut and fine-tuned"] = {figures.depth: figures.finetuned}
     return series
