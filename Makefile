@@ -79,6 +79,7 @@ bench: install
 	$(BIN)/python benchmarks/every_class.py
 	$(BIN)/python benchmarks/teaching.py
 	$(BIN)/python benchmarks/masked_head.py
+	$(BIN)/python benchmarks/attention.py
 
 # What builds the site, and what builds and checks a release.
 $(VENV)/.docs $(VENV)/.release: $(VENV)/.%: $(VENV)/.installed

@@ -55,7 +55,7 @@ from transformers import HfArgumentParser, set_seed
 from acn_hf import DepthProfile, depth_embeddings, truncate
 from acn_hf.data import load_data
 from acn_hf.depth import layers_of, spread_layers
-from acn_hf.embeddings.inputs import check_dimensions, embed, full_dimension
+from acn_hf.embeddings.inputs import check_dimensions, embed, full_dimension, mean_tokens
 from acn_hf.embeddings.loading import load_sentence_transformer
 from acn_hf.embeddings.references import Similarities, overlap, spearman
 from acn_hf.embeddings.teaching import taught_embeddings
@@ -63,6 +63,7 @@ from acn_hf.scripts import record_of_runs
 from acn_hf.scripts.run_tables import Network, depth_table
 from acn_hf.support import circumstances, write_text
 from acn_hf.support.sentence_models import inner_model
+from acn_hf.training.attention import quick_attention
 from acn_hf.training.finetuning import silence
 
 SETTINGS = ("steps", "heal_steps", "batch_size", "learning_rate", "dimensions", "bf16")
@@ -260,7 +261,8 @@ class Runs:
         student.model_card_data.widget = [{}]  # else it looks for examples
         trainer = SentenceTransformerTrainer(student, how, train_dataset=rows, loss=loss)
         silence(trainer)
-        trainer.train()
+        with quick_attention(trainer, mean_tokens(student, self.texts.train)):
+            trainer.train()
         return truncate(student, len(layers_of(inner_model(student)))).eval()
 
     def of_texts(self) -> Dataset:

@@ -50,6 +50,7 @@ from acn_hf import (
 from acn_hf.modeling.depth import encoder_layers
 from acn_hf.scripts import record_of_runs
 from acn_hf.support import circumstances, write_text
+from acn_hf.training.attention import quick_attention
 
 FALLING = {"begin": 0.1, "fraction": 0.6}
 ANNEALING: dict[str, dict[str, Any]] = {
@@ -188,7 +189,8 @@ def run(arguments: Arguments, task: Task, recipe: str, seed: int) -> None:
     trainer = make_trainer(task, connection, seed, folder / "trainer", **settings, **schedule(words, steps))
     apply(words, task, trainer)
     began = time.monotonic()
-    trainer.train()
+    with quick_attention(trainer):
+        trainer.train()
     seconds = time.monotonic() - began
     trainer.model.save_pretrained(folder)
     profile = measure_depth_profile(trainer.model.eval(), task.evaluation, metric=task.metric, batch_size=100)

@@ -12,9 +12,10 @@ from ..depth.errors import ProfileError
 from ..depth.every_depth import truncate
 from ..depth.layers import layers_of
 from ..support.eval_mode import evaluating
+from ..training.attention import quick_attention
 from ..training.finetuning import check_finite, check_whole, silence
 from ..training.supervision import Weights, depth_weights
-from .inputs import check_dimensions, different_texts, embed, full_dimension
+from .inputs import check_dimensions, different_texts, embed, full_dimension, mean_tokens
 from .losses import EveryDepthLoss, TeachingLoss
 from .reading import DepthReader
 from .references import SAMPLE, Similarities
@@ -252,4 +253,5 @@ def _train(
     if is_quiet:
         silence(trainer)
     check_whole(trainer, "taught")
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    with quick_attention(trainer, mean_tokens(student, texts)):
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)

@@ -26,6 +26,7 @@ from ..publishing.model_card import CardTrainer, write_model_card
 from ..support.stopping import EXIT_CODE, on_stop, stopped
 from ..support.weights import trained_in_half
 from ..training.annealing import ResidualAnnealingCallback
+from ..training.attention import quick_attention
 from ..training.callbacks import PROFILE_NAME, DepthProfileCallback, IntermediateSupervisionCallback
 from ..training.checkpoints import checkpoints_in, is_whole, newest_checkpoint, read_by_their_names
 from ..training.shedding import LayerSheddingCallback
@@ -212,7 +213,7 @@ def run(
             logger.warning(f"{text} (--dtype float32)")
         supervision = add_depth_callbacks(trainer, depth, metric)
         with full_disk_named(str(trainer.args.output_dir)), on_stop(lambda: kept(trainer.args)):
-            with read_by_their_names(trainer), taught(trainer, supervision):
+            with read_by_their_names(trainer), quick_attention(trainer), taught(trainer, supervision):
                 metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
             trainer.save_model()
         _report(trainer, "train", metrics, trainer.train_dataset)

@@ -12,6 +12,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from ..depth.every_depth import truncate
 from ..depth.layers import layers_of
 from ..support.wrappers import unwrap, unwrap_parallel
+from .attention import quick_attention
 from .checkpoints import read_by_their_names
 
 Finetune = Callable[[Any], Trainer]
@@ -67,7 +68,7 @@ def fine_tune(
     _check_rows(trainer)
     check_whole(trainer, "trained in a stage")
     _check_same(trainer, model)
-    with read_by_their_names(trainer), during(trainer):
+    with read_by_their_names(trainer), quick_attention(trainer), during(trainer):
         trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
     _check_same(trainer, model)  # a model_init makes another one when training begins
     check_finite(model)
