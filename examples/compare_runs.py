@@ -10,21 +10,27 @@ it knows nothing of the task. Runs of one network are folders NAME-seed0, NAME-s
 """
 
 import argparse
+import json
 from pathlib import Path
 
-from acn_hf.scripts import depth_table, find_networks
+from acn_hf.scripts import depth_table, find_networks, record_of_runs
+from acn_hf.support import circumstances, write_text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output_dir", type=Path, metavar="FOLDER", help="folder of runs, the parent of --output_dir")
     parser.add_argument("--tolerances", type=float, nargs="*", default=[0.005, 0.01], help="for the effective depth")
+    parser.add_argument("--record", type=Path, help="JSON file for what all runs of the folder came to")
     arguments = parser.parse_args()
     try:
         networks = find_networks(arguments.output_dir)
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
     print(depth_table(networks, arguments.tolerances))
+    if arguments.record is not None:
+        record = {"circumstances": circumstances(), **record_of_runs(arguments.output_dir)}
+        write_text(arguments.record, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,9 @@ def test_compare_recipes_trains_each_once_and_records_it(tmp_path):
     assert all(0 <= value <= 1 for one in runs.values() for value in one["values"])
     kept = AutoModelForImageClassification.from_pretrained(tmp_path / f"{RECIPES[1]}-seed0")
     assert kept.config.residual_scale == pytest.approx(0.1)
-    assert "restarted" in run("compare_runs.py", tmp_path).stdout
+    assert "restarted" in run("compare_runs.py", tmp_path, "--record", tmp_path / "all.json").stdout
+    written = json.loads((tmp_path / "all.json").read_text())
+    assert (len(written["runs"]), "commit" in written["circumstances"]) == (3, True)
 
 
 def test_help_reads_well():

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from acn_hf import DepthProfile
-from acn_hf.scripts.run_tables import depth_table, find_networks
+from acn_hf.scripts.run_tables import depth_table, find_networks, record_of_runs
 
 
 def write(folder, values, seconds=None, shares=()):
@@ -42,3 +42,15 @@ def test_seeds_that_end_at_different_depths(tmp_path):
 def test_a_folder_without_runs_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there must be a profile .*there is none"):
         find_networks(tmp_path)
+
+
+def test_a_record_holds_every_run(tmp_path):
+    write(tmp_path / "strict-seed1", [0.3, 0.9], seconds=180)
+    write(tmp_path / "short", [0.2])
+    told = {"train_runtime": 60, "seed": 0, "arguments": {"task": "images", "output_dir": "/here"}}
+    (tmp_path / "short" / "train_results.json").write_text(json.dumps(told))
+    measured = {"metric": "accuracy", "num_examples": 10}
+    one = {"name": "short", "seed": 0, "depths": (0,), "values": (0.2,), **measured, "train_runtime": 60}
+    assert record_of_runs(tmp_path, ["task"])["runs"][0] == {**one, "settings": {"task": "images"}}
+    other = {"name": "strict", "seed": 1, "depths": (0, 1), "values": (0.3, 0.9), **measured, "train_runtime": 180}
+    assert record_of_runs(tmp_path)["runs"] == [{**one, "settings": {}}, {**other, "settings": {}}]

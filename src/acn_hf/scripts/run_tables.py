@@ -49,26 +49,29 @@ def find_networks(folder: Path, file_name: str = "depth_profile.json") -> list[N
     ]
 
 
-def record_of_runs(folder: Path, settings: Sequence[str]) -> dict[str, Any]:
+def record_of_runs(folder: Path, settings: Sequence[str] = ()) -> dict[str, Any]:
     """Return what all runs in a folder came to, with their circumstances, as a dictionary that JSON can hold.
 
     Args:
-        folder (`Path`): Holds a folder `NAME-seedN` with `depth_profile.json` and `train_results.json` for each run.
-        settings (sequence of `str`): Which of the arguments that `train_results.json` holds are told.
+        folder (`Path`): Holds a folder `NAME` or `NAME-seedN` with `depth_profile.json` and `train_results.json` for
+            each run.
+        settings (sequence of `str`, *optional*): Which of the arguments that `train_results.json` holds are told.
     """
     runs = []
-    for path in sorted(folder.glob("*-seed*/depth_profile.json")):
-        profile, trained = DepthProfile.load(path), json.loads((path.parent / "train_results.json").read_text())
-        arguments = trained.pop("arguments")
+    for path in sorted(folder.glob("*/depth_profile.json")):
+        profile, trained = DepthProfile.load(path), _trained(path.parent)
+        name, _, seed = path.parent.name.partition("-seed")
+        arguments = trained.pop("arguments", {})
         runs.append(
             {
-                "name": path.parent.name.partition("-seed")[0],
+                "name": name,
+                "seed": int(seed or 0),
                 "depths": profile.depths,
                 "values": profile.values,
                 "metric": profile.metric,
                 "num_examples": profile.num_examples,
                 **trained,
-                "settings": {name: arguments[name] for name in settings},
+                "settings": {name: arguments[name] for name in settings if name in arguments},
             }
         )
     return {"runs": runs}
@@ -107,9 +110,13 @@ def _cell(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
 
 
-def _train_seconds(folder: Path) -> float | None:
+def _trained(folder: Path) -> dict[str, Any]:
     path = folder / "train_results.json"
-    return json.loads(path.read_text())["train_runtime"] if path.exists() else None
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _train_seconds(folder: Path) -> float | None:
+    return _trained(folder).get("train_runtime")
 
 
 def _saved(folder: Path) -> float | None:
