@@ -55,10 +55,10 @@ from transformers import HfArgumentParser, set_seed
 from acn_hf import DepthProfile, depth_embeddings, truncate
 from acn_hf.data import load_data
 from acn_hf.depth import layers_of, spread_layers
-from acn_hf.embeddings.inputs import check_dimensions, embed, full_dimension, mean_tokens
+from acn_hf.embeddings.inputs import check_dimensions, embed, full_dimension
 from acn_hf.embeddings.loading import load_sentence_transformer
 from acn_hf.embeddings.references import Similarities, overlap, spearman
-from acn_hf.embeddings.teaching import taught_embeddings
+from acn_hf.embeddings.teaching import mean_tokens, taught_embeddings
 from acn_hf.scripts import record_of_runs
 from acn_hf.scripts.run_tables import Network, depth_table
 from acn_hf.support import circumstances, write_text
@@ -261,7 +261,7 @@ class Runs:
         student.model_card_data.widget = [{}]  # else it looks for examples
         trainer = SentenceTransformerTrainer(student, how, train_dataset=rows, loss=loss)
         silence(trainer)
-        with quick_attention(trainer, mean_tokens(student, self.texts.train)):
+        with quick_attention(trainer, lambda: mean_tokens(student, self.texts.train)):
             trainer.train()
         return truncate(student, len(layers_of(inner_model(student)))).eval()
 

@@ -9,15 +9,10 @@ from transformers import BertConfig, BertModel
 
 from acn_hf import DepthProfile, measure_embedding_profile
 from tests.support.command_line import one_line, run, wrong_usage
-from tests.support.sentence_models import SIZES, sentence_model, texts
+from tests.support.sentence_models import EVALUATOR, SIZES, sentence_model, texts
 
 __all__ = ["run"]
-EVALUATOR = """
-from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator as Evaluator
-
-def similarity():
-    return Evaluator(["a film", "the end", "a plot"], ["the film", "a scene", "the cast"], [1.0, 0.5, 0.1])
-
+DISTANCE = """
 def distance(model):
     return float(abs(model.encode(["a film"]) - model.encode(["the end"])).max())
 """
@@ -41,7 +36,7 @@ def data(tmp_path):
 @pytest.fixture
 def judge(tmp_path):
     path = tmp_path / "judge.py"
-    path.write_text(EVALUATOR)
+    path.write_text(EVALUATOR + DISTANCE)
     return path
 
 

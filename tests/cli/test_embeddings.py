@@ -18,17 +18,11 @@ from acn_hf.report import ReportRecord
 from acn_hf.training.stages import Stages
 from tests.support.command_line import names_in, one_line, run, wrong_usage
 from tests.support.hub_server import OWNER_TOKEN
-from tests.support.sentence_models import PROMPTS, SIZES, sentence_model, texts, transformer_folder
+from tests.support.sentence_models import EVALUATOR, PROMPTS, SIZES, sentence_model, texts, transformer_folder
 
 __all__ = ["run"]
 pytestmark = pytest.mark.filterwarnings("ignore:.pin_memory. argument is set as true")
 QUICK = ("--teach-epochs", 2, "--heal", 1, "--learning-rate", 3e-3, "--train-batch-size", 16)
-EVALUATOR = """
-from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator as Evaluator
-
-def similarity():
-    return Evaluator(["a film", "the end", "a plot"], ["the film", "a scene", "the cast"], [1.0, 0.5, 0.1])
-"""
 
 
 @pytest.fixture(scope="module")

@@ -5,19 +5,13 @@ import statistics
 import pytest
 
 from acn_hf import DepthProfile
-from tests.support.quoting import part_of_log, rows_of, runs_of
+from tests.support.quoting import part_of_log, printed, rows_of, runs_of
 
 SECTION = "## 2026-11-29: an AC-BERT that leaves the plateau"
 HEADINGS = {"pretraining": "### Masked words", "reviews": "### Movie reviews"}
 RECORDS = {name: runs_of(name) for name in HEADINGS}
 NETWORKS = sorted({(record, run["name"]) for record, runs in RECORDS.items() for run in runs})
 METRICS = {"pretraining": "loss", "reviews": "accuracy"}
-
-
-def printed(values):
-    """Return a mean and its spread as `compare_runs.py` prints them."""
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{spread}"
 
 
 @pytest.mark.parametrize(("record", "name"), NETWORKS)

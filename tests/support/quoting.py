@@ -13,10 +13,15 @@ def runs_of(name: str) -> list[dict[str, Any]]:
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())["runs"]
 
 
+def printed(values: list[float] | tuple[float, ...]) -> str:
+    """Return a mean and its spread as the scripts print them."""
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}"
+
+
 def quoted(values: list[float] | tuple[float, ...]) -> str:
     """Return a mean and its spread as the tables write them."""
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return re.sub(r"\b0\.", ".", f"{statistics.mean(values):.3f}{spread}")
+    return re.sub(r"\b0\.", ".", printed(values))
 
 
 def part_of_log(section: str, heading: str) -> str:

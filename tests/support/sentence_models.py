@@ -12,6 +12,13 @@ from tests.support.command_line import WORDS as SPECIAL
 WORDS = [*SPECIAL, "a", "the", "plot", "cast", "dull", "great", "was", "is", "end", "of", "scene", "and", "music"]
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "vocab_size": len(WORDS)}
 PROMPTS = {"query": "the film : ", "document": ""}
+EVALUATOR = """
+from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator as Evaluator
+
+def similarity():
+    return Evaluator(["a film", "the end", "a plot"], ["the film", "a scene", "the cast"], [1.0, 0.5, 0.1])
+"""
+"""The source of a file with a function that returns an evaluator."""
 
 
 def texts(number, seed=0):

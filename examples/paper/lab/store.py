@@ -118,6 +118,7 @@ class Store:
             check_one_table(of_data, self.path, ONE_SIZE)
             for part in made_together(of_data):
                 check_one_table(part, self.path)
+                check_training(part, self.path)
         return found
 
 
@@ -197,11 +198,9 @@ def check_one_table(results: Sequence[Result], where: Any, keys: Sequence[str] =
     for key in keys:
         found = {(result.settings if key in ONE_SIZE else result.circumstances).get(key) for result in results}
         _refuse_several(key, found, where)
-    if keys is ONE_TABLE:
-        _check_training(results, where)
 
 
-def _check_training(results: Sequence[Result], where: Any) -> None:
+def check_training(results: Sequence[Result], where: Any) -> None:
     """Refuse networks of one kind that were trained at different commits, and any of two earlier ones.
 
     An experiment trains some kinds of networks itself, and finds others that were trained before.

@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     import torch
 
+from .options import given
+
 _teaching = functools.partial(typer.Option, rich_help_panel="Teaching")
 _run = functools.partial(typer.Option, rich_help_panel="Long runs")
 _limit = functools.partial(typer.Option, rich_help_panel="Choice of the depth")
@@ -65,9 +67,9 @@ class LearningOptions:
 
     def check_used(self, trains: bool) -> None:
         """Refuse them where nothing is trained."""
-        given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
-        if given and not trains:
-            option = given[0].replace("_", "-")
+        asked = given(self)
+        if asked and not trains:
+            option = asked[0].replace("_", "-")
             raise typer.BadParameter(f"--{option} is for --teach or --finetune, one of which must be given too")
 
     def uses_bf16(self, device: "torch.device") -> bool:

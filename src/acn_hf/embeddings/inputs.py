@@ -1,7 +1,6 @@
 """Texts and dimensions as users give them, checked."""
 
 from collections.abc import Iterable
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -58,9 +57,3 @@ def embed(model: Any, texts: list[str], batch_size: int, **options: Any) -> torc
     """Return the embeddings of texts as one tensor of float32, in which few similarities tie."""
     how = {"batch_size": batch_size, "convert_to_tensor": True, "show_progress_bar": False}
     return model.encode(texts, **how, **options).float()
-
-
-def mean_tokens(model: Any, texts: list[str], number: int = 1000) -> float:
-    """Return how many tokens a SentenceTransformer reads of a text, in the mean of so many."""
-    tokens = model.tokenizer(texts[:number], truncation=True, max_length=model.get_max_seq_length())
-    return fmean(map(len, tokens["input_ids"]))

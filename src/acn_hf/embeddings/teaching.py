@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -12,10 +13,10 @@ from ..depth.errors import ProfileError
 from ..depth.every_depth import truncate
 from ..depth.layers import layers_of
 from ..support.eval_mode import evaluating
-from ..training.attention import quick_attention
+from ..training.attention import LOOKED_AT, quick_attention
 from ..training.finetuning import check_finite, check_whole, silence
 from ..training.supervision import Weights, depth_weights
-from .inputs import check_dimensions, different_texts, embed, full_dimension, mean_tokens
+from .inputs import check_dimensions, different_texts, embed, full_dimension
 from .losses import EveryDepthLoss, TeachingLoss
 from .reading import DepthReader
 from .references import SAMPLE, Similarities
@@ -253,5 +254,11 @@ def _train(
     if is_quiet:
         silence(trainer)
     check_whole(trainer, "taught")
-    with quick_attention(trainer, mean_tokens(student, texts)):
+    with quick_attention(trainer, lambda: mean_tokens(student, texts)):
         trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+
+
+def mean_tokens(model: Any, texts: list[str]) -> float:
+    """Return how many tokens a SentenceTransformer reads of a text, in the mean of some."""
+    tokens = model.tokenizer(texts[:LOOKED_AT], truncation=True, max_length=model.get_max_seq_length())
+    return fmean(map(len, tokens["input_ids"]))

@@ -4,7 +4,7 @@ The backward pass of torch's fused attention takes there several times as long a
 sequences are long (benchmarks/attention.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import fmean
 from typing import Any
@@ -21,22 +21,25 @@ LOOKED_AT = 1000
 
 
 @contextmanager
-def quick_attention(trainer: Trainer, length: float | None = None) -> Iterator[None]:
+def quick_attention(trainer: Trainer, length_of: Callable[[], float] | None = None) -> Iterator[None]:
     """Let the model of a Trainer attend as is fast, for as long as the block lasts; nothing changes but rounding.
 
     It attends by transformers' `"eager"` functions instead of by `"sdpa"` where that is slow, and as before afterwards.
 
     Args:
         trainer (`Trainer`): Ready to train.
-        length (`float`, *optional*): How many tokens an example has in the mean. Defaults to what the rows show, if
-            they are tokens, or images whose patches the config counts; if nothing is known, nothing is changed.
+        length_of (`Callable`, *optional*): Returns how many tokens an example has in the mean; it is asked only where
+            that matters. Defaults to what the rows show, if they are tokens, or images whose patches the config counts;
+            if nothing is known, nothing is changed.
     """
     model = inner_model(trainer.model)
     config = model.config
     is_slow = trainer.args.bf16 and trainer.args.device.type == "cpu" and config._attn_implementation == "sdpa"
-    if is_slow and length is None:
-        length = _length_of(trainer.train_dataset, config)
-    if not is_slow or length is None or length > LONGEST or not model._can_set_attn_implementation():
+    if not is_slow or not model._can_set_attn_implementation():
+        yield
+        return
+    length = _length_in(trainer.train_dataset, config) if length_of is None else length_of()
+    if length is None or length > LONGEST:
         yield
         return
     model.set_attn_implementation("eager")
@@ -47,7 +50,7 @@ def quick_attention(trainer: Trainer, length: float | None = None) -> Iterator[N
         config._attn_implementation = "sdpa"  # a model of which layers left has another config by now
 
 
-def _length_of(rows: Any, config: PretrainedConfig) -> float | None:
+def _length_in(rows: Any, config: PretrainedConfig) -> float | None:
     rows = getattr(rows, "rows", rows)  # numbered ones
     if isinstance(rows, datasets.Dataset) and "input_ids" in rows.column_names:
         examples = rows.with_format(None)[:LOOKED_AT]["input_ids"]
