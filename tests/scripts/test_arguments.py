@@ -131,6 +131,12 @@ def test_help_says_what_each_recipe_sets(capsys):
         (["--lower_is_better", "True", "--depth_metric", "mse"], "--lower_is_better is for a .* of your own; got mse"),
         (["--shed_every", 5], "--shed_every and --shed_examples need --shed_tolerance"),
         (["--shed_examples", 5], "--shed_every and --shed_examples need --shed_tolerance"),
+        (["--gradient_flow_examples", 5], "--gradient_flow_examples needs --gradient_flow_every"),
+        (["--gradient_flow_every", 0], "--gradient_flow_every must be at least 1; got 0"),
+        (
+            ["--gradient_flow_every", 5, "--gradient_flow_examples", 0],
+            "--gradient_flow_examples must be at least 1; got 0",
+        ),
         (["--residual_annealing", 1.0], r"--residual_annealing must be two numbers, start and end; got \[1\.0\]"),
     ],
 )

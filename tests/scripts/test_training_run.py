@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import signal
 from unittest.mock import Mock
 
@@ -19,7 +20,7 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from acn_hf import AcnViTForImageClassification, DepthProfile, truncate
+from acn_hf import AcnViTForImageClassification, DepthProfile, GradientFlowHistory, truncate
 from acn_hf.data import train_tokenizer
 from acn_hf.data.rows import DataError
 from acn_hf.scripts.arguments import (
@@ -450,11 +451,43 @@ def test_models_of_transformers_have_depth_too_and_no_scales(tmp_path):
         run(digits_trainer(tmp_path, model), DepthArguments(residual_annealing=[1.0, 0.0]), metric="accuracy")
 
 
-@pytest.mark.parametrize("asked", [{"profile_every": 1}, {"shed_tolerance": 0.1, "shed_examples": 5, "shed_every": 1}])
+def test_gradient_flow_is_measured_while_a_script_trains(tmp_path, capsys):
+    """The run ends with the weights of one that does not measure, and a resumed one with the whole history."""
+    torch.manual_seed(0)
+    whole = digits_trainer(tmp_path / "whole")
+    depth = DepthArguments(gradient_flow_every=2, gradient_flow_examples=10)
+    run(whole, depth, metric="accuracy")
+    history = GradientFlowHistory.load(tmp_path / "whole" / "gradient_flow.json")
+    assert history.steps == (0, 2, 4, 6)
+    assert {flow.num_examples for flow in history.flows} == {10}
+    assert str(history) in capsys.readouterr().out
+    checkpoint = tmp_path / "whole" / "checkpoint-4"
+    resumed = digits_trainer(tmp_path / "resumed", resume(checkpoint))
+    shutil.copytree(checkpoint, tmp_path / "resumed" / "checkpoint-4")
+    run(resumed, depth, metric="accuracy", checkpoint=str(tmp_path / "resumed" / "checkpoint-4"))
+    assert GradientFlowHistory.load(tmp_path / "resumed" / "gradient_flow.json") == history
+    torch.manual_seed(0)
+    plain = digits_trainer(tmp_path / "plain")
+    run(plain, DepthArguments(), metric="accuracy")
+    assert same_weights(weights(whole.model), weights(plain.model))
+    assert not (tmp_path / "plain" / "gradient_flow.json").exists()
+
+
+def test_gradient_flow_needs_an_acn(tmp_path):
+    asked = ModelArguments(config_overrides=VIT, model_type="vit")
+    model = build_model(AutoModelForImageClassification, asked, default_type="acn_vit", from_data=DIGITS)
+    with pytest.raises(ValueError, match="--gradient_flow_every needs an ACN, at any scale; got a vit"):
+        run(digits_trainer(tmp_path, model), DepthArguments(gradient_flow_every=1), metric="accuracy")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"profile_every": 1}, {"gradient_flow_every": 1}, {"shed_tolerance": 0.1, "shed_examples": 5, "shed_every": 1}],
+)
 def test_depth_arguments_need_validation_data(tmp_path, asked):
     trainer = digits_trainer(tmp_path, eval_strategy="no")
     trainer.eval_dataset = None
-    with pytest.raises(ValueError, match="measure on the validation data; give --do_eval too"):
+    with pytest.raises(ValueError, match=r"measures? on the validation data; give --do_eval too"):
         run(trainer, DepthArguments(**asked), metric="accuracy")
 
 

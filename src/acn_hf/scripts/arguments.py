@@ -169,6 +169,16 @@ class DepthArguments:
     profile_every: int | None = field(
         default=None, metadata={"help": "Measure every depth on the validation data every so many steps."}
     )
+    gradient_flow_every: int | None = field(
+        default=None,
+        metadata={
+            "help": "Every so many steps, measure what each layer of an ACN learns through its own long connection."
+        },
+    )
+    gradient_flow_examples: int | None = field(
+        default=None,
+        metadata={"help": "Validation examples for that, each as dear as two of training. Default: 64."},
+    )
     supervision: Literal["none", "linear", "uniform"] = field(
         default="none",
         metadata={"help": "Train with the loss at every depth too, weighted by depth (linear) or alike (uniform)."},
@@ -257,6 +267,11 @@ class DepthArguments:
             )
         if (self.shed_every or self.shed_examples) and self.shed_tolerance is None:
             raise ValueError("--shed_every and --shed_examples need --shed_tolerance")
+        if self.gradient_flow_examples is not None and self.gradient_flow_every is None:
+            raise ValueError("--gradient_flow_examples needs --gradient_flow_every")
+        for name in ("gradient_flow_every", "gradient_flow_examples"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise ValueError(f"--{name} must be at least 1; got {number}")
         if self.residual_annealing is not None and len(self.residual_annealing) != 2:
             raise ValueError(f"--residual_annealing must be two numbers, start and end; got {self.residual_annealing}")
 

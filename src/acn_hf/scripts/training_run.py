@@ -32,6 +32,7 @@ from ..training.checkpoints import checkpoints_in, is_whole, newest_checkpoint, 
 from ..training.shedding import LayerSheddingCallback
 from .arguments import DepthArguments
 from .data_arguments import DataArguments
+from .gradient_flow import add_gradient_flow, report_gradient_flow
 from .task_metric import TaskTrainer, check_metric, metric_functions
 from .teachers import distillation_of, taught
 
@@ -212,12 +213,14 @@ def run(
         if text := trained_in_half(trainer.model):
             logger.warning(f"{text} (--dtype float32)")
         supervision = add_depth_callbacks(trainer, depth, metric)
+        flow = add_gradient_flow(trainer, depth)
         with full_disk_named(str(trainer.args.output_dir)), on_stop(lambda: kept(trainer.args)):
             with read_by_their_names(trainer), quick_attention(trainer), taught(trainer, supervision):
                 metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
             trainer.save_model()
         _report(trainer, "train", metrics, trainer.train_dataset)
         trainer.save_state()
+        report_gradient_flow(trainer, flow)
     with on_stop(f"the trained model is in {trainer.args.output_dir}" if trainer.args.do_train else ""):
         _measure(trainer, depth.metric_or(metric), test, data)
 
