@@ -39,6 +39,14 @@ def test_seeds_that_end_at_different_depths(tmp_path):
     )
 
 
+def test_a_record_says_what_layers_that_left_saved(tmp_path):
+    write(tmp_path / "shed", [0.2, 0.7], shares=[0.1, 0.25])
+    write(tmp_path / "whole", [0.2, 0.7])
+    shed, whole = record_of_runs(tmp_path)["runs"]
+    assert shed["saved"] == 0.25
+    assert "saved" not in whole
+
+
 def test_a_folder_without_runs_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there must be a profile .*there is none"):
         find_networks(tmp_path)

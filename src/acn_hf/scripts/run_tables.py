@@ -59,7 +59,7 @@ def record_of_runs(folder: Path, settings: Sequence[str] = ()) -> dict[str, Any]
     """
     runs = []
     for path in sorted(folder.glob("*/depth_profile.json")):
-        profile, trained = DepthProfile.load(path), _trained(path.parent)
+        profile, trained, saved = DepthProfile.load(path), _trained(path.parent), _saved(path.parent)
         name, _, seed = path.parent.name.partition("-seed")
         arguments = trained.pop("arguments", {})
         runs.append(
@@ -71,6 +71,7 @@ def record_of_runs(folder: Path, settings: Sequence[str] = ()) -> dict[str, Any]
                 "metric": profile.metric,
                 "num_examples": profile.num_examples,
                 **trained,
+                **({} if saved is None else {"saved": saved}),
                 "settings": {name: arguments[name] for name in settings if name in arguments},
             }
         )
