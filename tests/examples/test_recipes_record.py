@@ -10,6 +10,7 @@ HEADINGS = {
     "recipes": "### The first weights of transformers",
     "recipes_digits": "### Digits, and the demo",
     "recipes_longer": "### For as long as the others took",
+    "recipes_mixer": "### MLP-Mixer",
 }
 TRAINED = {"recipes_digits": (680, 719), "recipes_longer": (3756, 10_000)}
 """Steps, and examples that are measured, where they are not those of Fashion-MNIST."""
