@@ -451,6 +451,7 @@ def test_models_of_transformers_have_depth_too_and_no_scales(tmp_path):
         run(digits_trainer(tmp_path, model), DepthArguments(residual_annealing=[1.0, 0.0]), metric="accuracy")
 
 
+@pytest.mark.slow
 def test_gradient_flow_is_measured_while_a_script_trains(tmp_path, capsys):
     """The run ends with the weights of one that does not measure, and a resumed one with the whole history."""
     torch.manual_seed(0)
