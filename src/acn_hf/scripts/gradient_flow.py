@@ -5,26 +5,17 @@ from pathlib import Path
 from transformers import Trainer
 
 from ..analysis.gradient_flow_callback import HISTORY_NAME, GradientFlowCallback
-from ..depth.layers import is_acn
 from .arguments import DepthArguments
+from .labelled_data import first_rows
 
 EXAMPLES = 64  # of validation, if no other number is asked for
 
 
 def add_gradient_flow(trainer: Trainer, arguments: DepthArguments) -> GradientFlowCallback | None:
-    """Measure the gradient flow while a Trainer trains, if that was asked for.
-
-    Raises:
-        ValueError: It was, and the model is not an ACN, or there are no validation data to measure on.
-    """
+    """Measure the gradient flow of an ACN on validation data while a Trainer trains, if that was asked for."""
     if arguments.gradient_flow_every is None:
         return None
-    model, data = trainer.accelerator.unwrap_model(trainer.model), trainer.eval_dataset
-    if not is_acn(model):
-        raise ValueError(f"--gradient_flow_every needs an ACN, at any scale; got a {model.config.model_type}")
-    if data is None:
-        raise ValueError("--gradient_flow_every measures on the validation data; give --do_eval too")
-    few = data.select(range(min(arguments.gradient_flow_examples or EXAMPLES, len(data))))
+    few = first_rows(trainer.eval_dataset, arguments.gradient_flow_examples or EXAMPLES)
     return GradientFlowCallback(few, every_steps=arguments.gradient_flow_every).attach(trainer)
 
 

@@ -45,8 +45,13 @@ def load_labelled(arguments: DataArguments, *, with_labels: bool = True) -> dict
         splits |= _hold_out(splits, arguments.num_held_out, arguments.label_column_name)
     for split, most in (("train", arguments.max_train_samples), ("validation", arguments.max_eval_samples)):
         if split in splits and most is not None:
-            splits[split] = splits[split].select(range(min(most, len(splits[split]))))
+            splits[split] = first_rows(splits[split], most)
     return {split: not_empty(data, f"the {split} split") for split, data in splits.items()}
+
+
+def first_rows(data: Any, number: int) -> Any:
+    """Return so many of the first rows of a data set, or all if it has fewer."""
+    return data.select(range(min(number, len(data))))
 
 
 def only_complete(

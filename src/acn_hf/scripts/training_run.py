@@ -33,6 +33,7 @@ from ..training.shedding import LayerSheddingCallback
 from .arguments import DepthArguments
 from .data_arguments import DataArguments
 from .gradient_flow import add_gradient_flow, report_gradient_flow
+from .labelled_data import first_rows
 from .task_metric import TaskTrainer, check_metric, metric_functions
 from .teachers import distillation_of, taught
 
@@ -138,11 +139,12 @@ def add_depth_callbacks(
     Raises:
         DepthError: Something was, and the model has no stack of layers.
         OSError: There is no such teacher.
-        ValueError: The model is not an ACN, whose scales are to be annealed, there is nothing to measure on, or the
-            teacher has another head or other classes.
+        ValueError: The model is not an ACN, whose scales are to be annealed or whose gradient flow is to be measured,
+            there is nothing to measure on, or the teacher has another head or other classes.
     """
     asked = {
         "profile_every": arguments.profile_every is not None,
+        "gradient_flow_every": arguments.gradient_flow_every is not None,
         "supervision": arguments.weights != "full" or arguments.teacher is not None,
         "residual_annealing": arguments.residual_annealing is not None,
         "shed_tolerance": arguments.shed_tolerance is not None,
@@ -152,8 +154,12 @@ def add_depth_callbacks(
         layers_of(model)
     if asked["residual_annealing"] and not is_acn(model):
         raise ValueError(f"--residual_annealing needs an ACN, which has scales; got a {model.config.model_type}")
-    if (asked["profile_every"] or asked["shed_tolerance"]) and trainer.eval_dataset is None:
-        raise ValueError("--profile_every and --shed_tolerance measure on the validation data; give --do_eval too")
+    if asked["gradient_flow_every"] and not is_acn(model):
+        raise ValueError(f"--gradient_flow_every needs an ACN, at any scale; got a {model.config.model_type}")
+    measured = ("profile_every", "gradient_flow_every", "shed_tolerance")
+    if any(asked[name] for name in measured) and trainer.eval_dataset is None:
+        options = "--profile_every, --gradient_flow_every and --shed_tolerance"
+        raise ValueError(f"{options} measure on the validation data; give --do_eval too")
     if asked["shed_tolerance"] and arguments.shed_every is None and trainer.args.eval_strategy == "no":
         raise ValueError(
             "--shed_tolerance needs measurements; give --shed_every, or --eval_strategy with steps or epoch"
@@ -176,7 +182,7 @@ def add_depth_callbacks(
     if arguments.shed_tolerance is not None:
         number, data = arguments.shed_examples, trainer.eval_dataset
         LayerSheddingCallback(
-            None if number is None else data.select(range(min(number, len(data)))),
+            None if number is None else first_rows(data, number),
             metric=chosen,
             tolerance=arguments.shed_tolerance,
             margin=arguments.shed_margin,
