@@ -1,0 +1,113 @@
+"""What the first page, results.md and training.md say in short is what the records hold."""
+
+import re
+import statistics
+
+import pytest
+
+from tests.support.pages import ROOT
+from tests.support.quoting import quoted, runs_of, values_at
+
+SCALED = {
+    "AC-ViT, annealed": "attention+annealed",
+    "the same, layers leave: 4, 5 and 3 are left": "attention+annealed+trimmed",
+    "AC-ViT, annealed, with intermediate supervision": "attention+annealed+supervised",
+    "residual ViT, cut": "residual",
+    "residual ViT with intermediate supervision": "residual+supervised",
+    "residual ViT of 4 layers, trained from scratch": "residual4",
+}
+"""Rows of results.md, below the heading of first weights that fit, and their networks."""
+COUNTED_ALIKE = {"AC-ViT": "attention+annealed+uniform", "residual ViT": "residual+uniform"}
+TAUGHT = {
+    "fine-tuned for 2 epochs, cut": "tuned",
+    "**then taught at every depth for 4 epochs**": "taught",
+    "cut first, then taught, a run for each": "cut-{}-taught",
+    "cut first, then trained without a teacher": "cut-{}-alone",
+}
+
+
+def said(page):
+    """Return a page as one line."""
+    return " ".join((ROOT / page).read_text().split())
+
+
+def table_below(opening):
+    """Return the rows of the table of results.md below an opening: the first cell, and the others without emphasis."""
+    table = (ROOT / "docs" / "results.md").read_text().split(opening)[1].split("\n\n")[1]
+    _, *rows = re.findall(r"^\| ([^|]+) \|(.*)\|$", table, re.M)
+    return [(name, [cell.strip().replace("**", "") for cell in cells.split("|")]) for name, cells in rows]
+
+
+def ends(record, name):
+    """Return the values at full depth of all seeds."""
+    return [run["values"][-1] for run in runs_of(record) if run["name"] == name]
+
+
+def at(record, name, depth):
+    """Return the mean over seeds at one depth, as the pages write it."""
+    return quoted([statistics.mean(values_at(runs_of(record), name)[depth])])
+
+
+def loss(values):
+    """Return a mean and its spread in two decimals."""
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}".replace(" 0.", " .")
+
+
+def test_results_quote_the_networks_with_first_weights_that_fit():
+    rows = table_below("With [first weights that fit the width]")
+    assert len(rows) == len(SCALED) + len(COUNTED_ALIKE)
+    kind = ""
+    for name, cells in rows:
+        kind = next((one for one in COUNTED_ALIKE if name.startswith(one)), kind)
+        network = COUNTED_ALIKE[kind] if name == "the same, where all depths count alike" else SCALED[name]
+        ours = [run["values"] for run in runs_of("recipes_scaled") if run["name"] == network]
+        shown = [4] if network == "residual4" else [depth for depth in (1, 2, 3, 4) if depth < min(map(len, ours))]
+        of_depths = [quoted([values[depth] for values in ours]) if depth in shown else "" for depth in (1, 2, 3, 4)]
+        full = quoted([values[-1] for values in ours])
+        last = {"attention+annealed+trimmed": f"{full}, the end", "residual4": ""}.get(network, full)
+        assert cells == [*of_depths, last]
+
+
+@pytest.mark.parametrize("name", TAUGHT)
+def test_results_quote_what_was_taught(name):
+    runs = runs_of("compare_teaching")
+    found = [values_at(runs, TAUGHT[name].format(depth)).get(depth) for depth in (1, 2, 3, 4, 6)]
+    cells = dict(table_below("With transformers' own class"))[name]
+    assert cells == [quoted(values) if values else "" for values in found]
+
+
+def test_the_pages_quote_what_a_vit_and_a_mixer_came_to():
+    scaled, mixer = "recipes_scaled", "recipes_mixer"
+    shed, annealed, linear, alike = (
+        f"attention+annealed{more}" for more in ("+trimmed", "", "+supervised", "+uniform")
+    )
+    left = sorted(run["depths"][-1] for run in runs_of(scaled) if run["name"] == shed)
+    kept, full = quoted([statistics.mean(ends(scaled, shed))]), at(scaled, "residual", 12)
+    assert (
+        f"keeps {left[0]} to {left[-1]}, and has {kept} then. A residual ViT has {full} with all 12, "
+        f"{at(scaled, 'residual', 3)} when it is cut at 3, and {at(scaled, 'residual4', 4)} with 4 layers from scratch"
+    ) in said("README.md")
+    expected = [
+        f"{kept} and {left[0]} to {left[-1]} layers at the end; its residual network has {full} with 12, and "
+        f"{at(scaled, 'residual', 5)} at depth 5",
+        f"annealed alone: {quoted(ends(mixer, annealed))} with all and {at(mixer, annealed, 6)} with 6; its residual "
+        f"network {quoted(ends(mixer, 'residual'))} and {at(mixer, 'residual', 6)}",
+        f"{at(scaled, alike, 1)} instead of {at(scaled, linear, 1)} with one of 12 layers on Fashion-MNIST, "
+        f"{at(scaled, alike, 12)} instead of {at(scaled, linear, 12)} with all",
+    ]
+    for phrase in expected:
+        assert phrase in said("docs/training.md")
+
+
+def test_the_pages_quote_what_a_bert_came_to():
+    shed, two, eight = (ends("pretraining_alike", name) for name in ("acn-shed", "residual2", "residual-uniform"))
+    shed, two, eight = loss(shed), loss(two), f"{statistics.mean(eight):.2f}"
+    phrases = {
+        "README.md": f"with a loss of {shed} then, two residual layers from scratch, for as long, with {two}",
+        "docs/results.md": f"a loss of {shed} after 11 minutes. Two residual layers from scratch have {two} after as "
+        f"long, and 8 with a loss at every depth {eight} after 30 minutes",
+        "docs/training.md": f"2 layers and a loss of {shed} after 11 minutes of a core. Two layers from scratch have "
+        f"{two} after as long; the residual network of 8 layers, supervised like that, {eight} after 30",
+    }
+    for page, phrase in phrases.items():
+        assert phrase in said(page)
