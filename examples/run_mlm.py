@@ -189,7 +189,7 @@ def split_blocks(train: Any, validation: Any, data: DataArguments) -> tuple[Any,
 def main(argv: list[str] | None = None) -> None:
     kinds = (DataArguments, ModelArguments, DepthArguments, RecipeArguments, TrainingArguments)
     data, model_arguments, depth, _, training = parse_arguments(
-        kinds, __doc__, argv, recipes=("ac-bert", "bert", "annealed")
+        kinds, __doc__, argv, recipes=("ac-bert", "bert", "annealed", "masked-words")
     )
     checkpoint = start(training)
     with training.main_process_first(desc="reading the texts"):

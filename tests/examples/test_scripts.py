@@ -282,8 +282,16 @@ def test_images_are_pretrained_and_then_classified(script, idx_folder, tmp_path)
     assert torch.equal(before.vit.embeddings.cls_token, after.vit.embeddings.cls_token)
 
 
-@pytest.mark.parametrize("name", ["run_image_classification", "run_image_pretraining", "run_mlm"])
-def test_the_annealed_recipe_ends_at_an_acn(script, idx_folder, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        ("run_image_classification", "annealed"),
+        ("run_image_pretraining", "annealed"),
+        ("run_mlm", "annealed"),
+        ("run_mlm", "masked-words"),
+    ],
+)
+def test_a_recipe_of_ours_ends_at_an_acn(script, idx_folder, tmp_path, name, recipe):
     """It begins with the first weights that a width of 16 needs, and with a residual network."""
     (tmp_path / "lines.txt").write_text("\n".join(SENTENCES))
     data = {
@@ -292,11 +300,11 @@ def test_the_annealed_recipe_ends_at_an_acn(script, idx_folder, tmp_path, name):
     fields = TINY if name == "run_mlm" else f"patch_size=4,{TINY}"
     steps = ("--do_train", "--do_eval", "--max_steps", 4, "--disable_tqdm", "True", "--use_cpu", "True")
     script(
-        *(name, *steps, *data, "--recipe", "annealed", "--logging_steps", 1),
+        *(name, *steps, *data, "--recipe", recipe, "--logging_steps", 1),
         *("--config_overrides", fields, "--output_dir", tmp_path / "out"),
     )
     config = AutoConfig.from_pretrained(tmp_path / "out")
-    assert (config.residual_scale, config.attention_residual) == (0.0, True)
+    assert (config.residual_scale, config.attention_residual) == (0.0, recipe == "annealed")
     assert config.initializer_range == pytest.approx(0.02 * 48**0.5)
     log = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
     scales = [entry["residual_scale"] for entry in log if "residual_scale" in entry]

@@ -107,6 +107,15 @@ def test_the_annealed_recipe_fits_any_batch_and_any_checkpoint(tmp_path):
     assert model.initializer_range is None
 
 
+def test_the_recipe_of_masked_words_supervises_every_depth_alike(tmp_path):
+    kinds = (ModelArguments, DepthArguments, RecipeArguments, TrainingArguments)
+    model, depth, _, _ = parse("--recipe", "masked-words", "--output_dir", tmp_path, kinds=kinds)
+    assert (model.model_type, model.attention_residual, depth.weights) == ("acn_bert", False, "uniform")
+    own = ("--supervision", "none", "--attention_residual", "True")
+    model, depth, _, _ = parse("--recipe", "masked-words", "--output_dir", tmp_path, *own, kinds=kinds)
+    assert (model.attention_residual, depth.weights) == (True, "full")
+
+
 def test_a_recipe_of_another_script_is_refused(tmp_path):
     with pytest.raises(ValueError, match="the recipe must be one of ac-bert, bert here; got vit"):
         parse("--recipe", "vit", "--output_dir", tmp_path, recipes=("ac-bert", "bert"))

@@ -47,10 +47,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     "ac-vit": {"model_type": "acn_vit", **_VIT, "num_train_epochs": 700},
     "vit": {"model_type": "vit", **_VIT, "num_train_epochs": 300},
     "annealed": _ANNEALED,
+    "masked-words": {"model_type": "acn_bert", **_ANNEALED, "attention_residual": False, "supervision": "uniform"},
 }
 """What the paper trains with, where an ACN gets about twice the steps of the residual network beside it.
 
-And `annealed`, which was found here, for ACNs from scratch at equal steps: docs/experiments.md, 2026-11-29.
+And what was found here, for ACNs from scratch at equal steps: `annealed`, and `masked-words` for an AC-BERT
+(docs/experiments.md, 2026-11-29).
 """
 
 DEFAULTS = {
@@ -79,12 +81,12 @@ SELF = "self"
 class RecipeArguments:
     """A preset."""
 
-    recipe: Literal["ac-bert", "bert", "ac-vit", "vit", "annealed"] | None = field(
+    recipe: Literal["ac-bert", "bert", "ac-vit", "vit", "annealed", "masked-words"] | None = field(
         default=None,
         metadata={
-            "help": "Settings of the paper, or annealed, for an ACN of any size; what you give yourself wins. "
-            "total_train_batch_size is reached by "
-            "gradient accumulation over all devices. For max_steps, give an ACN twice those of the residual network. "
+            "help": "Settings of the paper; or annealed, for an ACN of any size, or masked-words, for an AC-BERT of any "
+            "size; what you give yourself wins. total_train_batch_size is reached by gradient accumulation over all "
+            "devices. For max_steps, give an ACN twice those of the residual network in a recipe of the paper. "
             + "; ".join(_describe(recipe) for recipe in RECIPES)
             + "."
         },
