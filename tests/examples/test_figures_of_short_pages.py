@@ -100,14 +100,40 @@ def test_the_pages_quote_what_a_vit_and_a_mixer_came_to():
 
 
 def test_the_pages_quote_what_a_bert_came_to():
-    shed, two, eight = (ends("pretraining_alike", name) for name in ("acn-shed", "residual2", "residual-uniform"))
-    shed, two, eight = loss(shed), loss(two), f"{statistics.mean(eight):.2f}"
+    runs = runs_of("pretraining_alike")
+    shed, two = (ends("pretraining_alike", name) for name in ("strict-shed", "residual2"))
+    minutes = [
+        f"{statistics.mean(run['train_runtime'] for run in runs if run['name'] == name) / 60:.0f}"
+        for name in ("strict-shed", "residual2", "strict-uniform", "residual-uniform")
+    ]
+    acn, residual = (
+        {depth: f"{values_at(runs, name)[depth][0]:.2f}" for depth in (1, 2, 8)}
+        for name in ("strict-uniform", "residual-uniform")
+    )
+    assert acn[2] == acn[8]
+    for_shed, for_two, for_acn, for_residual = minutes
+    short = f"{loss(shed)} after {for_shed} minutes"
     phrases = {
-        "README.md": f"with a loss of {shed} then, two residual layers from scratch, for as long, with {two}",
-        "docs/results.md": f"a loss of {shed} after 11 minutes. Two residual layers from scratch have {two} after as "
-        f"long, and 8 with a loss at every depth {eight} after 30 minutes",
-        "docs/training.md": f"2 layers and a loss of {shed} after 11 minutes of a core. Two layers from scratch have "
-        f"{two} after as long; the residual network of 8 layers, supervised like that, {eight} after 30",
+        "README.md": f"with a loss of {short}, two residual layers from scratch with {loss(two)} after {for_two} ",
+        "docs/results.md": f"a loss of {short}. Two residual layers from scratch have {loss(two)} after {for_two}. "
+        f"With a loss at every depth and all 8 layers, one seed, the AC-BERT has {acn[1]} at depth 1, {acn[2]} at "
+        f"depth 2 and {acn[8]} at depth 8 after {for_acn} minutes, the residual network {residual[1]}, {residual[2]} and "
+        f"{residual[8]} after {for_residual} ",
+        "docs/training.md": f"2 layers and a loss of {short} of a core, {acn[2]} with 2 or with all 8 after {for_acn} "
+        f"minutes where no layer leaves. Two layers from scratch have {loss(two)} after {for_two} minutes; the "
+        f"residual network of 8 layers, supervised like that, {residual[2]} with 2 and {residual[8]} with all after "
+        f"{for_residual} ",
     }
     for page, phrase in phrases.items():
         assert phrase in said(page)
+
+
+def test_the_results_quote_what_a_bert_came_to_on_reviews():
+    reviews = runs_of("reviews_alike")
+    acn, residual = (
+        [quoted(values_at(reviews, name)[depth]) for depth in (2, 1)] for name in ("strict-shed", "residual2")
+    )
+    assert (
+        f"Fine-tuned on these reviews, its 2 layers have {acn[0]} and the first alone {acn[1]}, the two residual layers "
+        f"{residual[0]} and {residual[1]}."
+    ) in said("docs/results.md")
