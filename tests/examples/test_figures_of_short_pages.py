@@ -117,8 +117,8 @@ def test_the_pages_quote_what_a_bert_came_to():
         "README.md": f"with a loss of {short}, two residual layers from scratch with {loss(two)} after {for_two} ",
         "docs/results.md": f"a loss of {short}. Two residual layers from scratch have {loss(two)} after {for_two}. "
         f"With a loss at every depth and all 8 layers, one seed, the AC-BERT has {acn[1]} at depth 1, {acn[2]} at "
-        f"depth 2 and {acn[8]} at depth 8 after {for_acn} minutes, the residual network {residual[1]}, {residual[2]} and "
-        f"{residual[8]} after {for_residual} ",
+        f"depth 2 and {acn[8]} at depth 8 after {for_acn} minutes, the residual network {residual[1]}, {residual[2]} "
+        f"and {residual[8]} after {for_residual} ",
         "docs/training.md": f"2 layers and a loss of {short} of a core, {acn[2]} with 2 or with all 8 after {for_acn} "
         f"minutes where no layer leaves. Two layers from scratch have {loss(two)} after {for_two} minutes; the "
         f"residual network of 8 layers, supervised like that, {residual[2]} with 2 and {residual[8]} with all after "
@@ -134,6 +134,6 @@ def test_the_results_quote_what_a_bert_came_to_on_reviews():
         [quoted(values_at(reviews, name)[depth]) for depth in (2, 1)] for name in ("strict-shed", "residual2")
     )
     assert (
-        f"Fine-tuned on these reviews, its 2 layers have {acn[0]} and the first alone {acn[1]}, the two residual layers "
-        f"{residual[0]} and {residual[1]}."
+        f"Fine-tuned on these reviews, its 2 layers have {acn[0]} and the first alone {acn[1]}, the two residual "
+        f"layers {residual[0]} and {residual[1]}."
     ) in said("docs/results.md")
