@@ -1,6 +1,7 @@
 """Offline, quiet and seeded tests, and models that are built once and copied for every test."""
 
 import gc
+import logging
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -30,10 +31,20 @@ def _fresh_accelerator():
 
 @pytest.fixture(autouse=True)
 def _same_logging():
-    """Let no test inherit the silence of a script that an earlier test has run in this process."""
+    """Let no test inherit the silence of a script that an earlier test has run in this process.
+
+    A logger of ours that was silenced for good is an error: tests that come later would miss its warnings.
+    """
     level = transformers.utils.logging.get_verbosity()
     yield
     transformers.utils.logging.set_verbosity(level)
+    loggers = logging.root.manager.loggerDict
+    silenced = [
+        name for name in loggers if name.startswith("acn_hf") and getattr(loggers[name], "level", logging.NOTSET)
+    ]
+    for name in silenced:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    assert not silenced
 
 
 @pytest.fixture(scope="session")

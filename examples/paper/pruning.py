@@ -13,7 +13,8 @@ Cost of one seed on one CPU core: 4 minutes, once the networks are trained.
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from lab.experiment import Experiment, Job, main
 from lab.held_aside import held_aside
@@ -89,24 +90,35 @@ def sweep(model: PreTrainedModel, batches: Sequence[dict], fine_tuned: Callable[
         batches (sequence of `dict`): What accuracy is measured on.
         fine_tuned: Returns a fine-tuned copy of a network, with callbacks.
     """
-    # that whole matrices become zero is to be expected
-    logging.getLogger("acn_hf.smaller.pruning").setLevel(logging.ERROR)
 
     def accuracy(network: PreTrainedModel) -> float:
         return measure_depth_profile(network, batches, depths=[]).values[-1]
 
-    at_once = [prune_model(model, 1 - share) for share in SHARES]
-    values = {
-        "parameters": model.num_parameters(),
-        "remaining": [pruned.num_parameters() - sum(measure_sparsity(pruned).zeros) for pruned in at_once],
-        "unpruned": accuracy(model),
-        "fine_tuned": accuracy(fine_tuned(model)),
-        "one_shot": [accuracy(pruned) for pruned in at_once],
-    }
-    for method in ("magnitude", "movement"):
-        gradual = [fine_tuned(model, PruningCallback(1 - share, method=method)) for share in GRADUAL]
-        values[method] = [accuracy(pruned) for pruned in gradual]
+    with zeros_expected():
+        at_once = [prune_model(model, 1 - share) for share in SHARES]
+        values = {
+            "parameters": model.num_parameters(),
+            "remaining": [pruned.num_parameters() - sum(measure_sparsity(pruned).zeros) for pruned in at_once],
+            "unpruned": accuracy(model),
+            "fine_tuned": accuracy(fine_tuned(model)),
+            "one_shot": [accuracy(pruned) for pruned in at_once],
+        }
+        for method in ("magnitude", "movement"):
+            gradual = [fine_tuned(model, PruningCallback(1 - share, method=method)) for share in GRADUAL]
+            values[method] = [accuracy(pruned) for pruned in gradual]
     return values
+
+
+@contextmanager
+def zeros_expected() -> Iterator[None]:
+    """Warn of no matrix that becomes zero throughout."""
+    logger = logging.getLogger("acn_hf.smaller.pruning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def shares_of(method: str) -> tuple[float, ...]:

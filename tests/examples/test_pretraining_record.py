@@ -73,3 +73,8 @@ def test_the_log_quotes_the_gradient_flow():
     part = part_of_log(ALIKE, "### Gradient flow")
     for name, flow in flows.items():
         assert f"| {name} | {' | '.join(f'{norm:.2f}' for norm in flow['full'])} |" in part
+    through_others = flows["strict-uniform"]["mediated"]
+    assert (
+        f"At depth 2 to 7 at most {max(through_others[2:8]):.3f} of the gradient comes through the layers above; all "
+        f"else is that of a layer's own long connection. Depth 0 gets {through_others[0]:.2f} through them."
+    ).replace(" 0.", " .") in " ".join(part.split())
