@@ -13,8 +13,8 @@ class AcnBertConfig(AcnConfig, BertConfig):
     r"""
     Configuration of AC-BERT: the fields of [`~transformers.BertConfig`], those of [`AcnConfig`], and two more.
 
-    `attention_residual` defaults to `True`: checkpoints of BERT were converted with it, and masked-language-model losses
-    were lower with it at every depth in a short training. Where every depth has a loss, they are lower without.
+    `attention_residual` defaults to `True`: checkpoints of BERT were converted with it, and in a short training
+    masked-language-model losses were lower with it at every depth. Where every depth has a loss, they are lower without.
 
     Args:
         pooling (`"cls"` or `"mean"`, *optional*, defaults to `"cls"`):

@@ -84,9 +84,9 @@ class RecipeArguments:
     recipe: Literal["ac-bert", "bert", "ac-vit", "vit", "annealed", "masked-words"] | None = field(
         default=None,
         metadata={
-            "help": "Settings of the paper; or annealed, for an ACN of any size, or masked-words, for an AC-BERT of any "
-            "size; what you give yourself wins. total_train_batch_size is reached by gradient accumulation over all "
-            "devices. For max_steps, give an ACN twice those of the residual network in a recipe of the paper. "
+            "help": "Settings of the paper; or annealed, for an ACN of any size, or masked-words, for an AC-BERT of "
+            "any size; what you give yourself wins. total_train_batch_size is reached by gradient accumulation over "
+            "all devices. For max_steps, give an ACN twice those of the residual network in a recipe of the paper. "
             + "; ".join(_describe(recipe) for recipe in RECIPES)
             + "."
         },
