@@ -14,7 +14,7 @@ class AcnBertConfig(AcnConfig, BertConfig):
     Configuration of AC-BERT: the fields of [`~transformers.BertConfig`], those of [`AcnConfig`], and two more.
 
     `attention_residual` defaults to `True`: checkpoints of BERT were converted with it, and in a short training
-    masked-language-model losses were lower with it at every depth. Where every depth has a loss, they are lower without.
+    masked-language-model losses were lower with it at every depth. Where every depth has a loss, it is the other way.
 
     Args:
         pooling (`"cls"` or `"mean"`, *optional*, defaults to `"cls"`):
