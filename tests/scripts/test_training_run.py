@@ -61,7 +61,11 @@ def test_a_new_model_has_what_was_asked_for_above_what_the_data_say():
         ({"config_overrides": "width=3"}, "key width isn't in the original config"),
         ({"config_overrides": "width"}, "--config_overrides must read a=1,b=2; got width"),
         ({"residual_scale": 2.0}, r"residual_scale must lie in \[0, 1\]; got 2"),
-        ({"model_type": "vit", "residual_scale": 0.5}, "--residual_scale are for an ACN; got a vit"),
+        ({"model_type": "vit", "residual_scale": 0.5}, "only an ACN takes --residual_scale; got a vit"),
+        (
+            {"model_type": "vit", "num_hidden_layers": 1, "residual_scale": 0.5, "readout": "sum"},
+            "only an ACN takes --readout, --residual_scale; got a vit",
+        ),
         ({"model_type": "no_such"}, "no_such"),
         ({"initializer_range": "large"}, "--initializer_range must be auto or a number above 0; got large"),
         ({"initializer_range": "0"}, "--initializer_range must be auto or a number above 0; got 0"),

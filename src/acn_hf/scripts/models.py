@@ -169,8 +169,9 @@ def _changed(config: Any, arguments: ModelArguments, from_data: dict[str, Any]) 
         for name in ("num_hidden_layers", "residual_scale", "attention_residual", "readout")
         if getattr(arguments, name) is not None
     }
-    if not isinstance(config, AcnConfig) and set(asked) - {"num_hidden_layers"}:
-        raise ValueError(f"--{', --'.join(sorted(asked))} are for an ACN; got a {config.model_type}")
+    for_an_acn = sorted(set(asked) - {"num_hidden_layers"})
+    if not isinstance(config, AcnConfig) and for_an_acn:
+        raise ValueError(f"only an ACN takes --{', --'.join(for_an_acn)}; got a {config.model_type}")
     fields = {**config.to_dict(), **asked, **_first_weights(config, arguments.initializer_range)}
     if asked.get("num_hidden_layers", num_layers(config)) != num_layers(before):
         # Whose entries are those of layers that are no more: the class makes them anew.
