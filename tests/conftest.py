@@ -38,12 +38,11 @@ def _same_logging():
     level = transformers.utils.logging.get_verbosity()
     yield
     transformers.utils.logging.set_verbosity(level)
-    loggers = logging.root.manager.loggerDict
-    silenced = [
-        name for name in loggers if name.startswith("acn_hf") and getattr(loggers[name], "level", logging.NOTSET)
-    ]
-    for name in silenced:
-        logging.getLogger(name).setLevel(logging.NOTSET)
+    known = list(logging.root.manager.loggerDict)  # at once: a thread that a test has left may add to them
+    ours = [logging.getLogger(name) for name in known if name.startswith("acn_hf")]
+    silenced = [one for one in ours if one.level != logging.NOTSET]
+    for one in silenced:
+        one.setLevel(logging.NOTSET)
     assert not silenced
 
 

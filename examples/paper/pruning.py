@@ -82,6 +82,19 @@ def depth_of_acn(laboratory: Laboratory, family: str, seed: int) -> int:
     return measure_depth_profile(acn, list(rows.iter(batch_size=250))).effective_depth()
 
 
+@contextmanager
+def zeros_expected() -> Iterator[None]:
+    """Warn of no matrix that becomes zero throughout, which is to be expected here."""
+    logger = logging.getLogger("acn_hf.smaller.pruning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@zeros_expected()
 def sweep(model: PreTrainedModel, batches: Sequence[dict], fine_tuned: Callable[..., PreTrainedModel]) -> dict:
     """Return the accuracy of a network at every share of its weights, by every method, and the parameters that remain.
 
@@ -94,31 +107,18 @@ def sweep(model: PreTrainedModel, batches: Sequence[dict], fine_tuned: Callable[
     def accuracy(network: PreTrainedModel) -> float:
         return measure_depth_profile(network, batches, depths=[]).values[-1]
 
-    with zeros_expected():
-        at_once = [prune_model(model, 1 - share) for share in SHARES]
-        values = {
-            "parameters": model.num_parameters(),
-            "remaining": [pruned.num_parameters() - sum(measure_sparsity(pruned).zeros) for pruned in at_once],
-            "unpruned": accuracy(model),
-            "fine_tuned": accuracy(fine_tuned(model)),
-            "one_shot": [accuracy(pruned) for pruned in at_once],
-        }
-        for method in ("magnitude", "movement"):
-            gradual = [fine_tuned(model, PruningCallback(1 - share, method=method)) for share in GRADUAL]
-            values[method] = [accuracy(pruned) for pruned in gradual]
+    at_once = [prune_model(model, 1 - share) for share in SHARES]
+    values = {
+        "parameters": model.num_parameters(),
+        "remaining": [pruned.num_parameters() - sum(measure_sparsity(pruned).zeros) for pruned in at_once],
+        "unpruned": accuracy(model),
+        "fine_tuned": accuracy(fine_tuned(model)),
+        "one_shot": [accuracy(pruned) for pruned in at_once],
+    }
+    for method in ("magnitude", "movement"):
+        gradual = [fine_tuned(model, PruningCallback(1 - share, method=method)) for share in GRADUAL]
+        values[method] = [accuracy(pruned) for pruned in gradual]
     return values
-
-
-@contextmanager
-def zeros_expected() -> Iterator[None]:
-    """Warn of no matrix that becomes zero throughout."""
-    logger = logging.getLogger("acn_hf.smaller.pruning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def shares_of(method: str) -> tuple[float, ...]:

@@ -3,39 +3,25 @@
 import re
 import statistics
 
-import pytest
-
 from tests.support.pages import ROOT
-from tests.support.quoting import quoted, runs_of, values_at
+from tests.support.quoting import in_one_line, quoted, runs_of, values_at
 
-SCALED = {
-    "AC-ViT, annealed": "attention+annealed",
-    "the same, layers leave: 4, 5 and 3 are left": "attention+annealed+trimmed",
-    "AC-ViT, annealed, with intermediate supervision": "attention+annealed+supervised",
-    "residual ViT, cut": "residual",
-    "residual ViT with intermediate supervision": "residual+supervised",
-    "residual ViT of 4 layers, trained from scratch": "residual4",
-}
+SCALED = [
+    ("AC-ViT, annealed", "attention+annealed"),
+    ("the same, layers leave: 4, 5 and 3 are left", "attention+annealed+trimmed"),
+    ("AC-ViT, annealed, with intermediate supervision", "attention+annealed+supervised"),
+    ("the same, where all depths count alike", "attention+annealed+uniform"),
+    ("residual ViT, cut", "residual"),
+    ("residual ViT with intermediate supervision", "residual+supervised"),
+    ("the same, where all depths count alike", "residual+uniform"),
+    ("residual ViT of 4 layers, trained from scratch", "residual4"),
+]
 """Rows of results.md, below the heading of first weights that fit, and their networks."""
-COUNTED_ALIKE = {"AC-ViT": "attention+annealed+uniform", "residual ViT": "residual+uniform"}
-TAUGHT = {
-    "fine-tuned for 2 epochs, cut": "tuned",
-    "**then taught at every depth for 4 epochs**": "taught",
-    "cut first, then taught, a run for each": "cut-{}-taught",
-    "cut first, then trained without a teacher": "cut-{}-alone",
-}
 
 
 def said(page):
     """Return a page as one line."""
-    return " ".join((ROOT / page).read_text().split())
-
-
-def table_below(opening):
-    """Return the rows of the table of results.md below an opening: the first cell, and the others without emphasis."""
-    table = (ROOT / "docs" / "results.md").read_text().split(opening)[1].split("\n\n")[1]
-    _, *rows = re.findall(r"^\| ([^|]+) \|(.*)\|$", table, re.M)
-    return [(name, [cell.strip().replace("**", "") for cell in cells.split("|")]) for name, cells in rows]
+    return in_one_line((ROOT / page).read_text())
 
 
 def ends(record, name):
@@ -48,32 +34,18 @@ def at(record, name, depth):
     return quoted([statistics.mean(values_at(runs_of(record), name)[depth])])
 
 
-def loss(values):
-    """Return a mean and its spread in two decimals."""
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}".replace(" 0.", " .")
-
-
 def test_results_quote_the_networks_with_first_weights_that_fit():
-    rows = table_below("With [first weights that fit the width]")
-    assert len(rows) == len(SCALED) + len(COUNTED_ALIKE)
-    kind = ""
-    for name, cells in rows:
-        kind = next((one for one in COUNTED_ALIKE if name.startswith(one)), kind)
-        network = COUNTED_ALIKE[kind] if name == "the same, where all depths count alike" else SCALED[name]
+    opening = "With [first weights that fit the width]"
+    table = (ROOT / "docs" / "results.md").read_text().split(opening)[1].split("\n\n")[1]
+    _, *rows = re.findall(r"^\| ([^|]+) \|(.*)\|$", table, re.M)
+    for (name, cells), (expected, network) in zip(rows, SCALED, strict=True):
+        assert name == expected
         ours = [run["values"] for run in runs_of("recipes_scaled") if run["name"] == network]
         shown = [4] if network == "residual4" else [depth for depth in (1, 2, 3, 4) if depth < min(map(len, ours))]
         of_depths = [quoted([values[depth] for values in ours]) if depth in shown else "" for depth in (1, 2, 3, 4)]
         full = quoted([values[-1] for values in ours])
         last = {"attention+annealed+trimmed": f"{full}, the end", "residual4": ""}.get(network, full)
-        assert cells == [*of_depths, last]
-
-
-@pytest.mark.parametrize("name", TAUGHT)
-def test_results_quote_what_was_taught(name):
-    runs = runs_of("compare_teaching")
-    found = [values_at(runs, TAUGHT[name].format(depth)).get(depth) for depth in (1, 2, 3, 4, 6)]
-    cells = dict(table_below("With transformers' own class"))[name]
-    assert cells == [quoted(values) if values else "" for values in found]
+        assert [cell.strip().replace("**", "") for cell in cells.split("|")] == [*of_depths, last]
 
 
 def test_the_pages_quote_what_a_vit_and_a_mixer_came_to():
@@ -112,15 +84,15 @@ def test_the_pages_quote_what_a_bert_came_to():
     )
     assert acn[2] == acn[8]
     for_shed, for_two, for_acn, for_residual = minutes
-    short = f"{loss(shed)} after {for_shed} minutes"
+    short = f"{quoted(shed, 2)} after {for_shed} minutes"
     phrases = {
-        "README.md": f"with a loss of {short}, two residual layers from scratch with {loss(two)} after {for_two} ",
-        "docs/results.md": f"a loss of {short}. Two residual layers from scratch have {loss(two)} after {for_two}. "
-        f"With a loss at every depth and all 8 layers, one seed, the AC-BERT has {acn[1]} at depth 1, {acn[2]} at "
+        "README.md": f"with a loss of {short}, two residual layers from scratch with {quoted(two, 2)} after {for_two} ",
+        "docs/results.md": f"a loss of {short}. Two residual layers from scratch have {quoted(two, 2)} after {for_two}"
+        f". With a loss at every depth and all 8 layers, one seed, the AC-BERT has {acn[1]} at depth 1, {acn[2]} at "
         f"depth 2 and {acn[8]} at depth 8 after {for_acn} minutes, the residual network {residual[1]}, {residual[2]} "
         f"and {residual[8]} after {for_residual} ",
         "docs/training.md": f"2 layers and a loss of {short} of a core, {acn[2]} with 2 or with all 8 after {for_acn} "
-        f"minutes where no layer leaves. Two layers from scratch have {loss(two)} after {for_two} minutes; the "
+        f"minutes where no layer leaves. Two layers from scratch have {quoted(two, 2)} after {for_two} minutes; the "
         f"residual network of 8 layers, supervised like that, {residual[2]} with 2 and {residual[8]} with all after "
         f"{for_residual} ",
     }

@@ -5,7 +5,7 @@ import statistics
 import pytest
 
 from acn_hf import DepthProfile
-from tests.support.quoting import part_of_log, printed, rows_of, runs_of
+from tests.support.quoting import in_one_line, part_of_log, printed, rows_of, runs_of
 
 PLATEAU = "## 2026-11-29: an AC-BERT that leaves the plateau"
 ALIKE = "## 2026-11-29: masked words where every depth counts alike"
@@ -60,7 +60,7 @@ def test_every_row_of_the_log_is_in_the_record(record):
 
 def test_the_log_quotes_the_trials():
     ends = {run["name"]: f"{run['values'][-1]:.3f}" for run in runs_of("pretraining_trials")}
-    said = " ".join(part_of_log(*PARTS["pretraining_alike"]).split())
+    said = in_one_line(part_of_log(*PARTS["pretraining_alike"]))
     assert (
         f"a peak learning rate of 1e-3 ends at {ends['residual-uniform']} (residual-uniform) and {ends['acn-uniform']} "
         f"(acn-uniform), 2e-3 at {ends['residual-uniform-2e-3']} (residual-uniform). "
@@ -77,4 +77,4 @@ def test_the_log_quotes_the_gradient_flow():
     assert (
         f"At depth 2 to 7 at most {max(through_others[2:8]):.3f} of the gradient comes through the layers above; all "
         f"else is that of a layer's own long connection. Depth 0 gets {through_others[0]:.2f} through them."
-    ).replace(" 0.", " .") in " ".join(part.split())
+    ).replace(" 0.", " .") in in_one_line(part)

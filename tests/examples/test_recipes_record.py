@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.pages import ROOT
-from tests.support.quoting import part_of_log, quoted, rows_of, runs_of
+from tests.support.quoting import in_one_line, part_of_log, quoted, rows_of, runs_of
 
 HEADINGS = {
     "recipes_scaled": "### First weights that fit the width",
@@ -68,7 +68,7 @@ def test_the_log_quotes_the_trials():
         [ends["residual4", width, 1e-3] for width in weights[:3]],
         [ends[name, 0.1, 1e-3] for name in ("residual", "attention+annealed", "attention", "strict")],
     ]
-    said = " ".join((ROOT / "docs" / "experiments.md").read_text().split("## 2026-11-29: ACNs that learn")[1].split())
+    said = in_one_line((ROOT / "docs" / "experiments.md").read_text().split("## 2026-11-29: ACNs that learn")[1])
     for values in rows:
         *first, last = map(quoted, ([value] for value in values))
         assert f"{', '.join(first)} and {last}" in said

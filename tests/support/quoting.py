@@ -13,15 +13,20 @@ def runs_of(name: str) -> list[dict[str, Any]]:
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())["runs"]
 
 
-def printed(values: list[float] | tuple[float, ...]) -> str:
+def printed(values: list[float] | tuple[float, ...], digits: int = 3) -> str:
     """Return a mean and its spread as the scripts print them."""
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{spread}"
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
 
 
-def quoted(values: list[float] | tuple[float, ...]) -> str:
+def quoted(values: list[float] | tuple[float, ...], digits: int = 3) -> str:
     """Return a mean and its spread as the tables write them."""
-    return re.sub(r"\b0\.", ".", printed(values))
+    return re.sub(r"\b0\.", ".", printed(values, digits))
+
+
+def in_one_line(text: str) -> str:
+    """Return a text whose sentences no line end breaks."""
+    return " ".join(text.split())
 
 
 def part_of_log(section: str, heading: str) -> str:
